@@ -1,0 +1,282 @@
+package rpc
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// QuorumVerifier checks the combined signature of a quorum of voters. Package
+// membership/signature has the implementations.
+type QuorumVerifier interface {
+	// VerifyQuorum returns nil when signature is of scheme and carries at least
+	// a quorum of distinct voters over message; else an error that wraps
+	// ErrUntrusted or ErrInvalid.
+	VerifyQuorum(scheme string, message, signature []byte) error
+}
+
+// Trust is what a verifier has to know beforehand: public data only.
+type Trust struct {
+	Cluster string
+	Quorum  QuorumVerifier
+}
+
+// EncodeBlock returns the bytes that voters sign. They are what the block is
+// from then on.
+func EncodeBlock(b *signalbox.Block) ([]byte, error) {
+	m := &wire.Block{
+		Cluster: b.Cluster, Epoch: b.Epoch, Index: b.Index, AtUnixNano: b.At.UnixNano(),
+	}
+	if !b.Prev.IsZero() {
+		m.Prev = b.Prev[:]
+	}
+	for i := range b.Requests {
+		r, err := requestToWire(&b.Requests[i])
+		if err != nil {
+			return nil, fmt.Errorf("encode request %d: %w", i, err)
+		}
+		m.Requests = append(m.Requests, r)
+	}
+	raw, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode block: %w", err)
+	}
+	if len(raw) > MaxBlock/2 {
+		return nil, fmt.Errorf("%w: block has %d bytes, at most %d", signalbox.ErrInvalid, len(raw), MaxBlock/2)
+	}
+	return raw, nil
+}
+
+// BlockDigest is the digest of a block's bytes.
+func BlockDigest(raw []byte) signalbox.Digest { return sha256.Sum256(raw) }
+
+// SealBlock joins a block's bytes and the combined signature of its voters.
+func SealBlock(block []byte, scheme string, signature []byte) (*signalbox.DecidedBlock, error) {
+	raw, err := proto.Marshal(&wire.QuorumEnvelope{Version: Version, Scheme: scheme, Block: block, Signature: signature})
+	if err != nil {
+		return nil, fmt.Errorf("seal block: %w", err)
+	}
+	b, err := decodeBlock(block)
+	if err != nil {
+		return nil, err
+	}
+	return &signalbox.DecidedBlock{Block: *b, Digest: BlockDigest(block), Raw: raw}, nil
+}
+
+// OpenBlock verifies a decided block against the voters' keys.
+func OpenBlock(trust Trust, raw []byte) (*signalbox.DecidedBlock, error) {
+	if len(raw) == 0 || len(raw) > MaxBlock {
+		return nil, fmt.Errorf("%w: decided block has %d bytes, at most %d", signalbox.ErrInvalid, len(raw), MaxBlock)
+	}
+	var m wire.QuorumEnvelope
+	if err := proto.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("%w: decided block: %w", signalbox.ErrInvalid, err)
+	}
+	if m.Version != Version {
+		return nil, fmt.Errorf("%w: decided block of version %d, this program speaks %d", signalbox.ErrInvalid, m.Version, Version)
+	}
+	if err := trust.Quorum.VerifyQuorum(m.Scheme, SigningInput(DomainBlock, trust.Cluster, m.Block), m.Signature); err != nil {
+		return nil, fmt.Errorf("verify block: %w", err)
+	}
+	b, err := decodeBlock(m.Block)
+	if err != nil {
+		return nil, err
+	}
+	if b.Cluster != trust.Cluster {
+		return nil, fmt.Errorf("%w: block of cluster %q, this is %q", signalbox.ErrUntrusted, b.Cluster, trust.Cluster)
+	}
+	return &signalbox.DecidedBlock{Block: *b, Digest: BlockDigest(m.Block), Raw: raw}, nil
+}
+
+func decodeBlock(raw []byte) (*signalbox.Block, error) {
+	var m wire.Block
+	if err := proto.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("%w: block: %w", signalbox.ErrInvalid, err)
+	}
+	if len(m.Requests) > MaxRequests {
+		return nil, fmt.Errorf("%w: block has %d requests, at most %d", signalbox.ErrInvalid, len(m.Requests), MaxRequests)
+	}
+	prev, err := digestFrom(m.Prev)
+	if err != nil {
+		return nil, err
+	}
+	b := &signalbox.Block{Cluster: m.Cluster, Epoch: m.Epoch, Index: m.Index, Prev: prev, At: time.Unix(0, m.AtUnixNano)}
+	seen := map[signalbox.Service]bool{}
+	for i, r := range m.Requests {
+		req, err := requestFromWire(r)
+		if err != nil {
+			return nil, fmt.Errorf("request %d: %w", i, err)
+		}
+		if seen[req.Service()] {
+			return nil, fmt.Errorf("%w: block has two requests for service %q", signalbox.ErrInvalid, req.Service())
+		}
+		seen[req.Service()] = true
+		b.Requests = append(b.Requests, *req)
+	}
+	return b, nil
+}
+
+// EncodeRequest returns a request's bytes, for proposing it.
+func EncodeRequest(r *signalbox.Request) ([]byte, error) {
+	m, err := requestToWire(r)
+	if err != nil {
+		return nil, err
+	}
+	return proto.Marshal(m)
+}
+
+// DecodeRequest reads a proposed request. It checks form, not rules.
+func DecodeRequest(raw []byte) (*signalbox.Request, error) {
+	if len(raw) > MaxBlock/2 {
+		return nil, fmt.Errorf("%w: request has %d bytes, at most %d", signalbox.ErrInvalid, len(raw), MaxBlock/2)
+	}
+	var m wire.Request
+	if err := proto.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("%w: request: %w", signalbox.ErrInvalid, err)
+	}
+	return requestFromWire(&m)
+}
+
+func requestToWire(r *signalbox.Request) (*wire.Request, error) {
+	switch {
+	case r.Handover != nil:
+		h, err := handoverToWire(r.Handover)
+		return &wire.Request{Kind: &wire.Request_Handover{Handover: h}}, err
+	case r.Admit != nil:
+		return &wire.Request{Kind: &wire.Request_Admit{Admit: &wire.Admission{
+			Term: uint64(r.Admit.Term), Enrollment: r.Admit.Enrollment,
+		}}}, nil
+	case r.Outcome != nil:
+		o := r.Outcome
+		return &wire.Request{Kind: &wire.Request_Outcome{Outcome: &wire.Outcome{
+			Service: string(o.Service), Block: o.Block[:], Certified: uint64(o.Certified), Evidence: o.Evidence,
+		}}}, nil
+	case r.Remove != nil:
+		id, err := identityBytes(r.Remove.Identity)
+		return &wire.Request{Kind: &wire.Request_Remove{Remove: &wire.Removal{
+			Service: string(r.Remove.Service), Identity: id, Evidence: r.Remove.Evidence,
+		}}}, err
+	}
+	return nil, fmt.Errorf("%w: empty request", signalbox.ErrInvalid)
+}
+
+func handoverToWire(h *signalbox.Handover) (*wire.Handover, error) {
+	m := &wire.Handover{
+		Id: h.ID, Service: string(h.Service), Term: uint64(h.Term), Fallback: uint64(h.Fallback),
+		From: string(h.From), To: string(h.To), Allowed: uint32(h.Allowed),
+		HoldBudgetNano: int64(h.HoldBudget), AllowLateProxies: h.AllowLateProxies, By: h.By, Reason: h.Reason,
+	}
+	for _, id := range h.Incoming {
+		b, err := identityBytes(id)
+		if err != nil {
+			return nil, err
+		}
+		m.Incoming = append(m.Incoming, b)
+	}
+	for _, e := range h.Roster {
+		if len(e.PublicKey) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("%w: roster key of %s has %d bytes", signalbox.ErrInvalid, e.Name, len(e.PublicKey))
+		}
+		m.Roster = append(m.Roster, &wire.RosterEntry{
+			PublicKey: e.PublicKey, Name: e.Name, DataCenter: string(e.DataCenter), Admission: e.Admission,
+		})
+	}
+	return m, nil
+}
+
+func requestFromWire(m *wire.Request) (*signalbox.Request, error) {
+	switch k := m.GetKind().(type) {
+	case *wire.Request_Handover:
+		h, err := handoverFromWire(k.Handover)
+		return &signalbox.Request{Handover: h}, err
+	case *wire.Request_Admit:
+		a, err := admissionFromWire(k.Admit)
+		return &signalbox.Request{Admit: a}, err
+	case *wire.Request_Outcome:
+		return outcomeFromWire(k.Outcome)
+	case *wire.Request_Remove:
+		id, err := IdentityFromBytes(k.Remove.GetIdentity())
+		if err != nil {
+			return nil, err
+		}
+		if err := signalbox.CheckName("service", k.Remove.GetService()); err != nil {
+			return nil, err
+		}
+		if len(k.Remove.GetEvidence()) > MaxStatement {
+			return nil, fmt.Errorf("%w: removal's evidence has %d bytes", signalbox.ErrInvalid, len(k.Remove.GetEvidence()))
+		}
+		return &signalbox.Request{Remove: &signalbox.Removal{
+			Service: signalbox.Service(k.Remove.GetService()), Identity: id, Evidence: k.Remove.GetEvidence(),
+		}}, nil
+	}
+	return nil, fmt.Errorf("%w: request of a kind this program does not know", signalbox.ErrInvalid)
+}
+
+func outcomeFromWire(m *wire.Outcome) (*signalbox.Request, error) {
+	digest, err := digestFrom(m.GetBlock())
+	if err != nil {
+		return nil, err
+	}
+	if err := signalbox.CheckName("service", m.GetService()); err != nil {
+		return nil, err
+	}
+	if len(m.GetEvidence()) > signalbox.MaxRoster {
+		return nil, fmt.Errorf("%w: outcome carries %d pieces of evidence, at most %d", signalbox.ErrInvalid, len(m.GetEvidence()), signalbox.MaxRoster)
+	}
+	return &signalbox.Request{Outcome: &signalbox.Outcome{
+		Service: signalbox.Service(m.GetService()), Block: digest,
+		Certified: signalbox.Term(m.GetCertified()), Evidence: m.GetEvidence(),
+	}}, nil
+}
+
+func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
+	for what, name := range map[string]string{"service": m.GetService(), "data center (to)": m.GetTo()} {
+		if err := signalbox.CheckName(what, name); err != nil {
+			return nil, err
+		}
+	}
+	if m.GetFrom() != "" {
+		if err := signalbox.CheckName("data center (from)", m.GetFrom()); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case len(m.GetIncoming()) > signalbox.MaxRoster || len(m.GetRoster()) > signalbox.MaxRoster:
+		return nil, fmt.Errorf("%w: handover names more than %d identities", signalbox.ErrInvalid, signalbox.MaxRoster)
+	case len(m.GetId()) > signalbox.MaxName*2 || m.GetId() == "":
+		return nil, fmt.Errorf("%w: handover id has %d bytes", signalbox.ErrInvalid, len(m.GetId()))
+	case len(m.GetBy()) > signalbox.MaxReason || len(m.GetReason()) > signalbox.MaxReason:
+		return nil, fmt.Errorf("%w: by or reason is longer than %d bytes", signalbox.ErrInvalid, signalbox.MaxReason)
+	case m.GetAllowed() > 0xff:
+		return nil, fmt.Errorf("%w: evidence kinds %#x", signalbox.ErrInvalid, m.GetAllowed())
+	}
+	h := &signalbox.Handover{
+		ID: m.GetId(), Service: signalbox.Service(m.GetService()), Term: signalbox.Term(m.GetTerm()),
+		Fallback: signalbox.Term(m.GetFallback()), From: signalbox.DataCenter(m.GetFrom()), To: signalbox.DataCenter(m.GetTo()),
+		Allowed: signalbox.EvidenceKinds(m.GetAllowed()), HoldBudget: time.Duration(m.GetHoldBudgetNano()),
+		AllowLateProxies: m.GetAllowLateProxies(), By: m.GetBy(), Reason: m.GetReason(),
+	}
+	for _, b := range m.GetIncoming() {
+		id, err := IdentityFromBytes(b)
+		if err != nil {
+			return nil, err
+		}
+		h.Incoming = append(h.Incoming, id)
+	}
+	for _, e := range m.GetRoster() {
+		if len(e.GetPublicKey()) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("%w: roster key has %d bytes", signalbox.ErrInvalid, len(e.GetPublicKey()))
+		}
+		h.Roster = append(h.Roster, signalbox.RosterEntry{
+			Identity: IdentityOf(e.GetPublicKey()), PublicKey: e.GetPublicKey(), Name: e.GetName(),
+			DataCenter: signalbox.DataCenter(e.GetDataCenter()), Admission: e.GetAdmission(),
+		})
+	}
+	return h, nil
+}

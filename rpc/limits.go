@@ -1,0 +1,18 @@
+package rpc
+
+// Maxima for everything that comes from outside, in bytes unless said.
+const (
+	// MaxStatement is the largest signed statement with its envelope: it has
+	// to fit a gossip packet beside others.
+	MaxStatement = 300
+	// MaxBlock is the largest block with its quorum signature.
+	MaxBlock = 256 << 10
+	// MaxCertificate is the largest certificate.
+	MaxCertificate = 1 << 20
+	// MaxEnrollment is the largest enrollment proof.
+	MaxEnrollment = 8 << 10
+	// MaxRequests is the largest number of requests in a block.
+	MaxRequests = 256
+	// MaxMessage is the largest gRPC message that a Signalbox process accepts.
+	MaxMessage = 2 << 20
+)
