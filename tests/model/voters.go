@@ -1,0 +1,157 @@
+package model
+
+// voters appends every entry that passes the voters' check. What is proposed is anything; the rules decide.
+func (st *stepper) voters() {
+	s := st.from
+	if int(s.Log.Len) == MaxLog {
+		return
+	}
+	st.outcomes()
+	st.removals()
+	view := s.Log.remembered()
+	st.entries(&view)
+	if !st.rules.WholeLogApplied && s.Log.Len > 1 {
+		stale := s.Log.before(int(s.Log.Len) - 1)
+		st.entries(&stale)
+	}
+	if k := int(s.Log.Len) - 1; !st.rules.VotersKeepTheLog && k > 0 && !s.Log.E[k].has(Forgotten) &&
+		s.Log.count(func(e *Entry) bool { return e.has(Forgotten) }) < st.bounds.Forgets {
+		next := *s
+		next.Log.E[k].Flags |= Forgotten
+		st.visit(Action{Op: opForget, K: k}, next)
+	}
+}
+
+func (st *stepper) append(e Entry) {
+	next := *st.from
+	next.Log.E[next.Log.Len] = e
+	next.Log.Len++
+	st.visit(Action{Op: opAppend, Entry: e}, next)
+}
+
+// entries appends what is checked against the voters' view of the log: handover blocks and admissions.
+func (st *stepper) entries(view *Log) {
+	if st.from.Log.count(func(e *Entry) bool { return e.Kind == Handover }) < st.bounds.Blocks {
+		for _, to := range []DC{East, West} {
+			st.handovers(view, to, 0)
+			if st.bounds.Fences > 0 {
+				st.handovers(view, to, AllowsMore)
+			}
+		}
+	}
+	if st.from.Log.count(func(e *Entry) bool { return e.Kind == Admit }) < st.bounds.Admits {
+		for x := range ID(idents) {
+			if st.from.Alive.Has(x) {
+				st.admissions(view, x)
+			}
+		}
+	}
+}
+
+// handovers appends the blocks that move mastership to a data center.
+func (st *stepper) handovers(view *Log, to DC, flags uint8) {
+	r := st.rules
+	newest := view.E[view.newestBlock()]
+	open, master := view.open(), view.master()
+	if open && !r.OpenUntilOutcome {
+		open, master = false, newest.To()
+	}
+	if !open && to == master && r.FromIsTheMaster {
+		return
+	}
+	if open {
+		flags |= Superseding
+	}
+	if (!open || !r.SupersedingHasNoFallback) && (flags&AllowsMore == 0 || !r.OnlyAckBlocksVoidable) {
+		flags |= HasFallback
+	}
+	if to == West {
+		flags |= ToWest
+	}
+	term := view.topTerm(r.TermAboveFallback) + 1
+	full := r.outstanding(view, st.from.lost()) &^ in(to)
+	ids := st.from.Alive & in(to)
+	for incoming := ids; incoming != 0; incoming = (incoming - 1) & ids {
+		st.append(Entry{Kind: Handover, Flags: flags, Term: term, Incoming: incoming, Roster: full})
+		for roster := full; !r.RosterFromLog && roster != 0; {
+			roster = (roster - 1) & full
+			st.append(Entry{Kind: Handover, Flags: flags, Term: term, Incoming: incoming, Roster: roster})
+		}
+	}
+}
+
+// lost is the identities whose disk was restored elsewhere.
+func (s *State) lost() Set {
+	var set Set
+	for _, x := range s.CopyOf {
+		if x > 0 {
+			set |= one(ID(x - 1))
+		}
+	}
+	return set
+}
+
+// admissions admits x to the newest block's terms; to those of older blocks only without the rule.
+func (st *stepper) admissions(view *Log, x ID) {
+	newest := view.newestBlock()
+	for k := newest; k >= 0; k-- {
+		e := &view.E[k]
+		if e.isBlock() && (k == newest || !st.rules.AdmissionsVoidOnceDecided) {
+			if e.To() == x.DC() && view.possible(right{block: k}) {
+				st.append(Entry{Kind: Admit, Term: e.Term, Ref: uint8(x)})
+			} else if e.To() != x.DC() && e.has(HasFallback) && view.possible(right{block: k, fallback: true}) {
+				st.append(Entry{Kind: Admit, Term: e.Term + 1, Ref: uint8(x)})
+			}
+		}
+	}
+}
+
+// outcomes logs how a block ended, at any later time, also after newer blocks.
+func (st *stepper) outcomes() {
+	l := &st.from.Log
+	for k := 1; k < int(l.Len); k++ {
+		if l.E[k].Kind != Handover || l.E[k].has(Forgotten) {
+			continue
+		}
+		if _, logged := l.outcome(k); logged {
+			continue
+		}
+		if st.rules.certified(st.from, k, false) || !st.rules.OutcomeNeedsCertificate {
+			st.append(Entry{Kind: Outcome, Flags: Forward, Ref: uint8(k)})
+		}
+		if l.E[k].has(HasFallback) && (st.rules.certified(st.from, k, true) || !st.rules.OutcomeNeedsCertificate) {
+			st.append(Entry{Kind: Outcome, Ref: uint8(k)})
+		}
+	}
+}
+
+// removals takes an identity out of outstanding, with the evidence that a handover would need.
+func (st *stepper) removals() {
+	l := &st.from.Log
+	if l.count(func(e *Entry) bool { return e.Kind == Remove }) >= st.bounds.Removes {
+		return
+	}
+	outstanding := st.rules.outstanding(l, st.from.lost())
+	for x := range ID(idents) {
+		if !outstanding.Has(x) {
+			continue
+		}
+		if st.from.Inst[x].FenceRemoved == 1 {
+			st.append(Entry{Kind: Remove, Flags: ByFence, Ref: uint8(x)})
+		}
+		if !st.rules.RemoveCarriesEvidence || st.left(x) {
+			st.append(Entry{Kind: Remove, Ref: uint8(x)})
+		}
+	}
+}
+
+// left says whether a leave names the newest admission of x.
+func (st *stepper) left(x ID) bool {
+	newest := st.from.Log.admission(x, int(st.from.Log.Len))
+	for _, leave := range st.from.Inst[x].Leaves {
+		if leave != 0 && int(leave>>4)-1 == newest {
+			return true
+		}
+	}
+	return false
+}
