@@ -13,36 +13,24 @@ var sleeps = map[string]string{
 	"membership/gossip/gossiptest/network.go": "the sleep is the simulated network's delay, in a synctest bubble's time",
 }
 
-// checkSleep finds time.Sleep and a bare <-time.After. Inside a synctest bubble time is virtual, so there it may stand.
+// checkSleep finds time.Sleep and a bare <-time.After. In a testing/synctest bubble time is virtual, so there it may
+// stand: within the function given to synctest.Test, or to a function of the file that calls synctest.Test, and in the
+// helpers of a file with bubbles (functions that are no tests themselves).
 func checkSleep(t *tree) []string {
 	var out []string
 	used := make(map[string]bool)
 	for _, f := range t.gos {
-		selects := make(map[ast.Node]bool) // a select's cases: there time.After is a limit, not a sleep
-		ast.Inspect(f.ast, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.CommClause:
-				selects[n.Comm] = true
-			case *ast.CallExpr:
-				if f.selector(n.Fun, "testing/synctest", "Test") {
-					return false
-				}
-				if !f.selector(n.Fun, "time", "Sleep") {
-					return true
-				}
-				used[f.path] = true
-				if sleeps[f.path] == "" {
-					out = append(out, fmt.Sprintf("%s: time.Sleep (the few that may stand are in tests/tidy, with their reason)", f.at(n.Pos())))
-				}
-			case *ast.ExprStmt:
-				if wait, ok := n.X.(*ast.UnaryExpr); ok && wait.Op == token.ARROW && !selects[n] {
-					if call, ok := wait.X.(*ast.CallExpr); ok && f.selector(call.Fun, "time", "After") {
-						out = append(out, fmt.Sprintf("%s: a bare <-time.After is a sleep", f.at(n.Pos())))
-					}
-				}
+		s := sleeper{goFile: f, bubbles: bubbles(f), selects: make(map[ast.Node]bool)}
+		for _, d := range f.ast.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && len(s.bubbles) > 0 && !strings.HasPrefix(fn.Name.Name, "Test") {
+				continue
 			}
-			return true
-		})
+			ast.Inspect(d, s.look)
+		}
+		used[f.path] = len(s.found) > 0
+		if sleeps[f.path] == "" {
+			out = append(out, s.found...)
+		}
 	}
 	for p := range sleeps {
 		if _, here := t.files[p]; here && !used[p] {
@@ -50,6 +38,54 @@ func checkSleep(t *tree) []string {
 		}
 	}
 	return out
+}
+
+// bubbles are the names of the file's functions that run what they are given in a bubble; "" stands for synctest.Test.
+func bubbles(f *goFile) []string {
+	var out []string
+	for _, d := range f.ast.Decls {
+		ast.Inspect(d, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok && f.selector(call.Fun, "testing/synctest", "Test") {
+				out = append(out, "")
+				if fn, ok := d.(*ast.FuncDecl); ok && !strings.HasPrefix(fn.Name.Name, "Test") {
+					out = append(out, fn.Name.Name)
+				}
+			}
+			return true
+		})
+	}
+	return out
+}
+
+// sleeper looks for sleeps in one file.
+type sleeper struct {
+	*goFile
+	bubbles []string
+	selects map[ast.Node]bool // a select's cases: there time.After is a limit, not a sleep
+	found   []string
+}
+
+func (s *sleeper) look(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.CommClause:
+		s.selects[n.Comm] = true
+	case *ast.CallExpr:
+		if id, ok := n.Fun.(*ast.Ident); ok && slices.Contains(s.bubbles, id.Name) || s.selector(n.Fun, "testing/synctest", "Test") {
+			return false
+		}
+		if s.selector(n.Fun, "time", "Sleep") {
+			s.found = append(s.found, fmt.Sprintf("%s: time.Sleep (the few that may stand are in tests/tidy, with their reason)", s.at(n.Pos())))
+		}
+	case *ast.ExprStmt:
+		wait, ok := n.X.(*ast.UnaryExpr)
+		if !ok || wait.Op != token.ARROW || s.selects[n] {
+			return true
+		}
+		if call, ok := wait.X.(*ast.CallExpr); ok && s.selector(call.Fun, "time", "After") {
+			s.found = append(s.found, fmt.Sprintf("%s: a bare <-time.After is a sleep", s.at(n.Pos())))
+		}
+	}
+	return true
 }
 
 func checkSkip(t *tree) []string {
