@@ -1,0 +1,75 @@
+package resource
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Type URLs of the resources that proxies ask for.
+const (
+	typePrefix    = "type.googleapis.com/"
+	ListenerType  = typePrefix + "envoy.config.listener.v3.Listener"
+	RouteType     = typePrefix + "envoy.config.route.v3.RouteConfiguration"
+	ClusterType   = typePrefix + "envoy.config.cluster.v3.Cluster"
+	EndpointsType = typePrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+)
+
+// Resource is one marshalled resource. It is immutable, so that all proxies
+// share it.
+type Resource struct {
+	Name    string
+	Term    uint64 // 0: does not depend on a term
+	Version string // Version(Term, bytes)
+	Any     *anypb.Any
+}
+
+// Version is "<term>-<hash of the content>". A control plane compares the
+// term with its own before it sends, so that a proxy is never sent less than
+// it has, whichever gateway it asks.
+func Version(term uint64, content []byte) string {
+	h := fnv.New64a()
+	_, _ = h.Write(content)
+	return strconv.FormatUint(term, 10) + "-" + strconv.FormatUint(h.Sum64(), 16)
+}
+
+// ParseVersion returns the term that a version carries; ok is false when the
+// version was not made by Version.
+func ParseVersion(version string) (term uint64, ok bool) {
+	digits, hash, found := strings.Cut(version, "-")
+	if !found || hash == "" || len(hash) > 16 {
+		return 0, false
+	}
+	term, err := strconv.ParseUint(digits, 10, 64)
+	return term, err == nil
+}
+
+func build(name string, term uint64, m proto.Message) (*Resource, error) {
+	a, err := pack(m)
+	if err != nil {
+		return nil, fmt.Errorf("marshal resource %s: %w", name, err)
+	}
+	return &Resource{Name: name, Term: term, Version: Version(term, a.Value), Any: a}, nil
+}
+
+func pack(m proto.Message) (*anypb.Any, error) {
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return &anypb.Any{TypeUrl: typePrefix + string(m.ProtoReflect().Descriptor().FullName()), Value: value}, nil
+}
+
+// mustPack is for messages that hold no text from outside: marshalling them
+// cannot fail.
+func mustPack(m proto.Message) *anypb.Any {
+	a, err := pack(m)
+	if err != nil {
+		panic(fmt.Sprintf("marshal %T: %v", m, err))
+	}
+	return a
+}
