@@ -1,0 +1,182 @@
+package handover
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+// Check is what a voter checks for itself before it votes for a request, from
+// the whole log before it (rule 1). nil means that it may be decided next.
+func (l *Ledger) Check(r *signalbox.Request) error {
+	if err := signalbox.CheckName("service", string(r.Service())); err != nil {
+		return err
+	}
+	switch {
+	case r.Handover != nil:
+		return l.checkHandover(r.Handover)
+	case r.Admit != nil:
+		return l.checkAdmission(r.Admit)
+	case r.Outcome != nil:
+		_, err := l.outcomeCertificate(r.Outcome)
+		return err
+	case r.Remove != nil:
+		return l.checkRemoval(r.Remove)
+	}
+	return fmt.Errorf("%w: empty request", signalbox.ErrInvalid)
+}
+
+func (l *Ledger) checkHandover(h *signalbox.Handover) error {
+	st := l.services[h.Service]
+	switch {
+	case h.From == "":
+		return l.checkAdoption(h, st)
+	case st == nil || st.Certificate == nil:
+		return fmt.Errorf("%w: service %s has no master yet; adopt it first: signalbox service adopt %s --data-center NAME", signalbox.ErrRefused, h.Service, h.Service)
+	case h.Term != st.Last+1:
+		return fmt.Errorf("%w: the next term of %s is %d, not %d; ask again", signalbox.ErrConflict, h.Service, st.Last+1, h.Term)
+	case h.From == h.To:
+		return fmt.Errorf("%w: %s is master already", signalbox.ErrInvalid, h.To)
+	case h.Allowed&^signalbox.AckOnly != 0 || h.Allowed != signalbox.AckOnly:
+		return fmt.Errorf("%w: evidence %s; this version agrees on ack+leave only", signalbox.ErrNotConfigured, h.Allowed)
+	case h.HoldBudget <= 0 || h.HoldBudget > signalbox.MaxHoldBudget:
+		return fmt.Errorf("%w: hold budget %v, want more than 0 and at most %v", signalbox.ErrInvalid, h.HoldBudget, signalbox.MaxHoldBudget)
+	}
+	if len(st.Open) == 0 {
+		if h.Fallback != h.Term+1 {
+			return fmt.Errorf("%w: fallback %d, want term %d", signalbox.ErrInvalid, h.Fallback, h.Term+1)
+		}
+		if h.From != st.Master() {
+			return fmt.Errorf("%w: %s is master of %s, not %s", signalbox.ErrConflict, st.Master(), h.Service, h.From)
+		}
+	} else if err := checkSuperseding(h, st); err != nil {
+		return err
+	}
+	if err := l.checkIncoming(h); err != nil {
+		return err
+	}
+	return l.checkRoster(h)
+}
+
+// checkSuperseding: while a block is open, only a superseding block may follow;
+// it has no fallback (rule 1).
+func checkSuperseding(h *signalbox.Handover, st *ServiceState) error {
+	open := st.Open[len(st.Open)-1].Handover(h.Service)
+	if h.Fallback != 0 {
+		return fmt.Errorf("%w: handover %s of %s (term %d) is open; follow it with: signalbox watch %s", signalbox.ErrConflict, open.ID, h.Service, open.Term, h.Service)
+	}
+	if h.From != open.To || h.To != open.From {
+		return fmt.Errorf("%w: handover %s is open from %s to %s; only the way back may supersede it", signalbox.ErrRefused, open.ID, open.From, open.To)
+	}
+	return nil
+}
+
+func (l *Ledger) checkAdoption(h *signalbox.Handover, st *ServiceState) error {
+	switch {
+	case st != nil && (st.Certificate != nil || len(st.Open) > 0):
+		return fmt.Errorf("%w: service %s has term %d in %s already; use switch", signalbox.ErrConflict, h.Service, st.Term(), st.Master())
+	case h.Term != 1 || h.Fallback != 0 || len(h.Roster) != 0:
+		return fmt.Errorf("%w: an adoption is term 1 without roster and fallback", signalbox.ErrInvalid)
+	case h.Allowed != signalbox.AckOnly:
+		return fmt.Errorf("%w: evidence %s; this version agrees on ack+leave only", signalbox.ErrNotConfigured, h.Allowed)
+	}
+	return l.checkIncoming(h)
+}
+
+func (l *Ledger) checkIncoming(h *signalbox.Handover) error {
+	if len(h.Incoming) == 0 {
+		return fmt.Errorf("%w: no instance of %s in %s is known; start its agents first", signalbox.ErrNotReady, h.Service, h.To)
+	}
+	seen := map[signalbox.Identity]bool{}
+	for _, id := range h.Incoming {
+		in, ok := l.enrolled[id]
+		if !ok || in.Service != h.Service || in.DataCenter != h.To {
+			return fmt.Errorf("%w: incoming identity %s is no enrolled instance of %s in %s", signalbox.ErrRefused, id, h.Service, h.To)
+		}
+		if seen[id] {
+			return fmt.Errorf("%w: incoming identity %s stands twice", signalbox.ErrInvalid, id)
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+// checkRoster recomputes the roster from the log and refuses any difference
+// (rule 3).
+func (l *Ledger) checkRoster(h *signalbox.Handover) error {
+	want := l.Roster(h.Service, h.To)
+	if len(want) != len(h.Roster) {
+		return fmt.Errorf("%w: the log gives a roster of %d identities, the block has %d; ask again", signalbox.ErrConflict, len(want), len(h.Roster))
+	}
+	for i, w := range want {
+		g := h.Roster[i]
+		if w.Identity != g.Identity || w.Admission != g.Admission || w.Name != g.Name ||
+			w.DataCenter != g.DataCenter || !bytes.Equal(w.PublicKey, g.PublicKey) {
+			return fmt.Errorf("%w: the roster differs from the log at %s (%s); ask again", signalbox.ErrConflict, g.Name, g.Identity)
+		}
+	}
+	return nil
+}
+
+func (l *Ledger) checkAdmission(a *signalbox.Admission) error {
+	if l.enrollment == nil {
+		return fmt.Errorf("%w: this process cannot check enrollments", signalbox.ErrNotConfigured)
+	}
+	in, err := l.enrollment(a.Enrollment)
+	if err != nil {
+		return fmt.Errorf("admit %s: %w", a.Name, err)
+	}
+	if in.Identity != a.Identity {
+		return fmt.Errorf("%w: enrollment is of %s", signalbox.ErrUntrusted, in.Identity)
+	}
+	if known, ok := l.enrolled[in.Identity]; ok && (known.Service != in.Service || known.DataCenter != in.DataCenter || known.Name != in.Name) {
+		return fmt.Errorf("%w: identity %s is enrolled as %s of %s in %s already", signalbox.ErrRefused, in.Identity, known.Name, known.Service, known.DataCenter)
+	}
+	if a.Term == 0 {
+		return nil
+	}
+	st := l.services[in.Service]
+	switch {
+	case st == nil || st.Term() != a.Term:
+		return fmt.Errorf("%w: %s asks for term %d, certified is %d", signalbox.ErrConflict, a.Name, a.Term, st.Term())
+	case len(st.Open) > 0:
+		// Rule 3: once a block is decided, admissions to the term before it
+		// are void.
+		return fmt.Errorf("%w: a handover of %s is open; admissions wait for its outcome", signalbox.ErrConflict, in.Service)
+	case in.DataCenter != st.Master():
+		return fmt.Errorf("%w: %s is in %s, master is %s", signalbox.ErrRefused, a.Name, in.DataCenter, st.Master())
+	}
+	return nil
+}
+
+// checkRemoval: nobody leaves outstanding but by the evidence that a handover
+// would need (rule 3).
+func (l *Ledger) checkRemoval(r *signalbox.Removal) error {
+	st := l.services[r.Service]
+	if st == nil {
+		return fmt.Errorf("%w: service %s", signalbox.ErrUnknown, r.Service)
+	}
+	holder, ok := st.Outstanding[r.Identity]
+	if !ok {
+		return fmt.Errorf("%w: %s is not outstanding", signalbox.ErrConflict, r.Identity)
+	}
+	if len(st.Open) > 0 {
+		return fmt.Errorf("%w: a handover of %s is open; removals wait for its outcome", signalbox.ErrConflict, r.Service)
+	}
+	e, err := rpc.OpenStatement(l.trust.Cluster, r.Evidence, func(id signalbox.Identity) ed25519.PublicKey {
+		if id != r.Identity {
+			return nil
+		}
+		return holder.PublicKey
+	})
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", holder.Name, err)
+	}
+	if e.Kind != signalbox.SaysLeave || e.Service != r.Service || e.Admission != holder.Admission {
+		return fmt.Errorf("%w: a %s for admission %d does not take %s (admission %d) out", signalbox.ErrRefused, e.Kind, e.Admission, holder.Name, holder.Admission)
+	}
+	return nil
+}

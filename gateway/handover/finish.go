@@ -1,0 +1,166 @@
+package handover
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+)
+
+// finish takes a certified run through promote, release and settle.
+func (m *Machine) finish(r *run, c *signalbox.Certificate, now time.Time) []Effect {
+	var out []Effect
+	if r.certifiedAt.IsZero() {
+		r.certifiedAt = now
+	}
+	serving, due := m.serving(r, c)
+	if serving > 0 && r.servingAt.IsZero() {
+		r.servingAt = now
+		out = append(out, Record{Block: r.block.Digest, Phase: PhasePromote, Detail: "first instance serves", At: now})
+	}
+	gathered := serving > 0 && (serving >= due || now.Sub(r.servingAt) >= PromoteGather)
+	if gathered && r.releasedAt.IsZero() {
+		r.releasedAt, r.phase = now, PhaseRelease
+		out = append(out,
+			Release{Certificate: c},
+			Record{Block: r.block.Digest, Phase: PhaseRelease, Detail: fmt.Sprintf("%d of %d serve", serving, due), At: now})
+	}
+	if !r.releasedAt.IsZero() {
+		return append(out, m.settle(r, c, now)...)
+	}
+	out = append(out, m.regrant(r, c, now)...)
+	return append(out, m.turnBack(r, c, now)...)
+}
+
+// serving counts who serves under the certificate, and how many could.
+func (m *Machine) serving(r *run, c *signalbox.Certificate) (serving, due int) {
+	listed := append([]signalbox.Identity(nil), r.h.Incoming...)
+	if c.IsFallback() {
+		listed = nil
+		for _, e := range r.h.Roster {
+			if r.h.Lists(e.Identity, c.Term) {
+				listed = append(listed, e.Identity)
+			}
+		}
+	}
+	for _, id := range listed {
+		if m.saysServing(id, c.Term) {
+			serving++
+			due++
+		} else if a, known := m.agents[id]; !known || a.up {
+			due++
+		}
+	}
+	return serving, due
+}
+
+func (m *Machine) saysServing(id signalbox.Identity, t signalbox.Term) bool {
+	for _, s := range m.statements[id] {
+		if s.Kind == signalbox.SaysServing && s.Term == t {
+			return true
+		}
+	}
+	return false
+}
+
+// regrant hands the certificate out again while nobody serves by it.
+func (m *Machine) regrant(r *run, c *signalbox.Certificate, now time.Time) []Effect {
+	if now.Sub(later(r.certifiedAt, r.orderedAt)) < Resend {
+		return nil
+	}
+	r.orderedAt = now
+	return []Effect{Spread{Certificate: c}}
+}
+
+// turnBack starts the superseding handover back when the new side does not
+// promote within the budget.
+func (m *Machine) turnBack(r *run, c *signalbox.Certificate, now time.Time) []Effect {
+	if c.IsFallback() || r.h.Superseding() || r.logged || r.superseded(m) {
+		return nil
+	}
+	if now.Sub(r.began) < r.h.HoldBudget || now.Sub(r.certifiedAt) < HoldWait {
+		return nil
+	}
+	return m.proposeReturn(r, r.h.From, fmt.Sprintf("%s did not promote within the hold budget of %v", r.h.To, r.h.HoldBudget), now)
+}
+
+// settle has the outcome logged; gateways of the new master first, the others
+// take over one after the other.
+func (m *Machine) settle(r *run, c *signalbox.Certificate, now time.Time) []Effect {
+	if r.logged {
+		if r.phase != PhaseDone {
+			r.phase = PhaseDone
+			return []Effect{Record{Block: r.block.Digest, Phase: PhaseDone, Detail: "outcome logged", At: now}}
+		}
+		return nil
+	}
+	if r.phase == PhaseRelease {
+		r.phase, r.proposedAt = PhaseSettle, time.Time{}
+	}
+	turn := r.releasedAt.Add(time.Duration(m.rank(c.DataCenter())) * TakeOver)
+	if now.Before(turn) || !r.proposedAt.IsZero() && now.Sub(r.proposedAt) < 2*TakeOver {
+		return nil
+	}
+	r.proposedAt = now
+	return []Effect{ProposeOutcome{Certificate: c}}
+}
+
+// A Status is a run for people.
+type Status struct {
+	Block      *signalbox.DecidedBlock
+	Handover   *signalbox.Handover
+	Phase      Phase
+	Began      time.Time
+	WaitingFor string
+	Late       []string
+	Certified  signalbox.Term
+	Acks       []AckStatus
+}
+
+// AckStatus is one row of the ack matrix.
+type AckStatus struct {
+	Name     string
+	Identity signalbox.Identity
+	Drained  bool
+	Evidence string
+	Silent   bool
+}
+
+// Status returns the open runs, oldest first by their blocks.
+func (m *Machine) Status(now time.Time) []Status {
+	var out []Status
+	for _, r := range m.runs {
+		if r.phase == PhaseDone {
+			continue
+		}
+		_, late := m.holdState(r, now)
+		s := Status{Block: r.block, Handover: r.h, Phase: r.phase, Began: r.began, WaitingFor: m.waitingFor(r), Late: late, Acks: m.acks(r)}
+		if c := m.cert; c != nil && c.Block.Digest == r.block.Digest {
+			s.Certified, s.WaitingFor = c.Term, ""
+			if r.releasedAt.IsZero() {
+				s.WaitingFor = "an instance of " + string(c.DataCenter()) + " to be promoted"
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (m *Machine) acks(r *run) []AckStatus {
+	var out []AckStatus
+	for _, e := range r.h.Roster {
+		a := AckStatus{Name: e.Name, Identity: e.Identity, Drained: m.drained(r, e)}
+		if s, ok := m.evidence(r, e); ok {
+			a.Evidence = s.Kind.String()
+		}
+		for _, s := range m.statements[e.Identity] {
+			if rpc := s.Kind == signalbox.SaysRefuse && s.Block == r.block.Digest; rpc {
+				a.Evidence = s.Kind.String()
+			}
+		}
+		st, known := m.agents[e.Identity]
+		a.Silent = known && !st.up
+		out = append(out, a)
+	}
+	return out
+}

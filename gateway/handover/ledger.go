@@ -1,0 +1,301 @@
+package handover
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+// A Holder is an outstanding identity: it might still serve.
+type Holder struct {
+	signalbox.Instance
+	// Admission is the log index that admitted or listed it.
+	Admission uint64
+	// Prior is the admission it had before a block that is still open listed
+	// it (0 when none); a fallback restores it.
+	Prior uint64
+}
+
+// A ServiceState is what the log says about one service. Callers must not
+// change it.
+type ServiceState struct {
+	Service signalbox.Service
+	// Certificate is the newest certificate whose outcome is in the log.
+	Certificate *signalbox.Certificate
+	// Last is the highest term that any decided block named.
+	Last signalbox.Term
+	// Open holds the blocks without an outcome, oldest first.
+	Open []*signalbox.DecidedBlock
+	// Newest is the newest decided handover block.
+	Newest *signalbox.DecidedBlock
+	// Outstanding holds who might still serve.
+	Outstanding map[signalbox.Identity]Holder
+	// Admissions holds, for the current term, the blocks that admitted
+	// identities its certificate does not list.
+	Admissions map[signalbox.Identity]*signalbox.DecidedBlock
+}
+
+// Term returns the newest certified term in the log, 0 when there is none.
+func (s *ServiceState) Term() signalbox.Term {
+	if s == nil || s.Certificate == nil {
+		return 0
+	}
+	return s.Certificate.Term
+}
+
+// Master returns the master data center by the log, "" when there is none.
+func (s *ServiceState) Master() signalbox.DataCenter {
+	if s == nil || s.Certificate == nil {
+		return ""
+	}
+	return s.Certificate.DataCenter()
+}
+
+// Ledger is the state that the agreed log amounts to. Not safe for concurrent
+// use.
+type Ledger struct {
+	trust rpc.Trust
+	// enrollment verifies an enrollment against the cluster's CA. It is used by
+	// Check only: what was decided was checked by a quorum.
+	enrollment func([]byte) (signalbox.Instance, error)
+
+	index    uint64
+	digest   signalbox.Digest
+	services map[signalbox.Service]*ServiceState
+	enrolled map[signalbox.Identity]signalbox.Instance
+}
+
+// NewLedger returns the state of an empty log. enrollment may be nil for a
+// process that never votes.
+func NewLedger(trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error)) *Ledger {
+	return &Ledger{
+		trust: trust, enrollment: enrollment,
+		services: map[signalbox.Service]*ServiceState{}, enrolled: map[signalbox.Identity]signalbox.Instance{},
+	}
+}
+
+// Index returns the index of the newest block, 0 for an empty log.
+func (l *Ledger) Index() uint64 { return l.index }
+
+// Digest returns the digest of the newest block.
+func (l *Ledger) Digest() signalbox.Digest { return l.digest }
+
+// Service returns what the log says about a service, or nil when it does not
+// mention it.
+func (l *Ledger) Service(s signalbox.Service) *ServiceState { return l.services[s] }
+
+// Services lists the services that the log mentions, sorted.
+func (l *Ledger) Services() []signalbox.Service {
+	var out []signalbox.Service
+	for s := range l.services {
+		out = append(out, s)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i] < out[j] })
+	return out
+}
+
+// Enrolled returns the instance of an identity known to the log.
+func (l *Ledger) Enrolled(id signalbox.Identity) (signalbox.Instance, bool) {
+	in, ok := l.enrolled[id]
+	return in, ok
+}
+
+// Instances lists the enrolled instances of a service, sorted by data center
+// and name.
+func (l *Ledger) Instances(s signalbox.Service) []signalbox.Instance {
+	var out []signalbox.Instance
+	for _, in := range l.enrolled {
+		if in.Service == s {
+			out = append(out, in)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		if a.DataCenter != b.DataCenter {
+			return a.DataCenter < b.DataCenter
+		}
+		if a.Name != b.Name {
+			return a.Name < b.Name
+		}
+		return a.Identity < b.Identity
+	})
+	return out
+}
+
+// Roster computes who must give evidence before `to` can be master: everybody
+// outstanding outside it, sorted (invariant 3).
+func (l *Ledger) Roster(s signalbox.Service, to signalbox.DataCenter) []signalbox.RosterEntry {
+	st := l.services[s]
+	if st == nil {
+		return nil
+	}
+	var out []signalbox.RosterEntry
+	for id, h := range st.Outstanding {
+		if h.DataCenter == to {
+			continue
+		}
+		out = append(out, signalbox.RosterEntry{
+			Identity: id, PublicKey: h.PublicKey, Name: h.Name, DataCenter: h.DataCenter, Admission: h.Admission,
+		})
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Name != out[j].Name {
+			return out[i].Name < out[j].Name
+		}
+		return out[i].Identity < out[j].Identity
+	})
+	return out
+}
+
+// Apply takes the next decided block into the state. The block's signatures
+// must have been verified (rpc.OpenBlock). An error means that the log is not
+// the one this state came from, and nothing was changed.
+func (l *Ledger) Apply(b *signalbox.DecidedBlock) error {
+	if b.Index != l.index+1 || b.Prev != l.digest {
+		return fmt.Errorf("%w: block %d (after %s) does not follow block %d (%s)", signalbox.ErrConflict, b.Index, b.Prev, l.index, l.digest)
+	}
+	for i := range b.Requests {
+		if err := l.form(&b.Requests[i]); err != nil {
+			return fmt.Errorf("apply block %d: %w", b.Index, err)
+		}
+	}
+	for i := range b.Requests {
+		l.apply(b, &b.Requests[i])
+	}
+	l.index, l.digest = b.Index, b.Digest
+	return nil
+}
+
+// form checks what apply relies on, whoever decided it.
+func (l *Ledger) form(r *signalbox.Request) error {
+	if r.Outcome == nil {
+		return nil
+	}
+	_, err := l.outcomeCertificate(r.Outcome)
+	return err
+}
+
+func (l *Ledger) state(s signalbox.Service) *ServiceState {
+	st := l.services[s]
+	if st == nil {
+		st = &ServiceState{
+			Service:     s,
+			Outstanding: map[signalbox.Identity]Holder{}, Admissions: map[signalbox.Identity]*signalbox.DecidedBlock{},
+		}
+		l.services[s] = st
+	}
+	return st
+}
+
+func (l *Ledger) apply(b *signalbox.DecidedBlock, r *signalbox.Request) {
+	switch {
+	case r.Handover != nil:
+		l.applyHandover(b, r.Handover)
+	case r.Admit != nil:
+		l.applyAdmission(b, r.Admit)
+	case r.Outcome != nil:
+		l.applyOutcome(r.Outcome)
+	case r.Remove != nil:
+		delete(l.state(r.Remove.Service).Outstanding, r.Remove.Identity)
+		delete(l.state(r.Remove.Service).Admissions, r.Remove.Identity)
+	}
+}
+
+func (l *Ledger) applyHandover(b *signalbox.DecidedBlock, h *signalbox.Handover) {
+	st := l.state(h.Service)
+	st.Last = max(st.Last, h.Term, h.Fallback)
+	st.Newest = b
+	for _, id := range h.Incoming {
+		in := l.enrolled[id]
+		before := st.Outstanding[id]
+		st.Outstanding[id] = Holder{Instance: in, Admission: b.Index, Prior: before.Admission}
+	}
+	if h.From != "" {
+		st.Open = append(st.Open, b)
+		return
+	}
+	if c, err := rpc.BuildCertificate(l.trust, b, h.Service, h.Term, nil); err == nil {
+		st.Certificate = c
+	}
+}
+
+func (l *Ledger) applyAdmission(b *signalbox.DecidedBlock, a *signalbox.Admission) {
+	l.enrolled[a.Identity] = a.Instance
+	st := l.state(a.Service)
+	if a.Term == 0 {
+		return
+	}
+	st.Outstanding[a.Identity] = Holder{Instance: a.Instance, Admission: b.Index}
+	st.Admissions[a.Identity] = b
+}
+
+func (l *Ledger) applyOutcome(o *signalbox.Outcome) {
+	st := l.state(o.Service)
+	c, err := l.outcomeCertificate(o)
+	if err != nil {
+		return // form refused it before
+	}
+	h, index := c.Handover(), c.Block.Index
+	if c.IsFallback() {
+		for _, id := range h.Incoming {
+			drop(st, id, index)
+		}
+	} else {
+		for _, e := range h.Roster {
+			if st.Outstanding[e.Identity].Admission == e.Admission {
+				delete(st.Outstanding, e.Identity)
+			}
+		}
+	}
+	st.Open = stillOpen(st.Open, c)
+	if c.Term > st.Term() {
+		st.Certificate = c
+		st.Admissions = map[signalbox.Identity]*signalbox.DecidedBlock{}
+	}
+}
+
+// drop takes back what listing id in block index did: the forward term of a
+// voided block can never be certified.
+func drop(st *ServiceState, id signalbox.Identity, index uint64) {
+	holder, ok := st.Outstanding[id]
+	if !ok || holder.Admission != index {
+		return
+	}
+	if holder.Prior == 0 {
+		delete(st.Outstanding, id)
+		return
+	}
+	holder.Admission, holder.Prior = holder.Prior, 0
+	st.Outstanding[id] = holder
+}
+
+// stillOpen removes the block of an outcome, and, when a superseding block was
+// certified, every block that it superseded: whoever could serve by those gave
+// evidence for its higher term or stands in its data center.
+func stillOpen(open []*signalbox.DecidedBlock, c *signalbox.Certificate) []*signalbox.DecidedBlock {
+	var out []*signalbox.DecidedBlock
+	for _, b := range open {
+		closed := b.Digest == c.Block.Digest || c.Handover().Superseding() && b.Index < c.Block.Index
+		if !closed {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// outcomeCertificate rebuilds and verifies the certificate that an outcome
+// says came of an open block.
+func (l *Ledger) outcomeCertificate(o *signalbox.Outcome) (*signalbox.Certificate, error) {
+	st := l.services[o.Service]
+	if st == nil {
+		return nil, fmt.Errorf("%w: service %q", signalbox.ErrUnknown, o.Service)
+	}
+	for _, b := range st.Open {
+		if b.Digest == o.Block {
+			return rpc.BuildCertificate(l.trust, b, o.Service, o.Certified, o.Evidence)
+		}
+	}
+	return nil, fmt.Errorf("%w: block %s of %s is not open (its outcome may be logged already)", signalbox.ErrConflict, o.Block, o.Service)
+}
