@@ -14,15 +14,24 @@ var sleeps = map[string]string{
 }
 
 // checkSleep finds time.Sleep and a bare <-time.After. In a testing/synctest bubble time is virtual, so there it may
-// stand: within the function given to synctest.Test, or to a function of the file that calls synctest.Test, and in the
-// helpers of a file with bubbles (functions that are no tests themselves).
+// stand: within the function given to synctest.Test, or to a function of the package that calls synctest.Test, and in
+// the test helpers of a package with bubbles (functions that are no tests themselves). A function named eventually is
+// the other exception: it polls a condition that nothing announces, and the sleep is only its pace.
 func checkSleep(t *tree) []string {
 	var out []string
 	used := make(map[string]bool)
+	inBubbles := make(map[string][]string) // by folder
 	for _, f := range t.gos {
-		s := sleeper{goFile: f, bubbles: bubbles(f), selects: make(map[ast.Node]bool)}
+		inBubbles[f.dir] = append(inBubbles[f.dir], bubbles(f)...)
+	}
+	for _, f := range t.gos {
+		s := sleeper{goFile: f, bubbles: inBubbles[f.dir], selects: make(map[ast.Node]bool)}
 		for _, d := range f.ast.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok && len(s.bubbles) > 0 && !strings.HasPrefix(fn.Name.Name, "Test") {
+			fn, ok := d.(*ast.FuncDecl)
+			if ok && f.test && len(s.bubbles) > 0 && !strings.HasPrefix(fn.Name.Name, "Test") {
+				continue
+			}
+			if ok && f.underTests() && fn.Name.Name == "eventually" {
 				continue
 			}
 			ast.Inspect(d, s.look)
