@@ -2119,9 +2119,13 @@ func (x *Ping) GetPing() uint64 {
 
 // Refusal says why the gateway does not accept the instance; for people.
 type Refusal struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
-	Problem       string                 `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Identity []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Problem  string                 `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	// The identity must not be used again: its state was lost or rolled back (a
+	// gateway has seen a higher incarnation). The agent makes a new key and
+	// enrolls it; the old identity stays outstanding.
+	NewKey        bool `protobuf:"varint,3,opt,name=new_key,json=newKey,proto3" json:"new_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2168,6 +2172,13 @@ func (x *Refusal) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *Refusal) GetNewKey() bool {
+	if x != nil {
+		return x.NewKey
+	}
+	return false
 }
 
 type PeerFrame struct {
@@ -3207,10 +3218,11 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\tadmission\x18\x03 \x01(\fR\tadmission\x12\x1a\n" +
 	"\bidentity\x18\x04 \x01(\fR\bidentity\"\x1a\n" +
 	"\x04Ping\x12\x12\n" +
-	"\x04ping\x18\x01 \x01(\x04R\x04ping\"?\n" +
+	"\x04ping\x18\x01 \x01(\x04R\x04ping\"X\n" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
-	"\aproblem\x18\x02 \x01(\tR\aproblem\"\xf1\x02\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
+	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xf1\x02\n" +
 	"\tPeerFrame\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.signalbox.v1.PeerHelloH\x00R\x05hello\x12\x1e\n" +
 	"\tstatement\x18\x02 \x01(\fH\x00R\tstatement\x12\"\n" +
