@@ -57,7 +57,7 @@ func (r Rules) certified(s *State, k int, fallback bool) bool {
 		}
 	}
 	if fallback {
-		return refused && e.has(HasFallback)
+		return refused && e.Fallback != 0
 	}
 	return given > 0 || e.Roster == 0 || r.WholeRoster
 }
@@ -123,7 +123,7 @@ func (r Rules) mayAnswer(s *State, x ID, k int, refuse bool) bool {
 	if e.Kind != Handover || !e.Roster.Has(x) {
 		return false
 	}
-	if refuse && r.RefuseOnlyVoidable && !e.has(HasFallback) {
+	if refuse && r.RefuseOnlyVoidable && e.Fallback == 0 {
 		return false
 	}
 	if r.OneAnswerPerBlock && (i.Acked | i.Refused).has(k) {
@@ -137,7 +137,7 @@ type Invariant uint8
 
 // The invariants.
 const (
-	OneMaster            Invariant = iota // never are instances of two data centers serving
+	OneMaster            Invariant = iota // never are instances of two data centers (or two of a singleton) serving
 	OneEnd                                // never are a block and its fallback both certified
 	OneAnswer                             // nobody's statements count both ways for one block
 	TermsGrow                             // each block's term is above all earlier terms
@@ -146,7 +146,7 @@ const (
 )
 
 var invariantNames = [...]string{
-	"two data centers serve", "a block and its fallback are both certified", "an identity answered a block both ways",
+	"two masters serve", "a block and its fallback are both certified", "an identity answered a block both ways",
 	"a term did not grow", "someone serves whom the log does not count as outstanding",
 	"someone outside the master's data center is outstanding though no block is open",
 }
@@ -173,7 +173,8 @@ func (r Rules) holds(v Invariant, s *State) bool {
 	case ServingIsOutstanding:
 		return s.servers()&^AllRules().outstanding(&s.Log, 0) == 0
 	default:
-		return s.Log.open() || AllRules().outstanding(&s.Log, 0)&^in(s.Log.master()) == 0
+		master := s.Log.master()
+		return s.Log.open() || AllRules().outstanding(&s.Log, 0)&^s.inside(master.DC(), master) == 0
 	}
 }
 
@@ -208,5 +209,5 @@ func (s *State) servers() Set {
 
 func (s *State) twoMasters() bool {
 	set := s.servers()
-	return set&in(East) != 0 && set&in(West) != 0
+	return set&in(East) != 0 && set&in(West) != 0 || s.Singleton && set&(set-1) != 0
 }

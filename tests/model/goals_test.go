@@ -47,7 +47,7 @@ func goals() []goal {
 		}},
 		{"serving at the fallback after acking the block", func(_ Rules, _ *State, a Action, s *State) bool {
 			return a.Op == opServe && block(s, func(k int, e Entry) bool {
-				return a.Term == e.Term+1 && fallbackFor(e).Has(a.X) && s.Inst[a.X].Acked.has(k)
+				return a.Term == e.Term+1 && e.Fallback.Has(a.X) && s.Inst[a.X].Acked.has(k)
 			})
 		}},
 		{"serving at a superseding term after acking the superseded block", func(_ Rules, _ *State, a Action, s *State) bool {
@@ -56,7 +56,7 @@ func goals() []goal {
 			})
 		}},
 		{"a late outcome logged after a newer block's", func(_ Rules, from *State, a Action, _ *State) bool {
-			return a.Op == opAppend && a.Entry.Kind == Outcome && from.Log.newerClosed(int(a.Entry.Ref))
+			return a.Op == opAppend && a.Entry.Kind == Outcome && from.Log.newerClosed(int(a.Entry.Of))
 		}},
 		{"serving again after a restart", func(_ Rules, _ *State, a Action, s *State) bool {
 			return a.Op == opServe && s.Inst[a.X].Asked != sinceAdoption

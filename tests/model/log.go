@@ -47,14 +47,6 @@ func (l *Log) firstAdmission(x ID) int {
 	return -1
 }
 
-// fallbackFor is whom the fallback of a block lists: the roster's identities inside `from`.
-func fallbackFor(e Entry) Set {
-	if !e.has(HasFallback) {
-		return 0
-	}
-	return e.Roster & in(e.To().Other())
-}
-
 // rights appends everything that the log ever gave x.
 func (l *Log) rights(x ID, out []right) []right {
 	for i := range int(l.Len) {
@@ -64,29 +56,14 @@ func (l *Log) rights(x ID, out []right) []right {
 			if e.Incoming.Has(x) {
 				out = append(out, right{term: e.Term, block: i, admission: i})
 			}
-			if fallbackFor(*e).Has(x) {
+			if e.Fallback.Has(x) {
 				out = append(out, right{term: e.Term + 1, block: i, admission: l.admission(x, i), fallback: true})
 			}
 		case e.Kind == Admit && ID(e.Ref) == x:
-			b, fallback := l.blockOf(e.Term, x.DC())
-			out = append(out, right{term: e.Term, block: b, admission: i, fallback: fallback})
+			out = append(out, right{term: e.Term, block: int(e.Of), admission: i, fallback: e.Term != l.E[e.Of].Term})
 		}
 	}
 	return out
-}
-
-// blockOf finds the newest block that establishes a term for a data center.
-func (l *Log) blockOf(term uint8, d DC) (k int, fallback bool) {
-	for i := int(l.Len) - 1; i >= 0; i-- {
-		e := &l.E[i]
-		if e.isBlock() && e.Term == term && e.To() == d {
-			return i, false
-		}
-		if e.has(HasFallback) && e.Term+1 == term && e.To() != d {
-			return i, true
-		}
-	}
-	return 0, false
 }
 
 // outcome says how the block at k ended, as far as the log knows.
@@ -95,7 +72,7 @@ func (l *Log) outcome(k int) (forward, logged bool) {
 		return true, true
 	}
 	for i := k + 1; i < int(l.Len); i++ {
-		if e := &l.E[i]; e.Kind == Outcome && int(e.Ref) == k {
+		if e := &l.E[i]; e.Kind == Outcome && int(e.Of) == k {
 			return e.has(Forward), true
 		}
 	}
@@ -118,20 +95,19 @@ func (l *Log) open() bool {
 	return !logged
 }
 
-// master is the data center of the newest logged outcome among blocks without a newer one logged.
-func (l *Log) master() DC {
+// master is the identities that the newest block with a logged outcome made master. A late outcome of an older block changes nothing.
+func (l *Log) master() Set {
 	for i := int(l.Len) - 1; i > 0; i-- {
-		if !l.E[i].isBlock() {
+		if l.E[i].Kind != Handover {
 			continue
 		}
-		if forward, logged := l.outcome(i); logged {
-			if forward {
-				return l.E[i].To()
-			}
-			return l.E[i].To().Other()
+		if forward, logged := l.outcome(i); forward {
+			return l.E[i].Incoming
+		} else if logged {
+			return l.E[i].Fallback
 		}
 	}
-	return East
+	return l.E[0].Incoming
 }
 
 // topTerm is the highest term that any block uses.
@@ -143,7 +119,7 @@ func (l *Log) topTerm(countFallback bool) uint8 {
 			continue
 		}
 		top = max(top, e.Term)
-		if countFallback && e.has(HasFallback) {
+		if countFallback && e.Fallback != 0 {
 			top = max(top, e.Term+1)
 		}
 	}
@@ -154,8 +130,8 @@ func (l *Log) topTerm(countFallback bool) uint8 {
 func (l *Log) evidenceTerm(x ID) uint8 {
 	var top uint8
 	for i := range int(l.Len) {
-		if e := &l.E[i]; e.Kind == Outcome && e.has(Forward) && l.E[e.Ref].Roster.Has(x) {
-			top = max(top, l.E[e.Ref].Term)
+		if e := &l.E[i]; e.Kind == Outcome && e.has(Forward) && l.E[e.Of].Roster.Has(x) {
+			top = max(top, l.E[e.Of].Term)
 		}
 	}
 	return top

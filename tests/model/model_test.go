@@ -17,6 +17,8 @@ func small() []Bounds {
 		{Blocks: 1, Fences: 1, Removes: 1, Admits: 1},
 		{Blocks: 1, Restores: 1, Admits: 1},
 		{Blocks: 2, Fences: 1},
+		{Blocks: 2, Crashes: 1, Leaves: 1, Admits: 1, Singleton: true},
+		{Blocks: 3, Singleton: true},
 	}
 }
 

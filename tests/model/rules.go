@@ -75,4 +75,6 @@ type Bounds struct {
 	Restores int // restored disks or images
 	Fences   int // evidence that an instance does not give itself; 0 leaves blocks that allow it out too
 	Forgets  int // entries the voters may lose (only when VotersKeepTheLog is off)
+
+	Singleton bool // the service has one master instance, not one master data center
 }

@@ -41,7 +41,7 @@ type Search struct {
 // Run does the search.
 func (q *Search) Run() Result {
 	q.init()
-	frontier := []State{Initial()}
+	frontier := []State{Initial(q.Bounds.Singleton)}
 	q.add(q.keyOf(&frontier[0]), -1)
 	first := 0
 	var res Result
@@ -107,7 +107,7 @@ func (q *Search) trace(at int32) []Step {
 	for ; at > 0; at = q.parents[at] {
 		path = append(path, q.keys[at])
 	}
-	s := Initial()
+	s := Initial(q.Bounds.Singleton)
 	var steps []Step
 	for n := len(path) - 1; n >= 0; n-- {
 		found := false
@@ -151,7 +151,7 @@ func (s *State) exchange(x ID) {
 	}
 	for i := range int(s.Log.Len) {
 		e := &s.Log.E[i]
-		e.Incoming, e.Roster = swap(e.Incoming), swap(e.Roster)
+		e.Incoming, e.Roster, e.Fallback = swap(e.Incoming), swap(e.Roster), swap(e.Fallback)
 		if (e.Kind == Admit || e.Kind == Remove) && ID(e.Ref)&^1 == x {
 			e.Ref ^= 1
 		}

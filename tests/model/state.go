@@ -40,6 +40,14 @@ func (s Set) Has(x ID) bool { return s>>x&1 == 1 }
 
 func one(x ID) Set { return 1 << x }
 
+// DC is the data center of a set that lies in one.
+func (s Set) DC() DC {
+	if s&in(West) != 0 {
+		return West
+	}
+	return East
+}
+
 // in is the set of all identities of a data center.
 func in(d DC) Set {
 	if d == East {
@@ -66,7 +74,6 @@ const (
 	ToWest      uint8 = 1 << iota // Handover: the new master is west, else east
 	Superseding                   // Handover: decided while another block was open
 	AllowsMore                    // Handover: allows evidence that the instance does not give itself (lapse, fence, attest)
-	HasFallback                   // Handover: one refuse certifies Term+1 for the roster
 	Forward                       // Outcome: the block's own term is certified, else its fallback
 	ByFence                       // Remove: the evidence was a fence, else a leave
 	Forgotten                     // the voters lost this entry (only when rule 8 is off for voters); its signatures still exist
@@ -79,7 +86,9 @@ type Entry struct {
 	Term     uint8 // Handover: forward term; Admit: the term admitted to
 	Incoming Set   // Handover: who may serve at Term
 	Roster   Set   // Handover: whose evidence is needed
-	Ref      uint8 // Admit, Remove: the identity; Outcome: the index of the block
+	Fallback Set   // Handover: who may serve at Term+1 after one refuse; empty if the block cannot be voided
+	Ref      uint8 // Admit, Remove: the identity
+	Of       uint8 // Admit, Outcome: the index of the block
 }
 
 func (e Entry) has(flag uint8) bool { return e.Flags&flag != 0 }
@@ -136,17 +145,34 @@ type State struct {
 	Crashes  uint8
 	Restores uint8
 	CopyOf   [2]uint8 // per data center: 1 + the identity whose disk or image was restored, 0 is none
+
+	Singleton bool // one instance at a time is master, not all of one data center
 }
 
-// Initial is the state after `service adopt`: east serves at term 1.
-func Initial() State {
-	var s State
+// Initial is the state after `service adopt`: east serves at term 1, with one instance if the service is a singleton.
+func Initial(singleton bool) State {
+	s := State{Singleton: singleton}
 	s.Log.E[0] = Entry{Kind: Adopt, Term: 1, Incoming: 0b0011}
+	if singleton {
+		s.Log.E[0].Incoming = 0b0001
+	}
 	s.Log.Len = 1
 	s.Alive = 0b1111
 	for x := range ID(originals) {
 		s.Inst[x].Asked = sinceAdoption
 	}
-	s.Inst[0].Serving, s.Inst[1].Serving = 1, 1
+	for x := range ID(idents) {
+		if s.Log.E[0].Incoming.Has(x) {
+			s.Inst[x].Serving = 1
+		}
+	}
 	return s
+}
+
+// inside is who need not give evidence for a block: the new master's data center, or the one incoming instance of a singleton.
+func (s *State) inside(to DC, incoming Set) Set {
+	if s.Singleton {
+		return incoming
+	}
+	return in(to)
 }

@@ -50,32 +50,45 @@ func (st *stepper) entries(view *Log) {
 
 // handovers appends the blocks that move mastership to a data center.
 func (st *stepper) handovers(view *Log, to DC, flags uint8) {
-	r := st.rules
-	newest := view.E[view.newestBlock()]
 	open, master := view.open(), view.master()
-	if open && !r.OpenUntilOutcome {
-		open, master = false, newest.To()
-	}
-	if !open && to == master && r.FromIsTheMaster {
-		return
+	if open && !st.rules.OpenUntilOutcome {
+		open, master = false, view.E[view.newestBlock()].Incoming
 	}
 	if open {
 		flags |= Superseding
 	}
-	if (!open || !r.SupersedingHasNoFallback) && (flags&AllowsMore == 0 || !r.OnlyAckBlocksVoidable) {
-		flags |= HasFallback
-	}
 	if to == West {
 		flags |= ToWest
 	}
-	term := view.topTerm(r.TermAboveFallback) + 1
-	full := r.outstanding(view, st.from.lost()) &^ in(to)
+	e := Entry{Kind: Handover, Flags: flags, Term: view.topTerm(st.rules.TermAboveFallback) + 1}
+	outstanding := st.rules.outstanding(view, st.from.lost())
 	ids := st.from.Alive & in(to)
-	for incoming := ids; incoming != 0; incoming = (incoming - 1) & ids {
-		st.append(Entry{Kind: Handover, Flags: flags, Term: term, Incoming: incoming, Roster: full})
-		for roster := full; !r.RosterFromLog && roster != 0; {
-			roster = (roster - 1) & full
-			st.append(Entry{Kind: Handover, Flags: flags, Term: term, Incoming: incoming, Roster: roster})
+	for e.Incoming = ids; e.Incoming != 0; e.Incoming = (e.Incoming - 1) & ids {
+		if st.from.Singleton && e.Incoming&(e.Incoming-1) != 0 {
+			continue
+		}
+		inside := st.from.inside(to, e.Incoming)
+		if open || inside&master == 0 || !st.rules.FromIsTheMaster {
+			st.rosters(e, outstanding&^inside, master)
+		}
+	}
+}
+
+// rosters appends a block with its roster: all of it, or without rule 3 any part of it ("who is seen").
+func (st *stepper) rosters(e Entry, full, master Set) {
+	r := st.rules
+	voidable := (!e.has(Superseding) || !r.SupersedingHasNoFallback) && (!e.has(AllowsMore) || !r.OnlyAckBlocksVoidable)
+	for e.Roster = full; ; e.Roster = (e.Roster - 1) & full {
+		e.Fallback = 0
+		if voidable {
+			e.Fallback = e.Roster & in(e.To().Other())
+		}
+		if voidable && st.from.Singleton {
+			e.Fallback = e.Roster & master
+		}
+		st.append(e)
+		if r.RosterFromLog || e.Roster == 0 {
+			return
 		}
 	}
 }
@@ -91,19 +104,26 @@ func (s *State) lost() Set {
 	return set
 }
 
-// admissions admits x to the newest block's terms; to those of older blocks only without the rule.
+// admissions admits x to the newest block's terms; to those of older blocks only without the rule. A singleton's terms admit nobody
+// but whom they list (again, after a leave).
 func (st *stepper) admissions(view *Log, x ID) {
 	newest := view.newestBlock()
 	for k := newest; k >= 0; k-- {
 		e := &view.E[k]
-		if e.isBlock() && (k == newest || !st.rules.AdmissionsVoidOnceDecided) {
-			if e.To() == x.DC() && view.possible(right{block: k}) {
-				st.append(Entry{Kind: Admit, Term: e.Term, Ref: uint8(x)})
-			} else if e.To() != x.DC() && e.has(HasFallback) && view.possible(right{block: k, fallback: true}) {
-				st.append(Entry{Kind: Admit, Term: e.Term + 1, Ref: uint8(x)})
-			}
+		if !e.isBlock() || k != newest && st.rules.AdmissionsVoidOnceDecided {
+			continue
+		}
+		if st.from.mayJoin(x, e.Incoming) && view.possible(right{block: k}) {
+			st.append(Entry{Kind: Admit, Term: e.Term, Ref: uint8(x), Of: uint8(k)})
+		}
+		if st.from.mayJoin(x, e.Fallback) && view.possible(right{block: k, fallback: true}) {
+			st.append(Entry{Kind: Admit, Term: e.Term + 1, Ref: uint8(x), Of: uint8(k)})
 		}
 	}
+}
+
+func (s *State) mayJoin(x ID, listed Set) bool {
+	return listed != 0 && x.DC() == listed.DC() && (!s.Singleton || listed.Has(x))
 }
 
 // outcomes logs how a block ended, at any later time, also after newer blocks.
@@ -117,10 +137,10 @@ func (st *stepper) outcomes() {
 			continue
 		}
 		if st.rules.certified(st.from, k, false) || !st.rules.OutcomeNeedsCertificate {
-			st.append(Entry{Kind: Outcome, Flags: Forward, Ref: uint8(k)})
+			st.append(Entry{Kind: Outcome, Flags: Forward, Of: uint8(k)})
 		}
-		if l.E[k].has(HasFallback) && (st.rules.certified(st.from, k, true) || !st.rules.OutcomeNeedsCertificate) {
-			st.append(Entry{Kind: Outcome, Ref: uint8(k)})
+		if l.E[k].Fallback != 0 && (st.rules.certified(st.from, k, true) || !st.rules.OutcomeNeedsCertificate) {
+			st.append(Entry{Kind: Outcome, Of: uint8(k)})
 		}
 	}
 }

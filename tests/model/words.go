@@ -75,8 +75,8 @@ func (e Entry) String() string {
 		if e.has(Superseding) {
 			kind = "superseding block"
 		}
-		if e.has(HasFallback) {
-			end = fmt.Sprintf("fallback term %d for %s", e.Term+1, fallbackFor(e))
+		if e.Fallback != 0 {
+			end = fmt.Sprintf("fallback term %d for %s", e.Term+1, e.Fallback)
 		}
 		if e.has(AllowsMore) {
 			more = ", allows a fence"
@@ -86,9 +86,9 @@ func (e Entry) String() string {
 		return fmt.Sprintf("%s is admitted to term %d", ID(e.Ref), e.Term)
 	case Outcome:
 		if e.has(Forward) {
-			return fmt.Sprintf("outcome of entry %d: its term is certified", e.Ref)
+			return fmt.Sprintf("outcome of entry %d: its term is certified", e.Of)
 		}
-		return fmt.Sprintf("outcome of entry %d: its fallback is certified", e.Ref)
+		return fmt.Sprintf("outcome of entry %d: its fallback is certified", e.Of)
 	case Remove:
 		if e.has(ByFence) {
 			return fmt.Sprintf("%s is removed (it was fenced)", ID(e.Ref))
