@@ -96,6 +96,9 @@ func TestRunRecordsEveryRequest(t *testing.T) {
 				if want := fmt.Sprintf("%s-%d", config.Prefix, n); r.ID != want {
 					t.Fatalf("record %d is %s, want %s", n, r.ID, want)
 				}
+				if want := g.tape.at(0).sched + n*int64(500*time.Microsecond); r.Sched != want {
+					t.Fatalf("record %d was due at %d, want %d: latency counts from the plan, not from the start", n, r.Sched, want)
+				}
 				if r.Failed() || r.Status != 200 || r.Instance != "orders-east-1" || r.Term != 7 || r.Target != "east-1" ||
 					r.Sched > r.Begin || r.Begin > r.End {
 					t.Fatalf("record %+v", r)
