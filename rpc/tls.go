@@ -45,6 +45,7 @@ func NewKeeper(cluster string, files Files) (*Keeper, error) {
 }
 
 func (k *Keeper) load() error {
+	stamp := k.times() // before reading: what changes meanwhile is read again
 	cert, err := tls.LoadX509KeyPair(k.files.Certificate, k.files.Key)
 	if err != nil {
 		return fmt.Errorf("read TLS identity: %w", err)
@@ -69,7 +70,7 @@ func (k *Keeper) load() error {
 	if !roots.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("read CA %s: %w: no PEM certificate in it", k.files.CA, signalbox.ErrInvalid)
 	}
-	k.cert, k.roots, k.self, k.stamp = &cert, roots, self, k.times()
+	k.cert, k.roots, k.self, k.stamp = &cert, roots, self, stamp
 	return nil
 }
 
