@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -105,82 +106,132 @@ func TestEachWayDeliversAlone(t *testing.T) {
 type spreadResult struct {
 	all      []time.Duration // each member's delivery
 	complete []time.Duration // per statement: the last member's
-	early    int             // statements that reached all within the first 20 ms
-	packets  int
+	packets  int             // of everything, probes too
+}
+
+func (r spreadResult) share(within time.Duration) float64 {
+	n := 0
+	for _, took := range r.all {
+		if took <= within {
+			n++
+		}
+	}
+	return float64(n) / float64(len(r.all))
 }
 
 func (r spreadResult) String() string {
 	q := func(d []time.Duration, f float64) time.Duration { return d[int(f*float64(len(d)-1))] }
 	slices.Sort(r.all)
 	slices.Sort(r.complete)
-	return fmt.Sprintf("member p50 %v p90 %v p99 %v max %v; last member p50 %v max %v; all within 20 ms: %d of %d; %d packets a statement",
-		q(r.all, .5), q(r.all, .9), q(r.all, .99), q(r.all, 1), q(r.complete, .5), q(r.complete, 1),
-		r.early, len(r.complete), r.packets/len(r.complete))
+	return fmt.Sprintf("member p50 %v p90 %v p99 %v max %v; last member p50 %v p90 %v max %v; %d packets a statement",
+		q(r.all, .5), q(r.all, .9), q(r.all, .99), q(r.all, 1),
+		q(r.complete, .5), q(r.complete, .9), q(r.complete, 1), r.packets/len(r.complete))
 }
 
-// spreadIn measures statements in a pool of 40 with 1 ms between members.
+// spreadIn measures statements in a pool of 40 with 1 ms between members. Every
+// statement must reach every member exactly once, by push-pull at the latest.
 func spreadIn(t *testing.T, fanout, statements int) spreadResult {
+	t.Helper()
 	var r spreadResult
 	network := gossiptest.New()
 	network.Latency(func(gossiptest.Link) time.Duration { return time.Millisecond })
 	nodes := cluster(t, network, 40, 4, func(o *Options) { o.Fanout = fanout })
 	settleMembers(t, nodes)
-	time.Sleep(30 * time.Second) // the joins' own gossip is over
+	time.Sleep(10 * time.Second) // the joins' own gossip is over
 	for i := range statements {
-		key := fmt.Sprint("k", i)
+		key, from := fmt.Sprint("k", i), nodes[i%len(nodes)]
 		began, before := time.Now(), network.Sent(gossiptest.Packet)
-		from := nodes[i%len(nodes)]
 		if err := from.Broadcast(signed(key, "ack")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(time.Second)
 		synctest.Wait()
 		r.packets += network.Sent(gossiptest.Packet) - before
+		for !everybodyGot(nodes, from, key) {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("%s did not reach everybody in a minute", key)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
 		last := time.Duration(0)
 		for _, n := range nodes {
 			if n == from {
 				continue
-			}
-			if n.got(key) != 1 {
-				t.Fatalf("%s got %s %d times", n.opts.Name, key, n.got(key))
 			}
 			took := n.at[key].Sub(began)
 			r.all = append(r.all, took)
 			last = max(last, took)
 		}
 		r.complete = append(r.complete, last)
-		if last <= 20*time.Millisecond {
-			r.early++
+	}
+	time.Sleep(20 * time.Second) // whatever comes twice has come by now
+	synctest.Wait()
+	for _, n := range nodes {
+		for key, count := range n.statements {
+			if count != 1 {
+				t.Errorf("%s was called back %d times for %s", n.opts.Name, count, key)
+			}
 		}
 	}
 	closeAll(t, nodes)
 	return r
 }
 
-// Guards: one statement reaches all of 40 members, exactly once each, without
-// push-pull being needed: re-broadcast on first receipt does that.
+func everybodyGot(nodes []*node, but *node, key string) bool {
+	for _, n := range nodes {
+		if n != but && n.got(key) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Guards: a statement reaches all of 40 members, exactly once each, nearly all
+// of them within a few network delays.
 func TestStatementReachesFortyMembers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := spreadIn(t, 4, 20)
+		r := spreadIn(t, 4, 40)
 		t.Log(r)
-		for _, took := range r.all {
-			if took > 2*time.Second {
-				t.Errorf("a member waited %v: that was push-pull, not gossip", took)
-			}
+		if share := r.share(10 * time.Millisecond); share < 0.95 {
+			t.Errorf("only %.3f of the members had it within ten network delays", share)
+		}
+		if share := r.share(time.Second); share < 0.999 {
+			t.Errorf("only %.4f of the members had it before push-pull", share)
 		}
 	})
 }
 
-// Guards: the gossip tick alone (no immediate packets but to the gateways)
-// still reaches everybody.
+// Guards: the gossip tick alone is a backstop that works, because every member
+// that receives a statement takes part in it.
 func TestTickAloneReachesFortyMembers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := spreadIn(t, -1, 5)
+		r := spreadIn(t, -1, 20)
 		t.Log(r)
-		for _, took := range r.all {
-			if took > 5*time.Second {
-				t.Errorf("a member waited %v: that was push-pull, not gossip", took)
-			}
+		if share := r.share(time.Second); share < 0.99 {
+			t.Errorf("only %.3f of the members had it before push-pull", share)
 		}
+	})
+}
+
+// Guards: who receives a statement first-hand passes it on at once. The author
+// cannot reach the third member at all.
+func TestRelayAtFirstReceipt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		network := gossiptest.New()
+		nodes := cluster(t, network, 3, 1, nil)
+		settleMembers(t, nodes)
+		a, c := netip.MustParseAddrPort(nodes[1].Address()), netip.MustParseAddrPort(nodes[2].Address())
+		network.Cut(func(l gossiptest.Link) bool {
+			return l.Kind == gossiptest.Stream || l.From == a && l.To == c || l.From == c && l.To == a
+		})
+		if err := nodes[1].Broadcast(signed("k", "ack")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if nodes[2].got("k") != 1 {
+			t.Error("the member between did not pass the statement on at once")
+		}
+		closeAll(t, nodes)
 	})
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	retransmitMult  = 3
+	retransmitMult  = 4
 	gossipNodes     = 3
 	reclaimDeadName = time.Second // a restarted member may come back elsewhere
 	bindAttempts    = 10          // the free TCP port may be taken for UDP
