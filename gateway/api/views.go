@@ -60,7 +60,7 @@ type Service struct {
 	HoldBudgetMS int64      `json:"hold_budget_ms" doc:"The longest interruption that a switch may cause, in milliseconds"`
 	// Waiting says for whom the open handover waits, "orders-east-2: draining 14 requests".
 	Waiting     []string      `json:"waiting,omitempty" doc:"Whom the open handover waits for"`
-	DataCenters []ServiceSite `json:"data_centers" doc:"The service in each data center"`
+	DataCenters []ServiceSite `json:"data_centers" nullable:"false" doc:"The service in each data center"`
 }
 
 // A ServiceSite is a service in one data center.
@@ -113,7 +113,7 @@ type Proxy struct {
 	Kind           string       `json:"kind,omitempty" doc:"envoy or grpc, with its version where it says so"`
 	Connected      bool         `json:"connected"`
 	ConnectedSince *time.Time   `json:"connected_since,omitempty"`
-	Routes         []ProxyRoute `json:"routes" doc:"What it has of each service"`
+	Routes         []ProxyRoute `json:"routes" nullable:"false" doc:"What it has of each service"`
 }
 
 // A ProxyRoute is what a proxy has of one service.
@@ -161,11 +161,11 @@ type Plan struct {
 	Allowed      string `json:"allowed" doc:"The kinds of evidence that count, for example ack+leave"`
 	// Ready says that no blocking check fails.
 	Ready    bool     `json:"ready" doc:"Whether the switch would start"`
-	Roster   []Member `json:"roster" doc:"Who must give evidence"`
-	Incoming []Member `json:"incoming" doc:"Who would become master"`
+	Roster   []Member `json:"roster" nullable:"false" doc:"Who must give evidence"`
+	Incoming []Member `json:"incoming" nullable:"false" doc:"Who would become master"`
 	Proxies  int      `json:"proxies" doc:"Connected proxies that would park requests"`
-	Checks   []Check  `json:"checks"`
-	Blocks   []string `json:"blocks" doc:"What blocks it, and what to do"`
+	Checks   []Check  `json:"checks" nullable:"false"`
+	Blocks   []string `json:"blocks" nullable:"false" doc:"What blocks it, and what to do"`
 	// PredictedHoldMS is 0 when nothing is known to predict it from.
 	PredictedHoldMS float64 `json:"predicted_hold_ms,omitempty" doc:"How long requests would be parked, in milliseconds"`
 	PredictedFrom   string  `json:"predicted_from,omitempty" doc:"What the prediction stands on"`
@@ -272,7 +272,7 @@ type Handover struct {
 	Started          time.Time   `json:"started"`
 	Ended            *time.Time  `json:"ended,omitempty"`
 	HoldMS           *float64    `json:"hold_ms,omitempty" doc:"From the first proxy's hold to the last proxy's release, in milliseconds"`
-	Phases           []Phase     `json:"phases"`
+	Phases           []Phase     `json:"phases" nullable:"false"`
 	Waiting          []string    `json:"waiting,omitempty" doc:"Whom it waits for now"`
 	LateProxies      []string    `json:"late_proxies,omitempty" doc:"Proxies that did not acknowledge the hold in time"`
 	Requests         *Requests   `json:"requests,omitempty" doc:"Absent when nobody counted"`
@@ -330,5 +330,5 @@ type Health struct {
 	DataCenter string  `json:"data_center"`
 	Version    string  `json:"version"`
 	LogIndex   uint64  `json:"log_index" doc:"The newest log entry that it applied"`
-	Checks     []Check `json:"checks" doc:"What was looked at"`
+	Checks     []Check `json:"checks" nullable:"false" doc:"What was looked at"`
 }
