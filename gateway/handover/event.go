@@ -49,6 +49,13 @@ type AgentChanged struct {
 // Said: a verified statement came in, by whatever way.
 type Said struct{ Evidence signalbox.Evidence }
 
+// Serves: an instance says that it serves at Term, by a statement or by its
+// agent's status.
+type Serves struct {
+	Identity signalbox.Identity
+	Term     signalbox.Term
+}
+
 // Certified: a verified certificate came in, or was built here.
 type Certified struct{ Certificate *signalbox.Certificate }
 
@@ -75,6 +82,7 @@ func (Held) event()         {}
 func (PeerChanged) event()  {}
 func (AgentChanged) event() {}
 func (Said) event()         {}
+func (Serves) event()       {}
 func (Certified) event()    {}
 func (GiveUp) event()       {}
 func (Released) event()     {}

@@ -44,7 +44,7 @@ func (m *Machine) serving(r *run, c *signalbox.Certificate) (serving, due int) {
 		}
 	}
 	for _, id := range listed {
-		if m.saysServing(id, c.Term) {
+		if m.serves[id] == c.Term {
 			serving++
 			due++
 		} else if a, known := m.agents[id]; !known || a.up {
@@ -52,15 +52,6 @@ func (m *Machine) serving(r *run, c *signalbox.Certificate) (serving, due int) {
 		}
 	}
 	return serving, due
-}
-
-func (m *Machine) saysServing(id signalbox.Identity, t signalbox.Term) bool {
-	for _, s := range m.statements[id] {
-		if s.Kind == signalbox.SaysServing && s.Term == t {
-			return true
-		}
-	}
-	return false
 }
 
 // regrant hands the certificate out again while nobody serves by it.
@@ -154,7 +145,7 @@ func (m *Machine) acks(r *run) []AckStatus {
 			a.Evidence = s.Kind.String()
 		}
 		for _, s := range m.statements[e.Identity] {
-			if rpc := s.Kind == signalbox.SaysRefuse && s.Block == r.block.Digest; rpc {
+			if s.Kind == signalbox.SaysRefuse && s.Block == r.block.Digest {
 				a.Evidence = s.Kind.String()
 			}
 		}

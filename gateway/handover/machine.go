@@ -60,6 +60,7 @@ type Machine struct {
 	agents map[signalbox.Identity]agentState
 	// statements keeps, per identity, what it said that may still count.
 	statements map[signalbox.Identity][]signalbox.Evidence
+	serves     map[signalbox.Identity]signalbox.Term
 	runs       map[signalbox.Digest]*run
 	newest     *run
 	cert       *signalbox.Certificate
@@ -84,11 +85,31 @@ func NewMachine(opt Options) *Machine {
 	return &Machine{
 		opt: opt, peers: map[string]peer{}, agents: map[signalbox.Identity]agentState{},
 		statements: map[signalbox.Identity][]signalbox.Evidence{}, runs: map[signalbox.Digest]*run{},
+		serves: map[signalbox.Identity]signalbox.Term{},
 	}
 }
 
 // Certificate returns the newest certificate that the machine knows, or nil.
 func (m *Machine) Certificate() *signalbox.Certificate { return m.cert }
+
+// Open reports whether a run is open, and of which block the newest is.
+func (m *Machine) Open() (newest *signalbox.DecidedBlock, open bool) {
+	for _, r := range m.runs {
+		if r.phase == PhaseDone {
+			continue
+		}
+		if newest == nil || newest.Index < r.block.Index {
+			newest = r.block
+		}
+	}
+	return newest, newest != nil
+}
+
+// Runs reports whether the block has a run that is not done.
+func (m *Machine) Runs(d signalbox.Digest) bool {
+	r := m.runs[d]
+	return r != nil && r.phase != PhaseDone
+}
 
 // Step takes an event in and returns what is to be done, in this order.
 func (m *Machine) Step(e Event, now time.Time) []Effect {
@@ -104,6 +125,8 @@ func (m *Machine) Step(e Event, now time.Time) []Effect {
 		m.agentChanged(e, now)
 	case Said:
 		m.said(e.Evidence, now)
+	case Serves:
+		m.serves[e.Identity] = max(m.serves[e.Identity], e.Term)
 	case Certified:
 		out = m.certified(e.Certificate, now)
 	case GiveUp:
@@ -166,6 +189,10 @@ func (m *Machine) agentChanged(e AgentChanged, now time.Time) {
 // said keeps a statement: once per kind and block (or admission).
 func (m *Machine) said(e signalbox.Evidence, _ time.Time) {
 	if e.Service != m.opt.Service {
+		return
+	}
+	if e.Kind == signalbox.SaysServing {
+		m.serves[e.Identity] = max(m.serves[e.Identity], e.Term)
 		return
 	}
 	list := m.statements[e.Identity]

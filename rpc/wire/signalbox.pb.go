@@ -1520,6 +1520,11 @@ type InstanceStatus struct {
 	Problem       string                 `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
 	Address       string                 `protobuf:"bytes,10,opt,name=address,proto3" json:"address,omitempty"`
 	Ping          uint64                 `protobuf:"varint,11,opt,name=ping,proto3" json:"ping,omitempty"`
+	Name          string                 `protobuf:"bytes,12,opt,name=name,proto3" json:"name,omitempty"`
+	Driver        string                 `protobuf:"bytes,13,opt,name=driver,proto3" json:"driver,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,14,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Version       string                 `protobuf:"bytes,15,opt,name=version,proto3" json:"version,omitempty"`
+	HeardUnixNano int64                  `protobuf:"varint,16,opt,name=heard_unix_nano,json=heardUnixNano,proto3" json:"heard_unix_nano,omitempty"` // filled in by the gateway that passes it on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1627,6 +1632,41 @@ func (x *InstanceStatus) GetAddress() string {
 func (x *InstanceStatus) GetPing() uint64 {
 	if x != nil {
 		return x.Ping
+	}
+	return 0
+}
+
+func (x *InstanceStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InstanceStatus) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *InstanceStatus) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *InstanceStatus) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *InstanceStatus) GetHeardUnixNano() int64 {
+	if x != nil {
+		return x.HeardUnixNano
 	}
 	return 0
 }
@@ -2561,7 +2601,8 @@ type SiteView struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DataCenter    string                 `protobuf:"bytes,1,opt,name=data_center,json=dataCenter,proto3" json:"data_center,omitempty"`
 	Instances     []*InstanceStatus      `protobuf:"bytes,2,rep,name=instances,proto3" json:"instances,omitempty"`
-	Services      []*SiteService         `protobuf:"bytes,3,rep,name=services,proto3" json:"services,omitempty"`
+	Proxies       []*ProxyState          `protobuf:"bytes,3,rep,name=proxies,proto3" json:"proxies,omitempty"`
+	AllProxies    bool                   `protobuf:"varint,4,opt,name=all_proxies,json=allProxies,proto3" json:"all_proxies,omitempty"` // proxies lists all; else it says nothing of proxies
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2610,38 +2651,45 @@ func (x *SiteView) GetInstances() []*InstanceStatus {
 	return nil
 }
 
-func (x *SiteView) GetServices() []*SiteService {
+func (x *SiteView) GetProxies() []*ProxyState {
 	if x != nil {
-		return x.Services
+		return x.Proxies
 	}
 	return nil
 }
 
-// SiteService is what a gateway's proxies have of a service.
-type SiteService struct {
+func (x *SiteView) GetAllProxies() bool {
+	if x != nil {
+		return x.AllProxies
+	}
+	return false
+}
+
+// ProxyState is what a proxy of the sender has.
+type ProxyState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Certified     uint64                 `protobuf:"varint,2,opt,name=certified,proto3" json:"certified,omitempty"`
-	Proxies       uint32                 `protobuf:"varint,3,opt,name=proxies,proto3" json:"proxies,omitempty"`
-	ProxiesSynced uint32                 `protobuf:"varint,4,opt,name=proxies_synced,json=proxiesSynced,proto3" json:"proxies_synced,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	SinceUnixNano int64                  `protobuf:"varint,3,opt,name=since_unix_nano,json=sinceUnixNano,proto3" json:"since_unix_nano,omitempty"`
+	Services      []*ProxyServiceState   `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SiteService) Reset() {
-	*x = SiteService{}
+func (x *ProxyState) Reset() {
+	*x = ProxyState{}
 	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SiteService) String() string {
+func (x *ProxyState) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SiteService) ProtoMessage() {}
+func (*ProxyState) ProtoMessage() {}
 
-func (x *SiteService) ProtoReflect() protoreflect.Message {
+func (x *ProxyState) ProtoReflect() protoreflect.Message {
 	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2653,35 +2701,111 @@ func (x *SiteService) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SiteService.ProtoReflect.Descriptor instead.
-func (*SiteService) Descriptor() ([]byte, []int) {
+// Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
+func (*ProxyState) Descriptor() ([]byte, []int) {
 	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
-func (x *SiteService) GetService() string {
+func (x *ProxyState) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ProxyState) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ProxyState) GetSinceUnixNano() int64 {
+	if x != nil {
+		return x.SinceUnixNano
+	}
+	return 0
+}
+
+func (x *ProxyState) GetServices() []*ProxyServiceState {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+type ProxyServiceState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Pending       uint64                 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	Older         uint64                 `protobuf:"varint,5,opt,name=older,proto3" json:"older,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProxyServiceState) Reset() {
+	*x = ProxyServiceState{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProxyServiceState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProxyServiceState) ProtoMessage() {}
+
+func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
+func (*ProxyServiceState) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ProxyServiceState) GetService() string {
 	if x != nil {
 		return x.Service
 	}
 	return ""
 }
 
-func (x *SiteService) GetCertified() uint64 {
+func (x *ProxyServiceState) GetTerm() uint64 {
 	if x != nil {
-		return x.Certified
+		return x.Term
 	}
 	return 0
 }
 
-func (x *SiteService) GetProxies() uint32 {
+func (x *ProxyServiceState) GetPending() uint64 {
 	if x != nil {
-		return x.Proxies
+		return x.Pending
 	}
 	return 0
 }
 
-func (x *SiteService) GetProxiesSynced() uint32 {
+func (x *ProxyServiceState) GetProblem() string {
 	if x != nil {
-		return x.ProxiesSynced
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *ProxyServiceState) GetOlder() uint64 {
+	if x != nil {
+		return x.Older
 	}
 	return 0
 }
@@ -2698,7 +2822,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2834,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2847,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GiveUp) GetService() string {
@@ -2761,7 +2885,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +2897,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +2910,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Progress) GetService() string {
@@ -2833,7 +2957,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +2969,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2858,7 +2982,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -2877,7 +3001,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +3013,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +3026,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -2921,7 +3045,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2933,7 +3057,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2946,7 +3070,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -2966,7 +3090,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3102,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3115,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -3017,7 +3141,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3153,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3166,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -3175,7 +3299,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x16\n" +
-	"\x06driver\x18\x06 \x01(\tR\x06driver\"\x9f\x02\n" +
+	"\x06driver\x18\x06 \x01(\tR\x06driver\"\xaf\x03\n" +
 	"\x0eInstanceStatus\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x14\n" +
@@ -3188,7 +3312,12 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aproblem\x18\t \x01(\tR\aproblem\x12\x18\n" +
 	"\aaddress\x18\n" +
 	" \x01(\tR\aaddress\x12\x12\n" +
-	"\x04ping\x18\v \x01(\x04R\x04ping\"\x1a\n" +
+	"\x04ping\x18\v \x01(\x04R\x04ping\x12\x12\n" +
+	"\x04name\x18\f \x01(\tR\x04name\x12\x16\n" +
+	"\x06driver\x18\r \x01(\tR\x06driver\x12 \n" +
+	"\vincarnation\x18\x0e \x01(\x04R\vincarnation\x12\x18\n" +
+	"\aversion\x18\x0f \x01(\tR\aversion\x12&\n" +
+	"\x0fheard_unix_nano\x18\x10 \x01(\x03R\rheardUnixNano\"\x1a\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\"P\n" +
 	"\x04Want\x12\x18\n" +
@@ -3247,17 +3376,26 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\tProxyHold\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\facknowledged\x18\x02 \x01(\bR\facknowledged\x12\x18\n" +
-	"\aproblem\x18\x03 \x01(\tR\aproblem\"\x9e\x01\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\"\xbc\x01\n" +
 	"\bSiteView\x12\x1f\n" +
 	"\vdata_center\x18\x01 \x01(\tR\n" +
 	"dataCenter\x12:\n" +
-	"\tinstances\x18\x02 \x03(\v2\x1c.signalbox.v1.InstanceStatusR\tinstances\x125\n" +
-	"\bservices\x18\x03 \x03(\v2\x19.signalbox.v1.SiteServiceR\bservices\"\x86\x01\n" +
-	"\vSiteService\x12\x18\n" +
-	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
-	"\tcertified\x18\x02 \x01(\x04R\tcertified\x12\x18\n" +
-	"\aproxies\x18\x03 \x01(\rR\aproxies\x12%\n" +
-	"\x0eproxies_synced\x18\x04 \x01(\rR\rproxiesSynced\"R\n" +
+	"\tinstances\x18\x02 \x03(\v2\x1c.signalbox.v1.InstanceStatusR\tinstances\x122\n" +
+	"\aproxies\x18\x03 \x03(\v2\x18.signalbox.v1.ProxyStateR\aproxies\x12\x1f\n" +
+	"\vall_proxies\x18\x04 \x01(\bR\n" +
+	"allProxies\"\x95\x01\n" +
+	"\n" +
+	"ProxyState\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12&\n" +
+	"\x0fsince_unix_nano\x18\x03 \x01(\x03R\rsinceUnixNano\x12;\n" +
+	"\bservices\x18\x04 \x03(\v2\x1f.signalbox.v1.ProxyServiceStateR\bservices\"\x8b\x01\n" +
+	"\x11ProxyServiceState\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
+	"\apending\x18\x03 \x01(\x04R\apending\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x14\n" +
+	"\x05older\x18\x05 \x01(\x04R\x05older\"R\n" +
 	"\x06GiveUp\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
 	"\x05block\x18\x02 \x01(\fR\x05block\x12\x18\n" +
@@ -3306,48 +3444,49 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
-	(OrderKind)(0),          // 0: signalbox.v1.OrderKind
-	(*Envelope)(nil),        // 1: signalbox.v1.Envelope
-	(*QuorumEnvelope)(nil),  // 2: signalbox.v1.QuorumEnvelope
-	(*Block)(nil),           // 3: signalbox.v1.Block
-	(*Request)(nil),         // 4: signalbox.v1.Request
-	(*Handover)(nil),        // 5: signalbox.v1.Handover
-	(*RosterEntry)(nil),     // 6: signalbox.v1.RosterEntry
-	(*Admission)(nil),       // 7: signalbox.v1.Admission
-	(*Outcome)(nil),         // 8: signalbox.v1.Outcome
-	(*Removal)(nil),         // 9: signalbox.v1.Removal
-	(*Enrollment)(nil),      // 10: signalbox.v1.Enrollment
-	(*EnrollmentProof)(nil), // 11: signalbox.v1.EnrollmentProof
-	(*Statement)(nil),       // 12: signalbox.v1.Statement
-	(*Certificate)(nil),     // 13: signalbox.v1.Certificate
-	(*Question)(nil),        // 14: signalbox.v1.Question
-	(*Answer)(nil),          // 15: signalbox.v1.Answer
-	(*AgentFrame)(nil),      // 16: signalbox.v1.AgentFrame
-	(*Hello)(nil),           // 17: signalbox.v1.Hello
-	(*InstanceStatus)(nil),  // 18: signalbox.v1.InstanceStatus
-	(*Pong)(nil),            // 19: signalbox.v1.Pong
-	(*Want)(nil),            // 20: signalbox.v1.Want
-	(*GatewayFrame)(nil),    // 21: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),         // 22: signalbox.v1.Welcome
-	(*Order)(nil),           // 23: signalbox.v1.Order
-	(*Grant)(nil),           // 24: signalbox.v1.Grant
-	(*Ping)(nil),            // 25: signalbox.v1.Ping
-	(*Refusal)(nil),         // 26: signalbox.v1.Refusal
-	(*PeerFrame)(nil),       // 27: signalbox.v1.PeerFrame
-	(*PeerHello)(nil),       // 28: signalbox.v1.PeerHello
-	(*Held)(nil),            // 29: signalbox.v1.Held
-	(*ProxyHold)(nil),       // 30: signalbox.v1.ProxyHold
-	(*SiteView)(nil),        // 31: signalbox.v1.SiteView
-	(*SiteService)(nil),     // 32: signalbox.v1.SiteService
-	(*GiveUp)(nil),          // 33: signalbox.v1.GiveUp
-	(*Progress)(nil),        // 34: signalbox.v1.Progress
-	(*ProposeRequest)(nil),  // 35: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),    // 36: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),   // 37: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),     // 38: signalbox.v1.FollowReply
-	(*AskReply)(nil),        // 39: signalbox.v1.AskReply
+	(OrderKind)(0),            // 0: signalbox.v1.OrderKind
+	(*Envelope)(nil),          // 1: signalbox.v1.Envelope
+	(*QuorumEnvelope)(nil),    // 2: signalbox.v1.QuorumEnvelope
+	(*Block)(nil),             // 3: signalbox.v1.Block
+	(*Request)(nil),           // 4: signalbox.v1.Request
+	(*Handover)(nil),          // 5: signalbox.v1.Handover
+	(*RosterEntry)(nil),       // 6: signalbox.v1.RosterEntry
+	(*Admission)(nil),         // 7: signalbox.v1.Admission
+	(*Outcome)(nil),           // 8: signalbox.v1.Outcome
+	(*Removal)(nil),           // 9: signalbox.v1.Removal
+	(*Enrollment)(nil),        // 10: signalbox.v1.Enrollment
+	(*EnrollmentProof)(nil),   // 11: signalbox.v1.EnrollmentProof
+	(*Statement)(nil),         // 12: signalbox.v1.Statement
+	(*Certificate)(nil),       // 13: signalbox.v1.Certificate
+	(*Question)(nil),          // 14: signalbox.v1.Question
+	(*Answer)(nil),            // 15: signalbox.v1.Answer
+	(*AgentFrame)(nil),        // 16: signalbox.v1.AgentFrame
+	(*Hello)(nil),             // 17: signalbox.v1.Hello
+	(*InstanceStatus)(nil),    // 18: signalbox.v1.InstanceStatus
+	(*Pong)(nil),              // 19: signalbox.v1.Pong
+	(*Want)(nil),              // 20: signalbox.v1.Want
+	(*GatewayFrame)(nil),      // 21: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),           // 22: signalbox.v1.Welcome
+	(*Order)(nil),             // 23: signalbox.v1.Order
+	(*Grant)(nil),             // 24: signalbox.v1.Grant
+	(*Ping)(nil),              // 25: signalbox.v1.Ping
+	(*Refusal)(nil),           // 26: signalbox.v1.Refusal
+	(*PeerFrame)(nil),         // 27: signalbox.v1.PeerFrame
+	(*PeerHello)(nil),         // 28: signalbox.v1.PeerHello
+	(*Held)(nil),              // 29: signalbox.v1.Held
+	(*ProxyHold)(nil),         // 30: signalbox.v1.ProxyHold
+	(*SiteView)(nil),          // 31: signalbox.v1.SiteView
+	(*ProxyState)(nil),        // 32: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil), // 33: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),            // 34: signalbox.v1.GiveUp
+	(*Progress)(nil),          // 35: signalbox.v1.Progress
+	(*ProposeRequest)(nil),    // 36: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),      // 37: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),     // 38: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),       // 39: signalbox.v1.FollowReply
+	(*AskReply)(nil),          // 40: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	4,  // 0: signalbox.v1.Block.requests:type_name -> signalbox.v1.Request
@@ -3370,27 +3509,28 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	28, // 17: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
 	29, // 18: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
 	31, // 19: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	33, // 20: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	34, // 20: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
 	25, // 21: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	34, // 22: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
+	35, // 22: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
 	30, // 23: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
 	18, // 24: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	32, // 25: signalbox.v1.SiteView.services:type_name -> signalbox.v1.SiteService
-	16, // 26: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	27, // 27: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	35, // 28: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	37, // 29: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	14, // 30: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	21, // 31: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	27, // 32: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	36, // 33: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	38, // 34: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	39, // 35: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	31, // [31:36] is the sub-list for method output_type
-	26, // [26:31] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	32, // 25: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	33, // 26: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	16, // 27: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	27, // 28: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	36, // 29: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	38, // 30: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	14, // 31: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	21, // 32: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	27, // 33: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	37, // 34: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	39, // 35: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	40, // 36: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	32, // [32:37] is the sub-list for method output_type
+	27, // [27:32] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -3436,7 +3576,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -1,0 +1,263 @@
+package session
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// AgentsOptions are what the agents' side needs.
+type AgentsOptions struct {
+	Cluster    string
+	DataCenter signalbox.DataCenter
+	Gateway    string
+	Roots      func() *x509.CertPool
+	Handler    Handler
+	// Ask has the voters answer an instance's question; each answer goes to
+	// deliver.
+	Ask    func(ctx context.Context, q *wire.Question, deliver func(answer []byte))
+	Logger zerolog.Logger
+	// Refused counts what was refused, by reason. Optional.
+	Refused func(reason string)
+}
+
+// Agents serves the sessions of this data center's agents.
+type Agents struct {
+	wire.UnimplementedAgentsServer
+	opt AgentsOptions
+
+	mu       sync.Mutex
+	count    int
+	sessions map[signalbox.Identity]*agentSession
+}
+
+type agentSession struct {
+	name  string
+	out   chan *wire.GatewayFrame
+	stop  context.CancelFunc
+	asks  chan struct{}
+	known map[signalbox.Identity]signalbox.Instance
+}
+
+// NewAgents returns the server; register it with wire.RegisterAgentsServer.
+func NewAgents(opt AgentsOptions) *Agents {
+	if opt.Refused == nil {
+		opt.Refused = func(string) {}
+	}
+	return &Agents{opt: opt, sessions: map[signalbox.Identity]*agentSession{}}
+}
+
+// Send queues a frame for an instance's agent. It reports false when there is
+// no session. A session that does not keep up is ended.
+func (a *Agents) Send(id signalbox.Identity, frame *wire.GatewayFrame) bool {
+	a.mu.Lock()
+	s := a.sessions[id]
+	a.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	return s.send(frame)
+}
+
+func (s *agentSession) send(frame *wire.GatewayFrame) bool {
+	select {
+	case s.out <- frame:
+		return true
+	default:
+		s.stop()
+		return false
+	}
+}
+
+// Session implements wire.AgentsServer.
+func (a *Agents) Session(stream wire.Agents_SessionServer) error {
+	who, err := rpc.PrincipalFrom(stream.Context())
+	if err != nil {
+		a.opt.Refused("no-certificate")
+		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	if who.Role != rpc.RoleAgent || who.DataCenter != a.opt.DataCenter {
+		a.opt.Refused("wrong-role")
+		return status.Errorf(codes.PermissionDenied, "%s is no agent of data center %s", who, a.opt.DataCenter)
+	}
+	ctx, stop := context.WithCancel(stream.Context())
+	defer stop()
+	s := &agentSession{
+		name: who.Name, out: make(chan *wire.GatewayFrame, MaxQueue), stop: stop,
+		asks: make(chan struct{}, MaxQuestions), known: map[signalbox.Identity]signalbox.Instance{},
+	}
+	if !a.enter() {
+		a.opt.Refused("too-many")
+		return status.Errorf(codes.ResourceExhausted, "more than %d agents", MaxAgents)
+	}
+	defer a.leave(s)
+	s.out <- &wire.GatewayFrame{Kind: &wire.GatewayFrame_Welcome{Welcome: &wire.Welcome{
+		Gateway: a.opt.Gateway, Cluster: a.opt.Cluster, DataCenter: string(a.opt.DataCenter),
+	}}}
+	received := make(chan error, 1)
+	go func() { // ends with the stream, which ends with this method
+		received <- a.receive(ctx, stream, s, who)
+		stop()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return firstError(received, ctx)
+		case f := <-s.out:
+			if err := stream.Send(f); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func firstError(received <-chan error, ctx context.Context) error {
+	select {
+	case err := <-received:
+		return err
+	default:
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+func (a *Agents) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.count >= MaxAgents {
+		return false
+	}
+	a.count++
+	return true
+}
+
+func (a *Agents) leave(s *agentSession) {
+	a.mu.Lock()
+	a.count--
+	var gone []signalbox.Identity
+	for id, have := range a.sessions {
+		if have == s {
+			delete(a.sessions, id)
+			gone = append(gone, id)
+		}
+	}
+	a.mu.Unlock()
+	for _, id := range gone {
+		a.opt.Handler.AgentGone(id)
+	}
+}
+
+func (a *Agents) receive(ctx context.Context, stream wire.Agents_SessionServer, s *agentSession, who rpc.Principal) error {
+	for {
+		f, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch k := f.Kind.(type) {
+		case *wire.AgentFrame_Hello:
+			a.hello(s, who, k.Hello)
+		case *wire.AgentFrame_Question:
+			a.question(ctx, s, k.Question)
+		default:
+			if id, ok := s.speaksFor(f); ok {
+				a.opt.Handler.AgentFrame(id, f)
+			} else {
+				a.opt.Refused("not-enrolled")
+			}
+		}
+	}
+}
+
+// hello verifies an enrollment and takes the instance into the session.
+func (a *Agents) hello(s *agentSession, who rpc.Principal, h *wire.Hello) {
+	in, by, err := rpc.OpenEnrollment(a.opt.Cluster, a.opt.Roots(), h.GetEnrollment())
+	switch {
+	case err != nil:
+	case by != who:
+		err = fmt.Errorf("%w: the enrollment was made by %s", signalbox.ErrUntrusted, by)
+	case len(h.GetAddress()) > signalbox.MaxAddress || len(h.GetVersion()) > signalbox.MaxName || len(h.GetDriver()) > signalbox.MaxName:
+		err = fmt.Errorf("%w: address, version or driver is too long", signalbox.ErrInvalid)
+	case len(s.known) >= MaxInstances:
+		err = fmt.Errorf("%w: one agent speaks for at most %d instances", signalbox.ErrRefused, MaxInstances)
+	default:
+		s.known[in.Identity] = in
+		a.mu.Lock()
+		before := a.sessions[in.Identity]
+		a.sessions[in.Identity] = s
+		a.mu.Unlock()
+		if before != nil && before != s {
+			before.stop() // the agent connected again before the old stream broke
+		}
+		err = a.opt.Handler.AgentHello(in, h)
+	}
+	if err == nil {
+		return
+	}
+	a.opt.Refused("enrollment")
+	a.opt.Logger.Warn().Err(err).Str("agent", who.String()).Str("instance", in.Name).Msg("refused instance")
+	a.mu.Lock()
+	if in.Identity != "" && a.sessions[in.Identity] == s {
+		delete(a.sessions, in.Identity)
+	}
+	a.mu.Unlock()
+	delete(s.known, in.Identity)
+	s.send(&wire.GatewayFrame{Kind: &wire.GatewayFrame_Refusal{Refusal: &wire.Refusal{
+		Identity: rpc.IdentityToBytes(in.Identity), Problem: err.Error(),
+	}}})
+}
+
+// speaksFor returns the instance that a frame is of, when it is one of the
+// session's. Statements carry their own proof, so any of the session's will do.
+func (s *agentSession) speaksFor(f *wire.AgentFrame) (signalbox.Identity, bool) {
+	var raw []byte
+	switch k := f.Kind.(type) {
+	case *wire.AgentFrame_Status:
+		raw = k.Status.GetIdentity()
+	case *wire.AgentFrame_Want:
+		raw = k.Want.GetIdentity()
+	default:
+		for id := range s.known {
+			return id, true
+		}
+		return "", false
+	}
+	id, err := rpc.IdentityFromBytes(raw)
+	if err != nil {
+		return "", false
+	}
+	_, ok := s.known[id]
+	return id, ok
+}
+
+// answerWait bounds how long voters may take to answer.
+const answerWait = 2 * time.Second
+
+func (a *Agents) question(ctx context.Context, s *agentSession, q *wire.Question) {
+	id, err := rpc.IdentityFromBytes(q.GetIdentity())
+	if _, ok := s.known[id]; err != nil || !ok || len(q.GetNonce()) != rpc.NonceSize {
+		a.opt.Refused("question")
+		return
+	}
+	select {
+	case s.asks <- struct{}{}:
+	default:
+		return // it asks again
+	}
+	go func() { // ends after answerWait at the latest
+		defer func() { <-s.asks }()
+		ctx, cancel := context.WithTimeout(ctx, answerWait)
+		defer cancel()
+		a.opt.Ask(ctx, q, func(answer []byte) {
+			s.send(&wire.GatewayFrame{Kind: &wire.GatewayFrame_Answer{Answer: answer}})
+		})
+	}()
+}

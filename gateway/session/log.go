@@ -1,0 +1,202 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// follow takes decided blocks from a peer, as long as the stream lasts.
+func (p *Peers) follow(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := wire.NewGatewaysClient(l.conn).Follow(ctx, &wire.FollowRequest{From: p.opt.Log.Index() + 1})
+	if err != nil {
+		return err
+	}
+	for {
+		reply, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if len(reply.GetDecided()) == 0 {
+			continue
+		}
+		if err := p.opt.Log.Append(reply.GetDecided()); err != nil {
+			p.opt.Logger.Warn().Err(err).Str("peer", l.peer.Name).Msg("refused block")
+			return err
+		}
+	}
+}
+
+// Follow implements wire.GatewaysServer.
+func (p *Peers) Follow(req *wire.FollowRequest, stream wire.Gateways_FollowServer) error {
+	if _, err := p.peerOf(stream.Context()); err != nil {
+		return rpc.ToStatus(err)
+	}
+	next := max(req.GetFrom(), 1)
+	for {
+		changed := p.opt.Log.Changed()
+		blocks, err := p.opt.Log.Blocks(next, followBatch)
+		if err != nil {
+			return rpc.ToStatus(err)
+		}
+		for _, b := range blocks {
+			if err := stream.Send(&wire.FollowReply{Decided: b, Newest: p.opt.Log.Index()}); err != nil {
+				return err
+			}
+			next++
+		}
+		if len(blocks) == followBatch {
+			continue
+		}
+		select {
+		case <-stream.Context().Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// Newest asks every peer for its newest log index; a peer that does not answer
+// is missing from the map.
+func (p *Peers) Newest(ctx context.Context) map[string]uint64 {
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	out := map[string]uint64{}
+	for name, l := range p.links {
+		wg.Go(func() {
+			stream, err := wire.NewGatewaysClient(l.conn).Exchange(ctx)
+			if err != nil {
+				return
+			}
+			hello := &wire.PeerHello{Gateway: p.opt.Gateway, DataCenter: string(p.opt.DataCenter)}
+			if stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Hello{Hello: hello}}) != nil {
+				return
+			}
+			reply, err := stream.Recv()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			out[name] = reply.GetPing().GetPing()
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// ProposeWait bounds how long a proposal may take.
+const ProposeWait = 5 * time.Second
+
+// Propose implements wire.GatewaysServer.
+func (p *Peers) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.ProposeReply, error) {
+	if _, err := p.peerOf(ctx); err != nil {
+		return nil, rpc.ToStatus(err)
+	}
+	r, err := rpc.DecodeRequest(req.GetRequest())
+	if err != nil {
+		return nil, rpc.ToStatus(err)
+	}
+	b, err := p.opt.Log.Propose(ctx, *r)
+	if err != nil {
+		return nil, rpc.ToStatus(err)
+	}
+	return &wire.ProposeReply{Decided: b.Raw}, nil
+}
+
+// ProposeTo has a request decided by a voter, this gateway or a peer. What was
+// decided is in the own log when it returns.
+func (p *Peers) ProposeTo(ctx context.Context, r signalbox.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, ProposeWait)
+	defer cancel()
+	if p.opt.Voter {
+		_, err := p.opt.Log.Propose(ctx, r)
+		return err
+	}
+	raw, err := rpc.EncodeRequest(&r)
+	if err != nil {
+		return err
+	}
+	last := fmt.Errorf("%w: no voter is configured", signalbox.ErrUnavailable)
+	for _, l := range p.links {
+		if !l.peer.Voter {
+			continue
+		}
+		reply, err := wire.NewGatewaysClient(l.conn).Propose(ctx, &wire.ProposeRequest{Request: raw})
+		if err != nil {
+			last = fmt.Errorf("voter %s: %w", l.peer.Name, rpc.FromStatus(err))
+			continue
+		}
+		return p.catchUp(ctx, reply.GetDecided())
+	}
+	return last
+}
+
+// catchUp takes the decided block in, waiting for the blocks before it.
+func (p *Peers) catchUp(ctx context.Context, raw []byte) error {
+	for {
+		changed := p.opt.Log.Changed()
+		err := p.opt.Log.Append(raw)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-changed:
+		}
+	}
+}
+
+// Ask implements wire.GatewaysServer.
+func (p *Peers) Ask(ctx context.Context, q *wire.Question) (*wire.AskReply, error) {
+	if _, err := p.peerOf(ctx); err != nil {
+		return nil, rpc.ToStatus(err)
+	}
+	answer, err := p.answer(q)
+	if err != nil {
+		return nil, rpc.ToStatus(err)
+	}
+	return &wire.AskReply{Answer: answer}, nil
+}
+
+func (p *Peers) answer(q *wire.Question) ([]byte, error) {
+	id, err := rpc.IdentityFromBytes(q.GetIdentity())
+	if err != nil {
+		return nil, err
+	}
+	return p.opt.Log.Answer(signalbox.Service(q.GetService()), id, q.GetNonce())
+}
+
+// AskVoters has every voter answer a question.
+func (p *Peers) AskVoters(ctx context.Context, q *wire.Question, deliver func([]byte)) {
+	var wg sync.WaitGroup
+	if p.opt.Voter {
+		if answer, err := p.answer(q); err == nil {
+			deliver(answer)
+		}
+	}
+	for _, l := range p.links {
+		if !l.peer.Voter {
+			continue
+		}
+		wg.Go(func() {
+			reply, err := wire.NewGatewaysClient(l.conn).Ask(ctx, q)
+			if err != nil {
+				p.opt.Logger.Debug().Err(err).Str("voter", l.peer.Name).Msg("voter did not answer")
+				return
+			}
+			deliver(reply.GetAnswer())
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,240 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// A Peer is another gateway.
+type Peer struct {
+	Name       string
+	DataCenter signalbox.DataCenter
+	Address    string
+	Voter      bool
+}
+
+// PeersOptions are what the gateways' side needs.
+type PeersOptions struct {
+	Cluster    string
+	DataCenter signalbox.DataCenter
+	Gateway    string
+	Peers      []Peer
+	Credential credentials.TransportCredentials
+	Handler    Handler
+	Log        Log
+	// Voter says that this gateway votes.
+	Voter  bool
+	Logger zerolog.Logger
+}
+
+// Peers keeps a stream to every other gateway, and serves theirs.
+type Peers struct {
+	wire.UnimplementedGatewaysServer
+	opt   PeersOptions
+	links map[string]*link
+}
+
+type link struct {
+	peer Peer
+	conn *grpc.ClientConn
+
+	mu  sync.Mutex
+	out chan *wire.PeerFrame // nil while there is no stream
+}
+
+// How soon a peer that does not answer counts as out of reach, and how soon it
+// is tried again.
+const (
+	keepaliveTime = 2 * time.Second
+	keepaliveWait = 2 * time.Second
+	retryFirst    = 50 * time.Millisecond
+	retryMost     = time.Second
+	followBatch   = 64
+)
+
+// ClientOptions are the gRPC options of connections between Signalbox's
+// processes.
+func ClientOptions(creds credentials.TransportCredentials) []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: keepaliveWait, PermitWithoutStream: false}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(rpc.MaxMessage), grpc.MaxCallSendMsgSize(rpc.MaxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: retryFirst, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryMost},
+			MinConnectTimeout: 2 * time.Second,
+		}),
+	}
+}
+
+// NewPeers returns the peers; register it with wire.RegisterGatewaysServer and
+// Run it.
+func NewPeers(opt PeersOptions) (*Peers, error) {
+	p := &Peers{opt: opt, links: map[string]*link{}}
+	for _, peer := range opt.Peers {
+		conn, err := grpc.NewClient("passthrough:///"+peer.Address, ClientOptions(opt.Credential)...)
+		if err != nil {
+			return nil, fmt.Errorf("connect to gateway %s: %w", peer.Name, err)
+		}
+		p.links[peer.Name] = &link{peer: peer, conn: conn}
+	}
+	return p, nil
+}
+
+// Run keeps the streams until ctx ends.
+func (p *Peers) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, l := range p.links {
+		wg.Go(func() { p.retry(ctx, l, p.exchange) })
+		wg.Go(func() { p.retry(ctx, l, p.follow) })
+	}
+	wg.Wait()
+	for _, l := range p.links {
+		_ = l.conn.Close()
+	}
+	return nil
+}
+
+func (p *Peers) retry(ctx context.Context, l *link, once func(context.Context, *link) error) {
+	wait := retryFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := once(ctx, l)
+		if time.Since(began) > retryMost {
+			wait = retryFirst
+		}
+		p.opt.Logger.Debug().Err(err).Str("peer", l.peer.Name).Msg("stream ended")
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+		wait = min(wait*2, retryMost)
+	}
+}
+
+// exchange runs one outgoing stream: hello, everything the peer has to know,
+// then what is queued.
+func (p *Peers) exchange(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := wire.NewGatewaysClient(l.conn).Exchange(ctx)
+	if err != nil {
+		return err
+	}
+	hello := &wire.PeerHello{Gateway: p.opt.Gateway, DataCenter: string(p.opt.DataCenter), LogIndex: p.opt.Log.Index()}
+	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Hello{Hello: hello}}); err != nil {
+		return err
+	}
+	if _, err := stream.Recv(); err != nil { // the peer accepted us
+		return err
+	}
+	out := make(chan *wire.PeerFrame, MaxQueue)
+	l.set(out)
+	defer p.opt.Handler.PeerDown(l.peer.Name)
+	defer l.set(nil)
+	for _, f := range p.opt.Handler.PeerUp(l.peer.Name) {
+		if err := stream.Send(f); err != nil {
+			return err
+		}
+	}
+	go func() { // ends with the stream
+		for {
+			if _, err := stream.Recv(); err != nil {
+				cancel()
+				return
+			}
+		}
+	}()
+	ping := time.NewTicker(keepaliveTime)
+	defer ping.Stop()
+	for {
+		var f *wire.PeerFrame
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case f = <-out:
+			if f == nil {
+				return fmt.Errorf("%w: peer %s does not keep up", signalbox.ErrUnavailable, l.peer.Name)
+			}
+		case <-ping.C:
+			f = &wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: &wire.Ping{}}}
+		}
+		if err := stream.Send(f); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *link) set(out chan *wire.PeerFrame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out = out
+}
+
+// Broadcast queues a frame for every peer that can be reached.
+func (p *Peers) Broadcast(f *wire.PeerFrame) {
+	for _, l := range p.links {
+		l.mu.Lock()
+		if l.out != nil {
+			select {
+			case l.out <- f:
+			default: // it starts over with everything it needs
+				close(l.out)
+				l.out = nil
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+// Exchange implements wire.GatewaysServer.
+func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
+	l, err := p.peerOf(stream.Context())
+	if err != nil {
+		return rpc.ToStatus(err)
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	if first.GetHello().GetGateway() != l.peer.Name {
+		return rpc.ToStatus(fmt.Errorf("%w: hello of %q from %s", signalbox.ErrUntrusted, first.GetHello().GetGateway(), l.peer.Name))
+	}
+	// The first reply says how new our log is.
+	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: &wire.Ping{Ping: p.opt.Log.Index()}}}); err != nil {
+		return err
+	}
+	l.conn.ResetConnectBackoff() // whoever reaches us can be reached
+	for {
+		f, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		p.opt.Handler.PeerFrame(l.peer.Name, f)
+	}
+}
+
+// peerOf returns the configured peer behind a call.
+func (p *Peers) peerOf(ctx context.Context) (*link, error) {
+	who, err := rpc.PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := p.links[who.Name]
+	if who.Role != rpc.RoleGateway || l == nil || l.peer.DataCenter != who.DataCenter {
+		return nil, fmt.Errorf("%w: %s is no gateway of the configuration", signalbox.ErrUntrusted, who)
+	}
+	return l, nil
+}
