@@ -154,7 +154,8 @@ func (l *Log) possible(r right) bool {
 	return !logged || forward != r.fallback
 }
 
-// outstanding is rule 3's set: who might still serve. Identities in lost had their disk restored elsewhere: they stay.
+// outstanding is rule 3's set: who might still serve. Identities in lost (those whose disk was restored elsewhere, those who acked
+// without that being logged) stay; only broken rules drop them.
 func (r Rules) outstanding(l *Log, lost Set) Set {
 	var set Set
 	var buf [8]right
@@ -167,10 +168,7 @@ func (r Rules) outstanding(l *Log, lost Set) Set {
 			set |= one(x)
 		}
 	}
-	if !r.OldKeyStaysOutstanding {
-		set &^= lost
-	}
-	return set
+	return set &^ lost
 }
 
 // overlooks are the ways to get outstanding wrong.

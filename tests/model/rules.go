@@ -14,7 +14,9 @@ type Rules struct {
 	SupersededStaysPossible   bool // 3: a superseded block without logged outcome can still be certified, both ways
 	InsideStaysOutstanding    bool // 3: those inside the new master's data center stay outstanding
 	RemoveCarriesEvidence     bool // 3: nobody leaves outstanding but by evidence
+	OnlyLoggedEvidenceCounts  bool // 3: evidence takes nobody out of outstanding before it is logged
 	AdmissionsVoidOnceDecided bool // 3: once a block is decided, admissions to earlier terms are void
+	AdmissionsVoidSuperseded  bool // 3: also those to the terms of a superseded block that is still open
 	RosterNamesNewest         bool // 4: the roster names the newest admission
 	OnlyAckBlocksVoidable     bool // 5: a block that allows more than acks and leaves has no fallback
 	OldKeyStaysOutstanding    bool // 8: the old identity of a restored disk stays outstanding
@@ -53,7 +55,7 @@ func AllRules() Rules {
 		WholeLogApplied: true, TermAboveFallback: true, OpenUntilOutcome: true, OutcomeNeedsCertificate: true,
 		SupersedingHasNoFallback: true, FromIsTheMaster: true, RosterFromLog: true, OpenBlockIsOutstanding: true,
 		SupersededStaysPossible: true, InsideStaysOutstanding: true, RemoveCarriesEvidence: true,
-		AdmissionsVoidOnceDecided: true, RosterNamesNewest: true, OnlyAckBlocksVoidable: true,
+		OnlyLoggedEvidenceCounts: true, AdmissionsVoidOnceDecided: true, AdmissionsVoidSuperseded: true, RosterNamesNewest: true, OnlyAckBlocksVoidable: true,
 		OldKeyStaysOutstanding: true, VotersKeepTheLog: true,
 		WholeRoster: true, EvidenceForExactBlock: true, SilenceIsNoEvidence: true, LeaveNamesAdmission: true,
 		LeaveNamesBlockAnswered: true,

@@ -40,6 +40,9 @@ type Search struct {
 
 // Run does the search.
 func (q *Search) Run() Result {
+	if longest := 1 + 2*q.Bounds.Blocks + q.Bounds.Admits + q.Bounds.Removes; longest > MaxLog {
+		panic("model: the bounds allow a longer log than a state can hold")
+	}
 	q.init()
 	frontier := []State{Initial(q.Bounds.Singleton)}
 	q.add(q.keyOf(&frontier[0]), -1)

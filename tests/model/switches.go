@@ -17,7 +17,7 @@ func Clauses() []Clause {
 		{"OpenUntilOutcome", "1", func(r *Rules) { r.OpenUntilOutcome = false }, Bounds{Blocks: 2}, ""},
 		{"OutcomeNeedsCertificate", "1", func(r *Rules) { r.OutcomeNeedsCertificate = false }, Bounds{Blocks: 2}, ""},
 		{"SupersedingHasNoFallback", "1", func(r *Rules) { r.SupersedingHasNoFallback = false }, Bounds{Blocks: 2}, ""},
-		{"FromIsTheMaster", "1", func(r *Rules) { r.FromIsTheMaster = false }, Bounds{Blocks: 3},
+		{"FromIsTheMaster", "1", func(r *Rules) { r.FromIsTheMaster = false }, Bounds{Blocks: 2, Leaves: 1},
 			"when no block is open nobody outside the master's data center is outstanding, so a block to the master's own data center " +
 				"has an empty roster: nobody can refuse it"},
 		{"RosterFromLog", "3", func(r *Rules) { r.RosterFromLog = false }, Bounds{Blocks: 1}, ""},
@@ -25,7 +25,9 @@ func Clauses() []Clause {
 		{"SupersededStaysPossible", "3", func(r *Rules) { r.SupersededStaysPossible = false }, Bounds{Blocks: 3}, ""},
 		{"InsideStaysOutstanding", "3", func(r *Rules) { r.InsideStaysOutstanding = false }, Bounds{Blocks: 3}, ""},
 		{"RemoveCarriesEvidence", "3", func(r *Rules) { r.RemoveCarriesEvidence = false }, Bounds{Blocks: 1, Removes: 1}, ""},
+		{"OnlyLoggedEvidenceCounts", "3", func(r *Rules) { r.OnlyLoggedEvidenceCounts = false }, Bounds{Blocks: 2}, ""},
 		{"AdmissionsVoidOnceDecided", "3", func(r *Rules) { r.AdmissionsVoidOnceDecided = false }, Bounds{Blocks: 1, Admits: 1, Leaves: 1}, ""},
+		{"AdmissionsVoidSuperseded", "3", func(r *Rules) { r.AdmissionsVoidSuperseded = false }, Bounds{Blocks: 2, Admits: 1}, ""},
 		{"RosterNamesNewest", "4", func(r *Rules) { r.RosterNamesNewest = false }, Bounds{Blocks: 1, Admits: 1, Leaves: 1}, ""},
 		{"OnlyAckBlocksVoidable", "5", func(r *Rules) { r.OnlyAckBlocksVoidable = false }, Bounds{Blocks: 1, Fences: 1}, ""},
 		{"OldKeyStaysOutstanding", "8", func(r *Rules) { r.OldKeyStaysOutstanding = false }, Bounds{Blocks: 1, Restores: 1, Admits: 1}, ""},

@@ -3,9 +3,6 @@ package model
 // voters appends every entry that passes the voters' check. What is proposed is anything; the rules decide.
 func (st *stepper) voters() {
 	s := st.from
-	if int(s.Log.Len) == MaxLog {
-		return
-	}
 	st.outcomes()
 	st.removals()
 	view := s.Log.remembered()
@@ -61,7 +58,7 @@ func (st *stepper) handovers(view *Log, to DC, flags uint8) {
 		flags |= ToWest
 	}
 	e := Entry{Kind: Handover, Flags: flags, Term: view.topTerm(st.rules.TermAboveFallback) + 1}
-	outstanding := st.rules.outstanding(view, st.from.lost())
+	outstanding := st.rules.outstanding(view, st.lost())
 	ids := st.from.Alive & in(to)
 	for e.Incoming = ids; e.Incoming != 0; e.Incoming = (e.Incoming - 1) & ids {
 		if st.from.Singleton && e.Incoming&(e.Incoming-1) != 0 {
@@ -93,9 +90,18 @@ func (st *stepper) rosters(e Entry, full, master Set) {
 	}
 }
 
-// lost is the identities whose disk was restored elsewhere.
-func (s *State) lost() Set {
+// lost is the identities that broken rules no longer count as outstanding.
+func (st *stepper) lost() Set {
+	s := st.from
 	var set Set
+	for x := range ID(idents) {
+		if !st.rules.OnlyLoggedEvidenceCounts && s.Inst[x].SaidAck != 0 {
+			set |= one(x)
+		}
+	}
+	if st.rules.OldKeyStaysOutstanding {
+		return set
+	}
 	for _, x := range s.CopyOf {
 		if x > 0 {
 			set |= one(ID(x - 1))
@@ -110,7 +116,7 @@ func (st *stepper) admissions(view *Log, x ID) {
 	newest := view.newestBlock()
 	for k := newest; k >= 0; k-- {
 		e := &view.E[k]
-		if !e.isBlock() || k != newest && st.rules.AdmissionsVoidOnceDecided {
+		if !e.isBlock() || k != newest && st.void(view, k) {
 			continue
 		}
 		if st.from.mayJoin(x, e.Incoming) && view.possible(right{block: k}) {
@@ -120,6 +126,14 @@ func (st *stepper) admissions(view *Log, x ID) {
 			st.append(Entry{Kind: Admit, Term: e.Term + 1, Ref: uint8(x), Of: uint8(k)})
 		}
 	}
+}
+
+// void says whether admissions to the terms of the block at k, which is not the newest, are void.
+func (st *stepper) void(view *Log, k int) bool {
+	if _, logged := view.outcome(k); !logged && !st.rules.AdmissionsVoidSuperseded {
+		return false
+	}
+	return st.rules.AdmissionsVoidOnceDecided
 }
 
 func (s *State) mayJoin(x ID, listed Set) bool {
@@ -151,7 +165,7 @@ func (st *stepper) removals() {
 	if l.count(func(e *Entry) bool { return e.Kind == Remove }) >= st.bounds.Removes {
 		return
 	}
-	outstanding := st.rules.outstanding(l, st.from.lost())
+	outstanding := st.rules.outstanding(l, st.lost())
 	for x := range ID(idents) {
 		if !outstanding.Has(x) {
 			continue

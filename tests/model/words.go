@@ -67,6 +67,26 @@ func (p Step) words() string {
 	}
 }
 
+// String tells what a search is bounded by.
+func (b Bounds) String() string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		name string
+	}{
+		{b.Blocks, "blocks"}, {b.Admits, "admissions"}, {b.Removes, "removals"}, {b.Leaves, "leaves"}, {b.Crashes, "crashes"},
+		{b.Restores, "restores"}, {b.Fences, "fences"}, {b.Forgets, "forgets"},
+	} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", p.name, p.n))
+		}
+	}
+	if b.Singleton {
+		parts = append(parts, "singleton")
+	}
+	return strings.Join(parts, ", ")
+}
+
 // String tells an entry.
 func (e Entry) String() string {
 	switch e.Kind {
