@@ -155,7 +155,7 @@ func (st *stream) deltaResponse(typ string, ts *typeState) *discovery.DeltaDisco
 // decide says what a proxy is told of one name now: a resource, that it is
 // removed, or (nil, false) nothing.
 func (st *stream) decide(typ, name string, ns *nameState) (r *resource.Resource, removed bool) {
-	service, term, _ := serviceOf(typ, name)
+	service, term, _ := serviceOf(key{st.prof, typ, name})
 	e := st.s.entries[service]
 	if e == nil {
 		return nil, false
@@ -166,7 +166,7 @@ func (st *stream) decide(typ, name string, ns *nameState) (r *resource.Resource,
 	if !e.registered {
 		return nil, has && e.removed
 	}
-	if typ == resource.ClusterType && has && !force && term < e.service.OldestTerm && st.proxy.service(service).acked > term {
+	if term > 0 && has && !force && term < e.service.OldestTerm && st.proxy.service(service).acked > term {
 		return nil, true
 	}
 	r = st.s.resolve(e, key{st.prof, typ, name})
@@ -175,7 +175,7 @@ func (st *stream) decide(typ, name string, ns *nameState) (r *resource.Resource,
 		// cluster is only ever released or held: silence.
 		return nil, has && typ == resource.ListenerType && e.service.Listener == nil
 	}
-	if r.Term < ns.floor {
+	if r.Rank < ns.floor {
 		st.s.metrics.silent.WithLabelValues(typeLabel(typ)).Inc()
 		return nil, false
 	}
@@ -187,10 +187,10 @@ func (st *stream) decide(typ, name string, ns *nameState) (r *resource.Resource,
 
 // sending notes what goes out to the proxy.
 func (st *stream) sending(typ string, ns *nameState, r *resource.Resource) {
-	ns.version, ns.floor = r.Version, max(ns.floor, r.Term)
+	ns.version, ns.floor = r.Version, max(ns.floor, r.Rank)
 	st.s.metrics.pushed.WithLabelValues(typeLabel(typ)).Inc()
 	if routed(typ, r.Term) {
-		if service, _, ok := serviceOf(typ, r.Name); ok {
+		if service, _, ok := serviceOf(key{st.prof, typ, r.Name}); ok {
 			st.proxy.service(service).pending = r.Term
 		}
 	}

@@ -226,12 +226,15 @@ func (g *gateway) set(s resource.Service) {
 // eventually polls a condition that no event announces.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.After(patience)
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
 	for !ok() {
-		if time.Now().After(deadline) {
+		select {
+		case <-pace.C:
+		case <-deadline:
 			t.Fatalf("waited in vain for %s", what)
 		}
-		time.Sleep(time.Millisecond) // the poll's pace, not its condition
 	}
 }
 

@@ -41,16 +41,13 @@ type entry struct {
 	watchers   map[key]map[*stream]struct{}
 }
 
-// serviceOf returns the service that a resource name belongs to, and its term
-// for clusters and endpoints.
-func serviceOf(typ, name string) (service string, term uint64, ok bool) {
-	switch typ {
-	case resource.ClusterType, resource.EndpointsType:
-		return resource.ParseClusterName(name)
-	case resource.ListenerType, resource.RouteType:
-		return name, 0, resource.ValidateName(name) == nil
+// serviceOf returns the service that a resource name belongs to, and the term
+// of a cluster's name: <service>@<term> for Envoy, <service> for the rest.
+func serviceOf(k key) (service string, term uint64, ok bool) {
+	if k.profile == envoyProfile && k.typ == resource.ClusterType {
+		return resource.ParseClusterName(k.name)
 	}
-	return "", 0, false
+	return k.name, 0, resource.ValidateName(k.name) == nil
 }
 
 // entryFor returns the service's entry, making it when a proxy asks first.
@@ -107,12 +104,12 @@ func (s *Server) resolve(e *entry, k key) *resource.Resource {
 }
 
 func (s *Server) build(svc resource.Service, k key) (*resource.Resource, error) {
-	_, term, ok := serviceOf(k.typ, k.name)
+	_, term, ok := serviceOf(k)
 	if !ok {
 		return nil, nil
 	}
 	if k.profile == proxylessProfile {
-		return s.buildProxyless(svc, k.typ, term)
+		return s.buildProxyless(svc, k.typ)
 	}
 	switch k.typ {
 	case resource.ListenerType:
@@ -125,7 +122,7 @@ func (s *Server) build(svc resource.Service, k key) (*resource.Resource, error) 
 	return nil, nil
 }
 
-func (s *Server) buildProxyless(svc resource.Service, typ string, term uint64) (*resource.Resource, error) {
+func (s *Server) buildProxyless(svc resource.Service, typ string) (*resource.Resource, error) {
 	if s.opts.Parking == nil {
 		return nil, nil
 	}
@@ -135,9 +132,9 @@ func (s *Server) buildProxyless(svc resource.Service, typ string, term uint64) (
 	case resource.RouteType:
 		return resource.ProxylessRoute(svc)
 	case resource.ClusterType:
-		return resource.ProxylessCluster(svc, term)
+		return resource.ProxylessCluster(svc)
 	case resource.EndpointsType:
-		return resource.ProxylessEndpoints(svc, term, s.opts.ParkingEndpoint)
+		return resource.ProxylessEndpoints(svc, s.opts.ParkingEndpoint)
 	}
 	return nil, nil
 }
@@ -198,8 +195,8 @@ func (s *Server) republish(e *entry) {
 	e.built = make(map[key]*resource.Resource, len(old))
 	for k, streams := range e.watchers {
 		now, before := s.resolve(e, k), old[k]
-		_, term, _ := serviceOf(k.typ, k.name)
-		expired := k.typ == resource.ClusterType && term < e.service.OldestTerm
+		_, term, _ := serviceOf(k)
+		expired := term > 0 && term < e.service.OldestTerm
 		if e.registered && !expired && sameVersion(now, before) {
 			continue
 		}

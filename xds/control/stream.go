@@ -69,7 +69,7 @@ type nameState struct {
 	dirty   bool
 	force   bool   // asked for again: answer even when unchanged
 	version string // last sent or reported; "" when the proxy does not have it
-	floor   uint64 // highest term sent or reported; never send less
+	floor   uint64 // highest rank sent or reported; never send less
 }
 
 // sent is one response that waits for its answer.
@@ -202,7 +202,7 @@ func (st *stream) typeState(typ string) (ts *typeState, first bool) {
 // subscribe adds a name. reported is the version that the proxy says it has,
 // first that this is the type's first request on the stream.
 func (st *stream) subscribe(typ string, ts *typeState, name, reported string, first bool) error {
-	service, term, ok := serviceOf(typ, name)
+	service, term, ok := serviceOf(key{st.prof, typ, name})
 	if !ok || len(name) > st.s.opts.Limits.NameLength {
 		return nil // not a name of ours: it will never exist
 	}
@@ -231,21 +231,20 @@ func (st *stream) subscribe(typ string, ts *typeState, name, reported string, fi
 
 // report notes a version that the proxy has from an earlier stream.
 func (st *stream) report(typ, service string, ns *nameState, version string) {
-	term, ok := resource.ParseVersion(version)
+	term, rank, ok := resource.ParseVersion(version)
 	if !ok {
 		return // not ours: answer in full
 	}
-	ns.version, ns.floor = version, max(ns.floor, term)
+	ns.version, ns.floor = version, max(ns.floor, rank)
 	if routed(typ, term) {
 		st.s.acknowledged(st.proxy, service, term)
 	}
 }
 
-// routed says whether a resource decides where requests go: routes, and
-// listeners that carry a term (TCP).
-func routed(typ string, term uint64) bool {
-	return typ == resource.RouteType || (typ == resource.ListenerType && term > 0)
-}
+// routed says whether a resource decides where requests go: one that carries
+// a term and is not a cluster. That is the route of an HTTP service, the
+// listener of a TCP service, the endpoints of a proxyless client.
+func routed(typ string, term uint64) bool { return typ != resource.ClusterType && term > 0 }
 
 func (st *stream) forget(typ string, ts *typeState, name string) {
 	if _, ok := ts.names[name]; !ok {
@@ -253,7 +252,7 @@ func (st *stream) forget(typ string, ts *typeState, name string) {
 	}
 	delete(ts.names, name)
 	st.names--
-	if service, _, ok := serviceOf(typ, name); ok {
+	if service, _, ok := serviceOf(key{st.prof, typ, name}); ok {
 		if e := st.s.entries[service]; e != nil {
 			st.s.unwatch(e, key{st.prof, typ, name}, st)
 		}
@@ -298,7 +297,7 @@ func (st *stream) markExpired(e *entry) {
 		if _, mine := streams[st]; !mine || k.typ != resource.ClusterType {
 			continue
 		}
-		if _, term, _ := serviceOf(k.typ, k.name); term < e.service.OldestTerm {
+		if _, term, _ := serviceOf(k); term < e.service.OldestTerm {
 			st.mark(k.typ, k.name)
 		}
 	}
@@ -315,7 +314,7 @@ func (st *stream) waiting(into map[string][]uint64) {
 		return
 	}
 	for name, ns := range ts.names {
-		if service, term, ok := serviceOf(resource.ClusterType, name); ok && ns.version == "" {
+		if service, term, ok := resource.ParseClusterName(name); ok && ns.version == "" {
 			if e := st.s.entries[service]; e == nil || term >= e.service.OldestTerm {
 				into[service] = append(into[service], term)
 			}
@@ -342,7 +341,7 @@ func (st *stream) answered(typ string, ts *typeState, nonce string, rejected boo
 		st.s.metrics.acks.WithLabelValues(typeLabel(typ)).Inc()
 	}
 	for _, it := range out.items {
-		service, _, ok := serviceOf(typ, it.name)
+		service, _, ok := serviceOf(key{st.prof, typ, it.name})
 		switch {
 		case !ok || it.removed:
 		case rejected:

@@ -104,14 +104,14 @@ func (st *stream) wholeResponse(typ string, ts *typeState) *discovery.DiscoveryR
 	for _, name := range names {
 		ns := ts.names[name]
 		ns.dirty = false
-		service, _, _ := serviceOf(typ, name)
+		service, _, _ := serviceOf(key{st.prof, typ, name})
 		e := st.s.entries[service]
 		r := st.s.resolve(e, key{st.prof, typ, name})
 		has := ns.version != ""
 		switch {
 		case r == nil && has && e.removed && !e.registered:
 			changed = true
-		case r == nil && has, r != nil && r.Term < ns.floor:
+		case r == nil && has, r != nil && r.Rank < ns.floor:
 			st.s.metrics.silent.WithLabelValues(typeLabel(typ)).Inc()
 			return nil
 		case r != nil:

@@ -10,15 +10,16 @@ import (
 )
 
 // The proxyless profile is for gRPC clients that resolve xds:///<service>
-// themselves. They go on using an old cluster when the new one does not
-// exist, so they are given the new one at once, with an endpoint that accepts
-// and never answers until the term is released: calls wait while the client
-// connects.
+// themselves (grpc-go). Their route and cluster never change: a route that
+// names a new cluster makes grpc-go pick by the new name before its balancer
+// knows it, and 9 of 10 calls of a busy client failed so. Instead a hold is
+// an endpoint that accepts and never answers, the gateway's parking listener:
+// calls wait while the client connects, until EDS brings the master.
 
 // ProxylessListener builds the API listener of a gRPC service, or nil for
 // other protocols and before the first term.
 func ProxylessListener(s Service) (*Resource, error) {
-	if s.Protocol != GRPC || s.RouteTerm == 0 {
+	if !s.proxyless() {
 		return nil, nil
 	}
 	return build(s.Name, 0, &listenerv3.Listener{
@@ -35,36 +36,35 @@ func ProxylessListener(s Service) (*Resource, error) {
 	})
 }
 
-// ProxylessRoute builds the route of a gRPC service to the cluster of
-// RouteTerm, or nil as ProxylessListener does. A proxyless client adds no
-// headers, so its calls carry no term.
+// ProxylessRoute builds the constant route of a gRPC service, or nil as
+// ProxylessListener does. A proxyless client adds no headers, so its calls
+// carry no term.
 func ProxylessRoute(s Service) (*Resource, error) {
-	if s.Protocol != GRPC || s.RouteTerm == 0 {
+	if !s.proxyless() {
 		return nil, nil
 	}
-	return build(s.Name, s.RouteTerm, &routev3.RouteConfiguration{
+	return build(s.Name, 0, &routev3.RouteConfiguration{
 		Name: s.Name,
 		VirtualHosts: []*routev3.VirtualHost{{
 			Name: s.Name, Domains: []string{"*"},
 			Routes: []*routev3.Route{{
 				Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}},
 				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: ClusterName(s.Name, s.RouteTerm)},
+					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: s.Name},
 				}},
 			}},
 		}},
 	})
 }
 
-// ProxylessCluster builds the cluster of any term up to the routed or
-// certified one; its endpoints come by EDS.
-func ProxylessCluster(s Service, term uint64) (*Resource, error) {
-	if s.Protocol != GRPC || term > max(s.RouteTerm, s.CertifiedTerm) {
+// ProxylessCluster builds the constant cluster of a gRPC service; its
+// endpoints come by EDS.
+func ProxylessCluster(s Service) (*Resource, error) {
+	if !s.proxyless() {
 		return nil, nil
 	}
-	name := ClusterName(s.Name, term)
-	return build(name, term, &clusterv3.Cluster{
-		Name:                 name,
+	return build(s.Name, 0, &clusterv3.Cluster{
+		Name:                 s.Name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: adsSource()},
 		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
@@ -74,17 +74,23 @@ func ProxylessCluster(s Service, term uint64) (*Resource, error) {
 	})
 }
 
-// ProxylessEndpoints builds the endpoints of a term's cluster: the certified
-// ones when it is released, else the parking listener's.
-func ProxylessEndpoints(s Service, term uint64, parking Endpoint) (*Resource, error) {
-	if s.Protocol != GRPC || term > max(s.RouteTerm, s.CertifiedTerm) {
+// ProxylessEndpoints builds a gRPC service's endpoints: the certified ones
+// when RouteTerm is released, else the parking listener's. A hold's version
+// ranks below the release of the same term, so that a gateway that missed the
+// release does not park its clients again.
+func ProxylessEndpoints(s Service, parking Endpoint) (*Resource, error) {
+	if !s.proxyless() {
 		return nil, nil
 	}
-	name := ClusterName(s.Name, term)
-	if s.Released(term) {
-		return build(name, s.CertifiedTerm, assignment(name, s.Endpoints))
+	if s.Released(s.RouteTerm) {
+		return build(s.Name, s.CertifiedTerm, assignment(s.Name, s.Endpoints))
 	}
-	// Nothing certified for this name yet: the version carries what is
-	// certified, so that a release always has a version that is not less.
-	return build(name, s.CertifiedTerm, assignment(name, []Endpoint{parking}))
+	r, err := build(s.Name, max(s.RouteTerm, s.CertifiedTerm), assignment(s.Name, []Endpoint{parking}))
+	if err != nil {
+		return nil, err
+	}
+	r.Version, r.Rank = holdVersion(r.Version), r.Rank-1
+	return r, nil
 }
+
+func (s Service) proxyless() bool { return s.Protocol == GRPC && s.RouteTerm > 0 }

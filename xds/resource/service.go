@@ -173,6 +173,9 @@ func (s Service) Validate() error {
 			return fmt.Errorf("%w: %s: listener: %w", ErrInvalid, s.Name, err)
 		}
 	}
+	if max(s.RouteTerm, s.CertifiedTerm, s.OldestTerm) > maxTerm {
+		return fmt.Errorf("%w: %s: term above 2^62", ErrInvalid, s.Name)
+	}
 	if len(s.Endpoints) > MaxEndpoints {
 		return fmt.Errorf("%w: %s: %d endpoints: want at most %d", ErrInvalid, s.Name, len(s.Endpoints), MaxEndpoints)
 	}
