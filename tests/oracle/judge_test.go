@@ -93,6 +93,13 @@ func TestBrokenHistoriesAreRejected(t *testing.T) {
 			func(h *History) { h.Writes[0].Instance = "east-2" },
 			Verdict{Misplaced: 1}, "otherwise than answered",
 		},
+		"write at another term than answered": {
+			func(h *History) {
+				h.Requests[0].Term = 6
+				h.Certified = append(h.Certified, Certified{"orders", 6, "east"})
+			},
+			Verdict{Misplaced: 1}, "otherwise than answered",
+		},
 		"write after its answer": {
 			func(h *History) { h.Requests[0].End = 150 },
 			Verdict{Misplaced: 1}, "otherwise than answered",

@@ -70,6 +70,7 @@ func TestGarbage(t *testing.T) {
 	for name, garbage := range map[string]string{
 		"no JSON":    "what?\n",
 		"no object":  "17\n",
+		"null":       "null\n",
 		"empty line": "\n",
 		"cut short":  writeLine[:20] + "\n",
 		"wrong type": `{"id":"a","term":"seven"}` + "\n",
