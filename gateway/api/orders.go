@@ -49,11 +49,8 @@ type (
 		HoldBudgetMS     int64  `query:"hold_budget_ms" minimum:"0" maximum:"15000" doc:"0 for the service's own"`
 		AllowLateProxies bool   `query:"allow_late_proxies"`
 	}
-	keyHeader struct {
-		Key string `header:"Idempotency-Key" maxLength:"128" doc:"Makes the request safe to repeat, also at another gateway"`
-	}
 	switchInput struct {
-		keyHeader
+		Key     string `header:"Idempotency-Key" maxLength:"128" doc:"Makes the request safe to repeat, also at another gateway"`
 		IfMatch string `header:"If-Match" maxLength:"64" doc:"What has to be certified now" example:"\"east@7\""`
 		Body    SwitchRequest
 	}
@@ -63,12 +60,12 @@ type (
 		Body     SwitchReply
 	}
 	adoptInput struct {
-		keyHeader
+		Key     string `header:"Idempotency-Key" maxLength:"128" doc:"Makes the request safe to repeat, also at another gateway"`
 		Service string `path:"service" maxLength:"40" doc:"The service to take over" example:"orders"`
 		Body    AdoptRequest
 	}
 	giveUpInput struct {
-		keyHeader
+		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes the request safe to repeat, also at another gateway"`
 		ID   string `path:"id" maxLength:"80" doc:"The handover's id"`
 		Body GiveUpRequest
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -186,4 +187,17 @@ func translate(_ huma.Context, _ string, v any) (any, error) {
 		}
 	}
 	return p, nil
+}
+
+// ProblemsReference returns docs/reference/problems.md.
+func ProblemsReference() string {
+	var b strings.Builder
+	b.WriteString("<!-- Code generated from gateway/api: go test ./gateway/api -run Reference -update. DO NOT EDIT. -->\n\n# Problems\n\n" +
+		"Every failed request is answered with an RFC 9457 document (`application/problem+json`). `code` is stable; `type` is `" + problemType + "` and the code;\n" +
+		"`detail` says what happened and `do` what to do about it. `handover`, `current`, `checks` and `errors` are there where they help.\n\n" +
+		"| code | status | means | what to do |\n| --- | --- | --- | --- |\n")
+	for _, k := range kinds {
+		fmt.Fprintf(&b, "| `%s` | %d | %s | %s |\n", k.code, k.status, k.title, strings.ReplaceAll(k.do, "|", "\\|"))
+	}
+	return b.String()
 }
