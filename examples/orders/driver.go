@@ -22,6 +22,9 @@ type authority struct {
 	live func(*http.Request) bool
 	// contract serves /signalbox/; nil when the driver has none.
 	contract http.Handler
+	// leave asks to be stepped down before an orderly stop, and waits for it;
+	// nil: nobody to ask.
+	leave func(context.Context) error
 	// close ends the driver after the last request; nil: nothing to end.
 	close func(context.Context) error
 }
@@ -30,12 +33,13 @@ type authority struct {
 func newAuthority(_ context.Context, opts options, log zerolog.Logger) (authority, error) {
 	switch opts.driver {
 	case "http":
-		contract := gate.Contract{Service: opts.service, Gate: gate.New(), Log: log}
+		contract := gate.NewContract(opts.service, log)
 		return authority{
 			wrap:     contract.Wrap,
 			term:     gate.Term,
 			live:     func(*http.Request) bool { return contract.Gate.Live() },
 			contract: contract.Handler(),
+			leave:    contract.Leave,
 		}, nil
 	default:
 		return authority{}, fmt.Errorf("driver %q: expected http", opts.driver)

@@ -33,6 +33,7 @@ type options struct {
 	instance   string
 	dataCenter string
 	writeLog   string
+	leave      time.Duration
 }
 
 func main() {
@@ -63,6 +64,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.instance, "instance", "", "name of this instance")
 	flags.StringVar(&opts.dataCenter, "data-center", "", "data center of this instance")
 	flags.StringVar(&opts.writeLog, "write-log", "", "file that every write is appended to, as JSON lines")
+	flags.DurationVar(&opts.leave, "leave-within", 5*time.Second, "how long a master waits at SIGTERM to be stepped down before it stops anyway")
 	if err := flags.Parse(args); err != nil {
 		return opts, err
 	}
@@ -113,6 +115,7 @@ func run(ctx context.Context, opts options, log zerolog.Logger) error {
 		select {
 		case err = <-failed:
 		case <-ctx.Done():
+			leave(opts.leave, driver, log)
 		}
 	}
 	return errors.Join(err, shutdown(servers, driver))
@@ -146,6 +149,19 @@ func split(contract, business http.Handler) http.Handler {
 		}
 		business.ServeHTTP(w, r)
 	})
+}
+
+// leave waits until nobody relies on this instance as master any more. When
+// nobody steps it down in time it stops all the same: its agent sees it gone.
+func leave(within time.Duration, driver authority, log zerolog.Logger) {
+	if driver.leave == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := driver.leave(ctx); err != nil {
+		log.Warn().Err(err).Str("event", "leave").Msg("stopping as master")
+	}
 }
 
 func shutdown(servers []*http.Server, driver authority) error {

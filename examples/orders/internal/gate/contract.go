@@ -2,12 +2,14 @@ package gate
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -33,6 +35,21 @@ type Contract struct {
 	Service string
 	Gate    *Gate
 	Log     zerolog.Logger
+
+	run     string // names this run of the process
+	leaving atomic.Bool
+}
+
+// NewContract returns the contract of an instance that has just started.
+func NewContract(service string, log zerolog.Logger) *Contract {
+	return &Contract{Service: service, Gate: New(), Log: log, run: rand.Text()}
+}
+
+// Leave tells the agent, when it next asks, that this instance wants to stop,
+// and returns when it has been stepped down, or with ctx's error.
+func (c *Contract) Leave(ctx context.Context) error {
+	c.leaving.Store(true)
+	return c.Gate.AwaitDrained(ctx)
 }
 
 // order is the body of a contract call. Unknown fields are ignored, so that
@@ -46,7 +63,7 @@ type order struct {
 
 // Handler serves the contract below /signalbox/. What came through a proxy
 // (it carries HeaderTerm) finds nothing there: clients give no orders.
-func (c Contract) Handler() http.Handler {
+func (c *Contract) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /signalbox/ready", c.ready)
 	mux.HandleFunc("GET /signalbox/mastership", c.mastership)
@@ -66,7 +83,7 @@ type termKey struct{}
 
 // Wrap admits requests to next while the instance is master and answers 503
 // otherwise.
-func (c Contract) Wrap(next http.Handler) http.Handler {
+func (c *Contract) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var asked uint64
 		if text := r.Header.Get(HeaderTerm); text != "" {
@@ -93,20 +110,21 @@ func Term(r *http.Request) uint64 {
 	return term
 }
 
-func (c Contract) ready(w http.ResponseWriter, _ *http.Request) {
+func (c *Contract) ready(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, map[string]any{
 		"service": c.Service, "ready": true, "lag_seconds": 0, "term": c.Gate.Status().Term,
 	})
 }
 
-func (c Contract) mastership(w http.ResponseWriter, _ *http.Request) {
+func (c *Contract) mastership(w http.ResponseWriter, _ *http.Request) {
 	status := c.Gate.Status()
 	reply(w, http.StatusOK, map[string]any{
 		"service": c.Service, "master": status.Master, "term": status.Term, "in_flight": status.InFlight,
+		"run": c.run, "leaving": c.leaving.Load(),
 	})
 }
 
-func (c Contract) stepDown(w http.ResponseWriter, r *http.Request, o order) {
+func (c *Contract) stepDown(w http.ResponseWriter, r *http.Request, o order) {
 	latest := time.Now().Add(MaxDrain)
 	deadline := o.deadline
 	switch {
@@ -129,7 +147,7 @@ func (c Contract) stepDown(w http.ResponseWriter, r *http.Request, o order) {
 	}
 }
 
-func (c Contract) promote(w http.ResponseWriter, _ *http.Request, o order) {
+func (c *Contract) promote(w http.ResponseWriter, _ *http.Request, o order) {
 	if o.Term == 0 {
 		problem(w, http.StatusBadRequest, "term is missing", nil)
 		return
@@ -142,7 +160,7 @@ func (c Contract) promote(w http.ResponseWriter, _ *http.Request, o order) {
 	reply(w, http.StatusOK, map[string]any{"service": c.Service, "master": true, "term": o.Term})
 }
 
-func (c Contract) lease(w http.ResponseWriter, _ *http.Request, o order) {
+func (c *Contract) lease(w http.ResponseWriter, _ *http.Request, o order) {
 	if o.deadline.IsZero() {
 		problem(w, http.StatusBadRequest, "deadline is missing", nil)
 		return
@@ -158,7 +176,7 @@ func (c Contract) lease(w http.ResponseWriter, _ *http.Request, o order) {
 }
 
 // obey reads and checks the body before do acts on it.
-func (c Contract) obey(do func(http.ResponseWriter, *http.Request, order)) http.HandlerFunc {
+func (c *Contract) obey(do func(http.ResponseWriter, *http.Request, order)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		o, err := readOrder(http.MaxBytesReader(w, r.Body, MaxBody))
 		if err != nil {

@@ -1,7 +1,9 @@
 package gate
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,9 +14,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-func contract() Contract {
-	return Contract{Service: "orders", Gate: New(), Log: zerolog.Nop()}
-}
+func contract() *Contract { return NewContract("orders", zerolog.Nop()) }
 
 func call(t *testing.T, h http.Handler, method, path, body string, headers ...string) (int, http.Header, map[string]any) {
 	t.Helper()
@@ -124,5 +124,37 @@ func TestContractRefuses(t *testing.T) {
 	}
 	if got := c.Gate.Status(); got != (Status{Master: true, Term: 7}) {
 		t.Errorf("bad input changed the gate: %+v", got)
+	}
+}
+
+// Rule: an instance that wants to stop says so and waits to be stepped down;
+// one that is not master need not wait.
+func TestContractLeave(t *testing.T) {
+	c := contract()
+	if err := c.Leave(t.Context()); err != nil {
+		t.Errorf("leaving as not master: %v", err)
+	}
+	c = contract()
+	h := c.Handler()
+	_, _, before := call(t, h, "GET", "/signalbox/mastership", "")
+	if err := c.Gate.Promote(7); err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := c.Leave(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("a master left without being stepped down: %v", err)
+	}
+	left := make(chan error)
+	go func() { left <- c.Leave(t.Context()) }()
+	_, _, during := call(t, h, "GET", "/signalbox/mastership", "")
+	if before["leaving"] != false || during["leaving"] != true || before["run"] != during["run"] || before["run"] == "" {
+		t.Errorf("mastership before %v, while leaving %v", before, during)
+	}
+	if status, _, members := call(t, h, "POST", "/signalbox/step-down", `{"term":7}`); status != 200 {
+		t.Fatalf("%d %v", status, members)
+	}
+	if err := <-left; err != nil {
+		t.Error(err)
 	}
 }

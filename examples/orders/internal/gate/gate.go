@@ -39,7 +39,7 @@ type Gate struct {
 	lease    time.Time // zero: no lease was given, none is enforced
 	inFlight int
 	last     time.Time     // when the last request was admitted
-	changed  chan struct{} // closed when a closed gate runs empty and at a promotion
+	changed  chan struct{} // closed when the gate becomes drained and at a promotion
 }
 
 // New returns a closed gate at term 0.
@@ -138,6 +138,24 @@ func (g *Gate) Lease(term uint64, until time.Time) error {
 	return nil
 }
 
+// AwaitDrained returns when the gate is closed with nothing in flight, or with
+// the context's error when that ends first. It closes nothing.
+func (g *Gate) AwaitDrained(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		drained, changed := !g.open && g.inFlight == 0, g.changed
+		g.mu.Unlock()
+		if drained {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("await step-down: %w", ctx.Err())
+		}
+	}
+}
+
 // Drain is what became of a StepDown.
 type Drain struct {
 	Drained  bool // closed and nothing in flight
@@ -168,7 +186,12 @@ func (g *Gate) StepDown(ctx context.Context, term uint64, deadline time.Time) (D
 			defer g.mu.Unlock()
 			return Drain{InFlight: g.inFlight}, fmt.Errorf("step down for term %d: %w, promoted to %d meanwhile", term, ErrStale, g.term)
 		}
-		g.open = false
+		if g.open {
+			g.open = false
+			if g.inFlight == 0 {
+				g.announceLocked()
+			}
+		}
 		drain := Drain{Drained: g.inFlight == 0, InFlight: g.inFlight}
 		changed := g.changed
 		g.mu.Unlock()

@@ -44,7 +44,7 @@ func open(t *testing.T, path string) *WriteLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { log.Close() })
+	t.Cleanup(func() { _ = log.Close() }) // a test may have closed it before
 	return log
 }
 
@@ -97,7 +97,9 @@ func TestWriteNotMadeIsNotAnswered(t *testing.T) {
 	if status := post(false); status != 503 || len(readLines(t, path)) != 0 {
 		t.Errorf("without a lease: %d, %d lines", status, len(readLines(t, path)))
 	}
-	log.Close()
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if status := post(true); status != 500 {
 		t.Errorf("with a closed log: %d", status)
 	}

@@ -1,6 +1,7 @@
 package shop
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,8 +50,7 @@ func OpenWriteLog(path, service, instance, dataCenter string) (*WriteLog, error)
 		return nil, fmt.Errorf("open write log: %w", err)
 	}
 	if err := cutUnfinished(file); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("repair write log %s: %w", path, err)
+		return nil, fmt.Errorf("repair write log %s: %w", path, errors.Join(err, file.Close()))
 	}
 	tail := fmt.Sprintf(`,"service":%q,"instance":%q,"data_center":%q}`+"\n", service, instance, dataCenter)
 	return &WriteLog{file: file, tail: tail}, nil
