@@ -1,12 +1,11 @@
 package model
 
 import (
-	"os"
 	"reflect"
 	"testing"
 )
 
-// small is searched by every `make test`, large by `make model` (which sets SIGNALBOX_MODEL=large).
+// small is searched by every `make test`; `make model` (build tag model) adds larger ones.
 func small() []Bounds {
 	return []Bounds{
 		{Blocks: 3},
@@ -22,30 +21,11 @@ func small() []Bounds {
 	}
 }
 
-func large() []Bounds {
-	return []Bounds{
-		{Blocks: 4, Singleton: true},
-		{Blocks: 2, Leaves: 1, Admits: 1, Crashes: 1, Singleton: true},
-		{Blocks: 2, Leaves: 1, Crashes: 1},
-		{Blocks: 2, Fences: 1, Crashes: 1},
-		{Blocks: 3, Crashes: 1},
-		{Blocks: 2, Restores: 1, Admits: 1},
-		{Blocks: 2, Fences: 1, Removes: 1},
-		{Blocks: 3, Leaves: 1},
-		{Blocks: 2, Leaves: 1, Admits: 1, Crashes: 1},
-		{Blocks: 4},
-	}
-}
-
 // TestDesignHolds guards rules 1 to 5 and 8: with all of them, every state within the bounds keeps every invariant. It also fails
 // when the search does not get to see what it is about.
 func TestDesignHolds(t *testing.T) {
-	bounds := small()
-	if os.Getenv("SIGNALBOX_MODEL") == "large" {
-		bounds = append(bounds, large()...)
-	}
 	rules, missing, total := AllRules(), goals(), 0
-	for _, b := range bounds {
+	for _, b := range append(small(), large()...) {
 		q := Search{Rules: rules, Bounds: b, Invariants: AllInvariants}
 		q.Observe = func(from *State, a Action, to *State) {
 			for n := 0; n < len(missing); n++ {
@@ -155,7 +135,7 @@ func TestTwinsBehaveAlike(t *testing.T) {
 		}
 	}
 	q.Limit = 20_000
-	q.Run()
+	q.run()
 	if checked < 10_000 {
 		t.Fatalf("only %d steps looked at", checked)
 	}

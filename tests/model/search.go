@@ -44,6 +44,10 @@ func (q *Search) Run() Result {
 		panic("model: the bounds allow a longer log than a state can hold")
 	}
 	q.init()
+	return q.run()
+}
+
+func (q *Search) run() Result {
 	frontier := []State{Initial(q.Bounds.Singleton)}
 	q.add(q.keyOf(&frontier[0]), -1)
 	first := 0

@@ -32,7 +32,7 @@ func Clauses() []Clause {
 		{"OnlyAckBlocksVoidable", "5", func(r *Rules) { r.OnlyAckBlocksVoidable = false }, Bounds{Blocks: 1, Fences: 1}, ""},
 		{"OldKeyStaysOutstanding", "8", func(r *Rules) { r.OldKeyStaysOutstanding = false }, Bounds{Blocks: 1, Restores: 1, Admits: 1}, ""},
 		{"VotersKeepTheLog", "8", func(r *Rules) { r.VotersKeepTheLog = false }, Bounds{Blocks: 2, Forgets: 1, Admits: 1}, ""},
-		{"WholeRoster", "words", func(r *Rules) { r.WholeRoster = false }, Bounds{Blocks: 1}, ""},
+		{"WholeRoster", "certificate", func(r *Rules) { r.WholeRoster = false }, Bounds{Blocks: 1}, ""},
 		{"EvidenceForExactBlock", "4", func(r *Rules) { r.EvidenceForExactBlock = false }, Bounds{Blocks: 2}, ""},
 		{"SilenceIsNoEvidence", "6", func(r *Rules) { r.SilenceIsNoEvidence = false }, Bounds{Blocks: 1, Crashes: 2}, ""},
 		{"LeaveNamesAdmission", "4", func(r *Rules) { r.LeaveNamesAdmission = false }, Bounds{Blocks: 1, Leaves: 1, Admits: 1}, ""},

@@ -1,0 +1,19 @@
+//go:build model
+
+package model
+
+// large is what `make model` searches as well.
+func large() []Bounds {
+	return []Bounds{
+		{Blocks: 4, Singleton: true},
+		{Blocks: 2, Leaves: 1, Admits: 1, Crashes: 1, Singleton: true},
+		{Blocks: 2, Leaves: 1, Crashes: 1},
+		{Blocks: 2, Fences: 1, Crashes: 1},
+		{Blocks: 3, Crashes: 1},
+		{Blocks: 2, Restores: 1, Admits: 1},
+		{Blocks: 2, Fences: 1, Removes: 1},
+		{Blocks: 3, Leaves: 1},
+		{Blocks: 2, Leaves: 1, Admits: 1, Crashes: 1},
+		{Blocks: 4},
+	}
+}
