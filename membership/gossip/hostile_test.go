@@ -198,6 +198,23 @@ func TestStreamsAreBounded(t *testing.T) {
 	})
 }
 
+// Guards: Close ends the streams that others hold open, at once.
+func TestCloseEndsStreams(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHostile(t)
+		conn, err := h.host.DialTimeout(h.victim.Address(), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		closeAll(t, []*node{h.victim})
+		if _, err := conn.Read(make([]byte, 1)); err == nil || time.Since(began) > 0 {
+			t.Errorf("the stream ended after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
 // Guards: a member that memberlist would take in with harmful or undecodable
 // metadata, address or name is refused, and there are at most MaxMembers.
 func TestMembersAreJudged(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 const (
 	logBurst  = 10
 	logPeriod = time.Second
+	// maxLogLine bounds one line of memberlist's, which may quote others.
+	maxLogLine = 512
 )
 
 func boundedLog(l zerolog.Logger) zerolog.Logger {
@@ -58,6 +60,7 @@ func (w libraryLog) Write(line []byte) (int, error) {
 		}
 	}
 	text = bytes.TrimPrefix(text, []byte("memberlist: "))
+	text = text[:min(len(text), maxLogLine)]
 	if bytes.Contains(text, []byte("no installed keys could decrypt")) {
 		w.drop(dropDecrypt)
 	}

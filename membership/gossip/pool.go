@@ -24,6 +24,7 @@ type Pool struct {
 	keys    sync.Mutex // serialises changes of ring
 	guard   *guard
 	library *memberlist.Memberlist
+	address string // own, as others reach it; never changes
 	queue   memberlist.TransmitLimitedQueue
 
 	presence   *presence
@@ -115,6 +116,7 @@ func (p *Pool) start() (err error) {
 	if p.library, err = memberlist.Create(p.libraryConfig(logger)); err != nil {
 		return err
 	}
+	p.address = p.library.LocalNode().Address()
 	p.wg.Go(p.judgeStatements)
 	p.wg.Go(p.judgeDocuments)
 	p.wg.Go(p.tellEvents)
@@ -136,7 +138,7 @@ func (p *Pool) drop(why reason, err error, what string) {
 }
 
 // Address returns the host:port that others reach this member at.
-func (p *Pool) Address() string { return p.library.LocalNode().Address() }
+func (p *Pool) Address() string { return p.address }
 
 // Members returns who was heard of last, this member included, by name. It is a
 // hint, never evidence.
@@ -196,4 +198,4 @@ func (p *Pool) Close() error {
 }
 
 // isSelf says whether the address is our own.
-func (p *Pool) isSelf(address netip.AddrPort) bool { return address.String() == p.Address() }
+func (p *Pool) isSelf(address netip.AddrPort) bool { return address.String() == p.address }

@@ -90,7 +90,7 @@ func TestSeedsAreJoinedAgain(t *testing.T) {
 		early := options("early", RoleAgent)
 		early.Transport, early.Seeds = network.Host(), []string{seed.String()}
 		nodes := []*node{start(t, early)}
-		if err := nodes[0].Join([]string{seed.String()}); err == nil {
+		if err := nodes[0].Join([]string{"10.9.9.8:7946"}); err == nil {
 			t.Error("joined nobody without an error")
 		}
 		time.Sleep(time.Minute)
@@ -113,6 +113,44 @@ func TestSeedsAreJoinedAgain(t *testing.T) {
 		}
 		closeAll(t, nodes)
 	})
+}
+
+// Guards: a member that was killed comes back under its name, at the same
+// address or another one, and gets what was said meanwhile.
+func TestKilledMemberComesBack(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		t.Run(fmt.Sprint("same address: ", same), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				network := gossiptest.New()
+				nodes := cluster(t, network, 3, 2, nil)
+				settleMembers(t, nodes)
+				address := netip.MustParseAddrPort(nodes[2].Address())
+				closeAll(t, nodes[2:])
+				if err := nodes[0].Broadcast(signed("meanwhile", "")); err != nil {
+					t.Fatal(err)
+				}
+				opts := options("n02", RoleAgent)
+				opts.Transport, opts.Seeds = network.Host(), []string{nodes[0].Address()}
+				if same {
+					opts.Transport = network.HostAt(address)
+				}
+				nodes[2] = start(t, opts)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if nodes[2].got("meanwhile") != 1 {
+					t.Error("did not get what was said while it was away")
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				for _, n := range nodes {
+					if !n.presence.hasAddress(nodes[2].Address()) || len(n.Members()) != 3 {
+						t.Errorf("%s does not know where the member is now", n.opts.Name)
+					}
+				}
+				closeAll(t, nodes)
+			})
+		})
+	}
 }
 
 // Guards: events tell of joins, updates and leaves; Leave ends the joining.
