@@ -1,6 +1,9 @@
 package apitest
 
 import (
+	"crypto/tls"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -28,6 +31,8 @@ type Cluster struct {
 type Gateway struct {
 	Name, Address string
 	Events        *api.Events
+	handler       http.Handler
+	tls           *tls.Config
 	server        *http.Server
 }
 
@@ -68,16 +73,34 @@ func (c *Cluster) serve(t testing.TB, gw identity.Gateway, listener net.Listener
 	keeper := c.Keeper(t, c.authority.BundleDir(rpc.Principal{Cluster: "demo", Role: rpc.RoleGateway, DataCenter: "east", Name: gw.Name}))
 	events := api.NewEvents(gw.Name, 64)
 	c.Fake.publish = append(c.Fake.publish, events)
-	server := api.NewServer(api.New(api.Options{
+	g := &Gateway{Name: gw.Name, Address: gw.API, Events: events, tls: keeper.Server(), handler: api.New(api.Options{
 		Cluster: "demo", Viewer: c.Fake, Historian: c.Fake, Conductor: c.Fake, Archivist: c.Fake, Events: events, Log: zerolog.Nop(),
-	}), keeper.Server())
+	})}
+	g.listen(t, listener)
+	t.Cleanup(events.Close)
+	c.Gateways = append(c.Gateways, g)
+}
+
+// Restart serves again at the same address after Stop, with the same events.
+func (g *Gateway) Restart(t testing.TB) {
+	t.Helper()
+	listener, err := net.Listen("tcp", g.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.listen(t, listener)
+}
+
+func (g *Gateway) listen(t testing.TB, listener net.Listener) {
+	server := api.NewServer(g.handler, g.tls)
+	server.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are wanted here
+	g.server = server
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = server.ServeTLS(listener, "", "") // ends with Close
 	}()
-	t.Cleanup(func() { events.Close(); server.Close(); <-done })
-	c.Gateways = append(c.Gateways, &Gateway{Name: gw.Name, Address: gw.API, Events: events, server: server})
+	t.Cleanup(func() { server.Close(); <-done })
 }
 
 // Bundle issues a bundle for a role and returns its directory.

@@ -47,8 +47,7 @@ func (f *Fake) Edit(change func(*State)) {
 }
 
 // State is what a Fake knows. Fail is returned by every order; BackupErr after
-// Backup was written. OnSwitch runs after a handover began, in its own
-// goroutine.
+// Backup was written. OnSwitch runs when a handover began, before the answer.
 type State struct {
 	Services  []api.Service
 	Instances []api.Instance
@@ -167,7 +166,17 @@ func (f *Fake) Plan(_ context.Context, o api.Order) (api.Plan, error) {
 }
 
 // Switch implements api.Conductor.
-func (f *Fake) Switch(_ context.Context, o api.Order) (api.Handover, error) { return f.begin(o) }
+func (f *Fake) Switch(_ context.Context, o api.Order) (api.Handover, error) {
+	before := len(f.Orders())
+	h, err := f.begin(o)
+	f.mu.Lock()
+	hook := f.onSwitch
+	f.mu.Unlock()
+	if err == nil && hook != nil && len(f.Orders()) > before {
+		hook(o)
+	}
+	return h, err
+}
 
 // Adopt implements api.Conductor.
 func (f *Fake) Adopt(_ context.Context, o api.Order) (api.Handover, error) {
@@ -231,9 +240,6 @@ func (f *Fake) begin(o api.Order) (api.Handover, error) {
 	}
 	s.Handover = o.ID
 	f.handovers, f.orders = append(f.handovers, h), append(f.orders, o)
-	if f.onSwitch != nil {
-		go f.onSwitch(o)
-	}
 	return h, nil
 }
 
