@@ -155,3 +155,14 @@ func (l *List) VerifyQuorum(scheme string, message, signature []byte) error {
 	}
 	return nil
 }
+
+// Signers returns the voters that a combined signature names. It verifies
+// nothing; VerifyQuorum does.
+func (l *List) Signers(signature []byte) (voters []Voter) {
+	for i, v := range l.voters {
+		if i/8 < len(signature) && signature[i/8]&(1<<(i%8)) != 0 {
+			voters = append(voters, v)
+		}
+	}
+	return voters
+}
