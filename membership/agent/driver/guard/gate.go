@@ -159,7 +159,12 @@ func (g *Gate) StepDown(ctx context.Context, order driver.StepDown) error {
 	if g.word.Load()&closedBit == 0 {
 		g.Quiet(ctx, driver.Idle, driver.MaxIdle)
 	}
-	if err := g.shut(ctx, turn, order.Term); err != nil {
+	return g.drain(ctx, turn, order.Term)
+}
+
+// drain closes the gate and waits until nothing is in flight.
+func (g *Gate) drain(ctx context.Context, turn uint64, term signalbox.Term) error {
+	if err := g.shut(ctx, turn, term); err != nil {
 		return err
 	}
 	if g.opts.Streams == StreamsCut {
@@ -167,7 +172,7 @@ func (g *Gate) StepDown(ctx context.Context, order driver.StepDown) error {
 	}
 	for {
 		overtaken, _ := g.waiting()
-		if err := g.confirm(turn, order.Term); err != nil || g.word.Load()&countMask == 0 {
+		if err := g.confirm(turn, term); err != nil || g.word.Load()&countMask == 0 {
 			return err
 		}
 		select {

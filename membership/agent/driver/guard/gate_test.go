@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,7 +41,7 @@ func get(term string) *http.Request {
 // requests race with the closing.
 func TestNothingInFlightAfterDrained(t *testing.T) {
 	g := New(Options{})
-	var inside, bad atomic.Int64
+	var inside, bad, served atomic.Int64
 	var drained atomic.Bool
 	h := g.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		inside.Add(1)
@@ -51,23 +52,37 @@ func TestNothingInFlightAfterDrained(t *testing.T) {
 			_ = inside.Load()
 		}
 		inside.Add(-1)
+		served.Add(1)
 	}))
 	g.Hold(time.Hour, 0)
 	promote(t, g, 1)
 	ctx, stop := context.WithCancel(context.Background())
 	var senders sync.WaitGroup
-	for range 8 {
+	for range 2 {
 		senders.Go(func() {
-			for ctx.Err() == nil {
-				h.ServeHTTP(httptest.NewRecorder(), get("1").WithContext(ctx))
+			w, r := discard{http.Header{}}, get("1").WithContext(ctx)
+			for n := 0; ctx.Err() == nil; n++ {
+				h.ServeHTTP(w, r)
+				if n%8 == 0 {
+					runtime.Gosched()
+				}
 			}
 		})
 	}
-	for term := signalbox.Term(1); term <= 20; term++ {
-		stepDown(t, g, term)
+	for term := signalbox.Term(1); term <= 10000; term++ {
+		for before := served.Load(); served.Load() < before+5; {
+			runtime.Gosched() // close it in full swing
+		}
+		// Without the wait for a quiet moment, so that there are many races.
+		if err := g.drain(ctx, uint64(term), term); err != nil {
+			t.Fatal(err)
+		}
 		drained.Store(true)
-		if n := inside.Load(); n != 0 {
-			t.Fatalf("%d requests in flight after drained", n)
+		for range 10 { // let a latecomer come, if there is one
+			if n := inside.Load(); n != 0 {
+				t.Fatalf("%d requests in flight after drained", n)
+			}
+			runtime.Gosched()
 		}
 		status, _ := g.Status(ctx)
 		if status.Master {
