@@ -132,6 +132,9 @@ func (st *stream) deltaResponse(typ string, ts *typeState) *discovery.DeltaDisco
 		switch {
 		case removed:
 			ns.version = ""
+			if _, term, _ := serviceOf(key{st.prof, typ, name}); term > 0 {
+				st.forget(typ, ts, name) // Envoy asks again when a request needs it
+			}
 			resp.RemovedResources = append(resp.RemovedResources, name)
 			out.items = append(out.items, item{name: name, removed: true})
 			size += len(name)

@@ -77,9 +77,9 @@ func (s *Server) deliver(e Event) {
 	}
 }
 
-// Register adds the xDS services to a gRPC server, which should have been
+// Register adds the xDS services to a gRPC server (a *grpc.Server), which should have been
 // made with GRPCOptions and mutual TLS.
-func (s *Server) Register(g *grpc.Server) {
+func (s *Server) Register(g grpc.ServiceRegistrar) {
 	discovery.RegisterAggregatedDiscoveryServiceServer(g, aggregated{s: s})
 	clusterservice.RegisterClusterDiscoveryServiceServer(g, onDemand{s: s})
 	routeservice.RegisterRouteDiscoveryServiceServer(g, routes{s: s})

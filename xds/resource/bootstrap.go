@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,10 +99,11 @@ func splitHostPort(hostport string) (host string, port uint32, err error) {
 		return "", 0, fmt.Errorf("%.100q: want host:port", hostport)
 	}
 	host = strings.Trim(hostport[:at], "[]")
-	if _, err := fmt.Sscanf(hostport[at+1:], "%d", &port); err != nil || port == 0 || port > 65535 || host == "" || len(host) > 253 {
+	n, err := strconv.ParseUint(hostport[at+1:], 10, 16)
+	if err != nil || n == 0 || host == "" || len(host) > 253 {
 		return "", 0, fmt.Errorf("%.100q: want host:port with a port of 1 to 65535", hostport)
 	}
-	return host, port, nil
+	return host, uint32(n), nil
 }
 
 // Bootstrap returns a complete Envoy configuration as JSON (which is YAML

@@ -191,6 +191,10 @@ func (s Service) validateTimes() error {
 	if s.HoldTimeout < 0 || s.HoldTimeout > MaxHoldTimeout {
 		return fmt.Errorf("%w: %s: hold timeout %s: want at most %s", ErrInvalid, s.Name, s.HoldTimeout, MaxHoldTimeout)
 	}
+	if s.Protocol == TCP && s.HoldTimeout > MaxTCPHold {
+		return fmt.Errorf("%w: %s: hold timeout %s: want at most %s for tcp, Envoy holds connections no longer",
+			ErrInvalid, s.Name, s.HoldTimeout, MaxTCPHold)
+	}
 	for name, d := range map[string]time.Duration{
 		"connect timeout": s.ConnectTimeout, "request timeout": s.RequestTimeout,
 		"idle timeout": s.IdleTimeout, "drain timeout": s.DrainTimeout,
