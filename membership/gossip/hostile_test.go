@@ -215,6 +215,34 @@ func TestCloseEndsStreams(t *testing.T) {
 	})
 }
 
+// Guards: a peer that accepts a stream and never reads cannot hold a worker:
+// memberlist itself sets no deadline on user messages.
+func TestSilentPeerHoldsNoWorker(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		network := gossiptest.New()
+		silent := network.Host()
+		g := newGuard(network.Host(), testLabel, 3*time.Second, func(reason) {})
+		began := time.Now()
+		conn, err := g.DialTimeout(silent.Address().String(), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { _, err := conn.Write([]byte("x")); done <- err }()
+		select {
+		case err = <-done:
+			if took := time.Since(began); err == nil || took != 3*time.Second {
+				t.Errorf("the write ended after %v: %v", took, err)
+			}
+		case <-time.After(time.Hour):
+			t.Error("the write does not end")
+		}
+		if err := g.Shutdown(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Guards: a member that memberlist would take in with harmful or undecodable
 // metadata, address or name is refused, and there are at most MaxMembers.
 func TestMembersAreJudged(t *testing.T) {

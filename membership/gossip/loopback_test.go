@@ -142,6 +142,26 @@ func TestKeyRotationLive(t *testing.T) {
 	}
 }
 
+// Guards: removing a key does not write to the array that memberlist's readers
+// hold without a lock.
+func TestRemoveKeyLeavesReadersAlone(t *testing.T) {
+	opts := options("n", RoleAgent)
+	opts.Keys = [][]byte{testKey(1), testKey(2), testKey(3), testKey(4)}
+	p := start(t, opts)
+	held := p.ring.GetKeys()
+	before := slices.Clone(held)
+	if err := p.RemoveKey(testKey(2)); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(held, before, bytes.Equal) {
+		t.Error("the keys that a reader holds have changed")
+	}
+	want := [][]byte{testKey(1), testKey(3), testKey(4)}
+	if !slices.EqualFunc(p.ring.GetKeys(), want, bytes.Equal) {
+		t.Errorf("%d keys are left", len(p.ring.GetKeys()))
+	}
+}
+
 // Guards: Close leaves nothing behind on the real network: no goroutine of
 // ours or memberlist's, and the port is free.
 func TestCloseLeavesNothing(t *testing.T) {

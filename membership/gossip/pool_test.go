@@ -140,7 +140,7 @@ func TestKilledMemberComesBack(t *testing.T) {
 				if nodes[2].got("meanwhile") != 1 {
 					t.Error("did not get what was said while it was away")
 				}
-				time.Sleep(time.Minute)
+				time.Sleep(25 * time.Second) // found dead, and push-pull
 				synctest.Wait()
 				for _, n := range nodes {
 					if !n.presence.hasAddress(nodes[2].Address()) || len(n.Members()) != 3 {
