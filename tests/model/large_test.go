@@ -9,7 +9,12 @@ func large() []Bounds {
 		{Blocks: 2, Leaves: 1, Admits: 1, Crashes: 1, Singleton: true},
 		{Blocks: 2, Leaves: 1, Crashes: 1},
 		{Blocks: 2, Fences: 1, Crashes: 1},
+		{Blocks: 2, Fences: 2},
+		{Blocks: 1, Leaves: 2, Admits: 2, Crashes: 1},
+		{Blocks: 2, Leaves: 1, Restores: 1},
+		{Blocks: 1, Leaves: 2, Admits: 1, Removes: 1, Restores: 1},
 		{Blocks: 3, Crashes: 1},
+		{Blocks: 2, Leaves: 2, Admits: 1},
 		{Blocks: 2, Restores: 1, Admits: 1},
 		{Blocks: 2, Fences: 1, Removes: 1},
 		{Blocks: 3, Leaves: 1},
@@ -17,3 +22,6 @@ func large() []Bounds {
 		{Blocks: 4},
 	}
 }
+
+// walks is how many random walks are taken.
+const walks = 300_000
