@@ -38,6 +38,7 @@ func newRoot(std stdio) *cobra.Command {
 	)
 	root.AddCommand(
 		newVerifyCommand(std),
+		newGatewayCommand(std),
 		newKeysCommand(std),
 		newConfigCommand(std),
 		newBootstrapCommand(std),

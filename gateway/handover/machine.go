@@ -111,6 +111,27 @@ func (m *Machine) Runs(d signalbox.Digest) bool {
 	return r != nil && r.phase != PhaseDone
 }
 
+// Statements returns the statements that may still count, for a peer that
+// comes back.
+func (m *Machine) Statements() []signalbox.Evidence {
+	var out []signalbox.Evidence
+	for _, list := range m.statements {
+		out = append(out, list...)
+	}
+	return out
+}
+
+// OwnHolds returns this gateway's own holds of the open runs.
+func (m *Machine) OwnHolds() []Held {
+	var out []Held
+	for _, r := range m.runs {
+		if h, ok := r.held[m.opt.Gateway]; ok && r.phase != PhaseDone && (h.Complete || h.Final) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // Step takes an event in and returns what is to be done, in this order.
 func (m *Machine) Step(e Event, now time.Time) []Effect {
 	var out []Effect

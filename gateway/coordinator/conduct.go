@@ -1,0 +1,386 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// heardWait is how fresh an instance's last word has to be before a switch
+// starts; freshWait bounds how long it is waited for.
+const (
+	heardWait = time.Second
+	freshWait = 700 * time.Millisecond
+)
+
+// Plan implements api.Conductor.
+func (c *Coordinator) Plan(ctx context.Context, o api.Order) (api.Plan, error) {
+	var p api.Plan
+	s, err := c.target(o)
+	if err != nil {
+		return p, err
+	}
+	c.listen(ctx, s)
+	var fault error
+	err = c.ask(ctx, func() { p, fault = c.plan(s, o) })
+	if err != nil {
+		return p, err
+	}
+	return p, fault
+}
+
+// target checks an order's names.
+func (c *Coordinator) target(o api.Order) (*service, error) {
+	s := c.services[signalbox.Service(o.Service)]
+	if s == nil {
+		return nil, fmt.Errorf("%w: service %q is not in the gateways' configuration", signalbox.ErrUnknown, o.Service)
+	}
+	for _, dc := range s.conf.DataCenters {
+		if string(dc) == o.To {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: data center %q of service %s; it has %v", signalbox.ErrUnknown, o.To, o.Service, s.conf.DataCenters)
+}
+
+// listen asks the local agents for their status and gives everybody a moment to
+// be heard from; peers' statuses come by themselves.
+func (c *Coordinator) listen(ctx context.Context, s *service) {
+	ctx, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	ping := time.NewTicker(20 * time.Millisecond)
+	defer ping.Stop()
+	asked := false
+	for {
+		fresh := true
+		err := c.ask(ctx, func() {
+			now := c.opt.Now()
+			for id, i := range s.instances {
+				n := i.newest()
+				if i.local && !asked {
+					c.opt.Links.Send(id, &wire.GatewayFrame{Kind: &wire.GatewayFrame_Ping{Ping: &wire.Ping{Ping: uint64(now.UnixNano())}}})
+				}
+				if i.reachable() && n != nil && now.Sub(n.at) > heardWait {
+					fresh = false
+				}
+			}
+			asked = true
+		})
+		if err != nil || fresh {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ping.C:
+		}
+	}
+}
+
+func (c *Coordinator) plan(s *service, o api.Order) (api.Plan, error) {
+	cert := s.machine.Certificate()
+	p := api.Plan{Service: o.Service, To: o.To, HoldBudgetMS: c.budget(s, o).Milliseconds(), Allowed: signalbox.AckOnly.String()}
+	if cert != nil {
+		p.From = string(cert.DataCenter())
+		p.Current = signalbox.Expectation{DataCenter: cert.DataCenter(), Term: cert.Term}.String()
+	}
+	if o.Expect != "" && o.Expect != p.Current {
+		return p, &api.Fault{Err: fmt.Errorf("%w: %s was expected, certified is %s", signalbox.ErrExpectation, o.Expect, p.Current), Current: p.Current}
+	}
+	proxies := c.allProxies()
+	c.opt.Journal.View(func(l *handover.Ledger) {
+		if st := l.Service(s.conf.Name); st != nil {
+			p.Term, p.FallbackTerm = uint64(st.Last)+1, uint64(st.Last)+2
+		}
+		for _, e := range l.Roster(s.conf.Name, signalbox.DataCenter(o.To)) {
+			p.Roster = append(p.Roster, c.member(s, e.Identity, e.Name, string(e.DataCenter), e.Admission))
+		}
+	})
+	for _, id := range c.candidates(s, signalbox.DataCenter(o.To)) {
+		p.Incoming = append(p.Incoming, c.member(s, id, s.instances[id].Name, o.To, 0))
+	}
+	for _, px := range proxies {
+		for _, ps := range px.state.GetServices() {
+			if ps.GetService() == o.Service {
+				p.Proxies++
+			}
+		}
+	}
+	p.Checks, p.Ready = c.checks(s, signalbox.DataCenter(o.To), proxies), true
+	for _, check := range p.Checks {
+		if check.Blocking && !check.OK {
+			p.Ready = false
+			p.Blocks = append(p.Blocks, check.Detail+"; "+check.Do)
+		}
+	}
+	if s.lastHold > 0 {
+		p.PredictedHoldMS, p.PredictedFrom = sinceMS(s.lastHold), "the last handover of this service, as this gateway saw it"
+	}
+	return p, nil
+}
+
+func (c *Coordinator) budget(s *service, o api.Order) time.Duration {
+	if o.HoldBudget > 0 {
+		return o.HoldBudget
+	}
+	return s.conf.HoldBudget
+}
+
+func (c *Coordinator) member(s *service, id signalbox.Identity, name, dc string, admission uint64) api.Member {
+	m := api.Member{Instance: name, DataCenter: dc, Identity: string(id), Admission: admission, State: stateSilent}
+	if i := s.instances[id]; i != nil {
+		if n := i.newest(); n != nil && i.reachable() {
+			m.State, m.InFlight, m.Problem = n.status.GetState(), n.status.GetInFlight(), n.status.GetProblem()
+		}
+	}
+	return m
+}
+
+// checks are what is looked at before a switch.
+func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*proxyView) []api.Check {
+	check := func(name string, bad []string, fine, do string) api.Check {
+		if len(bad) == 0 {
+			return api.Check{Name: name, OK: true, Blocking: true, Detail: fine}
+		}
+		sort.Strings(bad)
+		return api.Check{Name: name, Blocking: true, Detail: strings.Join(bad, "; "), Do: do}
+	}
+	var managed []string
+	cert := s.machine.Certificate()
+	switch {
+	case s.conf.Observe:
+		managed = append(managed, "the service is only observed")
+	case cert == nil:
+		managed = append(managed, "the service has no term yet")
+	case cert.DataCenter() == to:
+		managed = append(managed, string(to)+" is master already")
+	}
+	return []api.Check{
+		check("managed", managed, "the service is managed", "set mode: manage, or adopt it: signalbox service adopt "+string(s.conf.Name)),
+		check("no-open-handover", c.openWords(s), "no other handover is open", "follow it: signalbox watch "+string(s.conf.Name)),
+		check("gateways-connected", c.gatewaysDown(), "every gateway can be reached", "start them, or look at the network between"),
+		check("roster-heard", c.rosterSilent(s, to), "every roster instance was heard from just now", "start its agent again; its silence is no evidence (lapse, fence and attest are not configured in this version)"),
+		check("target-ready", c.targetProblems(s, to), "the new side is ready", "make its instances ready, or start them"),
+		check("proxies-synced", c.proxiesLate(s, proxies), "every connected proxy has the certified route", "see signalbox proxy list; a proxy that cannot follow should be stopped"),
+	}
+}
+
+func (c *Coordinator) openWords(s *service) (bad []string) {
+	c.opt.Journal.View(func(l *handover.Ledger) {
+		if st := l.Service(s.conf.Name); st != nil {
+			for _, b := range st.Open {
+				bad = append(bad, fmt.Sprintf("handover %s is open", b.Handover(s.conf.Name).ID))
+			}
+		}
+	})
+	return bad
+}
+
+func (c *Coordinator) gatewaysDown() (bad []string) {
+	for name := range c.opt.Peers {
+		if !c.peersUp[name] {
+			bad = append(bad, "gateway "+name+" cannot be reached")
+		}
+	}
+	return bad
+}
+
+func (c *Coordinator) rosterSilent(s *service, to signalbox.DataCenter) (bad []string) {
+	var roster []signalbox.RosterEntry
+	c.opt.Journal.View(func(l *handover.Ledger) { roster = l.Roster(s.conf.Name, to) })
+	for _, e := range roster {
+		if leave, ok := s.leaves[e.Identity]; ok && leave.Admission == e.Admission {
+			continue // its evidence is there already
+		}
+		if i := s.instances[e.Identity]; i == nil || !i.reachable() {
+			bad = append(bad, fmt.Sprintf("%s (%s) is silent", e.Name, e.DataCenter))
+		}
+	}
+	return bad
+}
+
+func (c *Coordinator) targetProblems(s *service, to signalbox.DataCenter) (bad []string) {
+	ready := 0
+	for _, id := range c.candidates(s, to) {
+		n := s.instances[id].newest().status
+		if n.GetReady() {
+			ready++
+		} else {
+			problem := n.GetProblem()
+			if problem == "" {
+				problem = "it does not say why"
+			}
+			bad = append(bad, fmt.Sprintf("%s is not ready: %s", s.instances[id].Name, problem))
+		}
+	}
+	if ready == 0 && len(bad) == 0 {
+		bad = append(bad, fmt.Sprintf("no instance of %s in %s can be reached", s.conf.Name, to))
+	}
+	return bad
+}
+
+func (c *Coordinator) proxiesLate(s *service, proxies []*proxyView) (bad []string) {
+	for _, p := range proxies {
+		for _, ps := range p.state.GetServices() {
+			if ps.GetService() != string(s.conf.Name) {
+				continue
+			}
+			if ps.GetProblem() != "" {
+				bad = append(bad, fmt.Sprintf("%s rejected its configuration: %s", p.state.GetId(), ps.GetProblem()))
+			} else if ps.GetTerm() < uint64(s.released) {
+				bad = append(bad, fmt.Sprintf("%s has term %d", p.state.GetId(), ps.GetTerm()))
+			}
+		}
+	}
+	return bad
+}
+
+// Switch implements api.Conductor.
+func (c *Coordinator) Switch(ctx context.Context, o api.Order) (api.Handover, error) {
+	if v, err := c.Handover(ctx, o.ID); err == nil {
+		return v, nil
+	}
+	started := c.opt.Now()
+	s, err := c.target(o)
+	if err != nil {
+		return api.Handover{}, err
+	}
+	p, err := c.Plan(ctx, o)
+	if err != nil {
+		return api.Handover{}, err
+	}
+	if !p.Ready {
+		return api.Handover{}, c.notReady(p)
+	}
+	h := &signalbox.Handover{
+		ID: o.ID, Service: s.conf.Name, Term: signalbox.Term(p.Term), Fallback: signalbox.Term(p.FallbackTerm),
+		From: signalbox.DataCenter(p.From), To: signalbox.DataCenter(p.To), Allowed: signalbox.AckOnly,
+		HoldBudget: c.budget(s, o), AllowLateProxies: o.AllowLateProxies, By: o.By, Reason: o.Reason,
+	}
+	for _, m := range p.Incoming {
+		h.Incoming = append(h.Incoming, signalbox.Identity(m.Identity))
+	}
+	c.opt.Journal.View(func(l *handover.Ledger) { h.Roster = l.Roster(s.conf.Name, h.To) })
+	return c.decide(ctx, s, h, started)
+}
+
+func (c *Coordinator) notReady(p api.Plan) error {
+	f := &api.Fault{Current: p.Current}
+	for _, check := range p.Checks {
+		if !check.OK && check.Blocking {
+			f.Checks = append(f.Checks, check)
+		}
+	}
+	sentinel := signalbox.ErrNotReady
+	for _, check := range f.Checks {
+		switch check.Name {
+		case "no-open-handover":
+			f.Err = fmt.Errorf("%w: %s", signalbox.ErrConflict, check.Detail)
+			f.Handover = strings.TrimSuffix(strings.TrimPrefix(check.Detail, "handover "), " is open")
+			return f
+		case "managed":
+			sentinel = signalbox.ErrRefused
+		}
+	}
+	f.Err = fmt.Errorf("%w: %s", sentinel, strings.Join(p.Blocks, "; "))
+	return f
+}
+
+// decide has a handover decided and returns it as far as it is.
+func (c *Coordinator) decide(ctx context.Context, s *service, h *signalbox.Handover, started time.Time) (api.Handover, error) {
+	c.remember(h.ID, started)
+	if err := c.opt.Links.ProposeTo(ctx, signalbox.Request{Handover: h}); err != nil {
+		if errors.Is(err, signalbox.ErrConflict) {
+			f := &api.Fault{Err: err}
+			_ = c.ask(ctx, func() {
+				if newest, open := s.machine.Open(); open {
+					f.Handover = newest.Handover(s.conf.Name).ID
+				}
+			})
+			return api.Handover{}, f
+		}
+		return api.Handover{}, err
+	}
+	if err := c.ask(ctx, func() { c.applyLog() }); err != nil {
+		return api.Handover{}, err
+	}
+	return c.Handover(ctx, h.ID)
+}
+
+// remember keeps when a handover was asked for: its record begins there.
+func (c *Coordinator) remember(id string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.requested) > 1000 {
+		c.requested = map[string]time.Time{}
+	}
+	c.requested[id] = at
+}
+
+func (c *Coordinator) asked(id string) (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.requested[id]
+	return at, ok
+}
+
+// Adopt implements api.Conductor.
+func (c *Coordinator) Adopt(ctx context.Context, o api.Order) (api.Handover, error) {
+	if v, err := c.Handover(ctx, o.ID); err == nil {
+		return v, nil
+	}
+	s, err := c.target(o)
+	if err != nil {
+		return api.Handover{}, err
+	}
+	if s.conf.Observe {
+		return api.Handover{}, fmt.Errorf("%w: service %s is only observed; set mode: manage in the gateways' configuration first", signalbox.ErrRefused, o.Service)
+	}
+	h := &signalbox.Handover{
+		ID: o.ID, Service: s.conf.Name, Term: 1, To: signalbox.DataCenter(o.To), Allowed: signalbox.AckOnly,
+		HoldBudget: c.budget(s, o), By: o.By, Reason: o.Reason,
+	}
+	if err := c.ask(ctx, func() { h.Incoming = c.candidates(s, h.To) }); err != nil {
+		return api.Handover{}, err
+	}
+	return c.decide(ctx, s, h, c.opt.Now())
+}
+
+// GiveUp implements api.Conductor.
+func (c *Coordinator) GiveUp(ctx context.Context, id, by, reason string) (v api.Handover, err error) {
+	var fault error
+	err = c.ask(ctx, func() {
+		for _, s := range c.services {
+			for _, st := range s.machine.Status(c.opt.Now()) {
+				if st.Handover.ID != id {
+					continue
+				}
+				switch {
+				case !st.Handover.Voidable():
+					fault = fmt.Errorf("%w: handover %s cannot be voided", signalbox.ErrRefused, id)
+				case st.Certified != 0:
+					fault = fmt.Errorf("%w: handover %s is certified (term %d); switch back instead", signalbox.ErrRefused, id, st.Certified)
+				default:
+					c.step(s, handover.GiveUp{Block: st.Block.Digest, Problem: fmt.Sprintf("given up by %s: %s", by, reason)})
+				}
+				return
+			}
+		}
+		fault = fmt.Errorf("%w: no open handover %q", signalbox.ErrUnknown, id)
+	})
+	if err == nil {
+		err = fault
+	}
+	if err != nil {
+		return v, err
+	}
+	return c.Handover(ctx, id)
+}

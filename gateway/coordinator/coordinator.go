@@ -1,0 +1,295 @@
+// Package coordinator runs a gateway: it feeds what agents, peers, proxies, the
+// log and the clock say into each service's handover.Machine, and carries out
+// what the machine decides, in its order. It owns no policy.
+//
+// Guarantees: one goroutine owns all state, so that effects of one event are
+// done before the next event is looked at; what a machine wants proposed or
+// persisted never holds that goroutine up; no endpoints are published but of a
+// certificate that was verified here.
+//
+// It does not guarantee that a peer, agent or proxy got what was sent: whoever
+// comes back is told everything again.
+package coordinator
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+	"github.com/signalbox-io/signalbox/xds/control"
+	"github.com/signalbox-io/signalbox/xds/resource"
+)
+
+// Links reach agents and peers. Both only queue.
+type Links interface {
+	// Broadcast tells every peer that can be reached.
+	Broadcast(f *wire.PeerFrame)
+	// Send tells an instance's agent; false when it has no session here.
+	Send(id signalbox.Identity, f *wire.GatewayFrame) bool
+	// ProposeTo has a request decided; the own log has it when it returns.
+	ProposeTo(ctx context.Context, r signalbox.Request) error
+}
+
+// Gossip passes a signed statement on among the data center's members.
+type Gossip interface{ Broadcast(raw []byte) }
+
+// Proxies is the xDS server.
+type Proxies interface {
+	Set(s resource.Service) error
+	Proxies() []control.Proxy
+}
+
+// Service is a service as the gateways' configuration has it.
+type Service struct {
+	Name        signalbox.Service
+	Protocol    resource.Protocol
+	Listener    *resource.Listener
+	HoldBudget  time.Duration
+	HoldTimeout time.Duration
+	DataCenters []signalbox.DataCenter
+	// Observe watches only: nothing is moved and no proxy is configured.
+	Observe bool
+}
+
+// Options are what a Coordinator needs.
+type Options struct {
+	Cluster    string
+	Gateway    string
+	DataCenter signalbox.DataCenter
+	Version    string
+	Peers      map[string]signalbox.DataCenter
+	Services   []Service
+	Trust      rpc.Trust
+	Roots      func() *x509.CertPool
+	Journal    *journal.Journal
+	Links      Links
+	Gossip     []Gossip
+	Proxies    Proxies
+	Events     *api.Events
+	Metrics    *Metrics
+	Logger     zerolog.Logger
+	Now        func() time.Time
+}
+
+// maxInbox bounds what waits for the coordinator's goroutine; who posts more
+// waits.
+const maxInbox = 8192
+
+// A Coordinator is one gateway's. Run it; everything else may be called from
+// any goroutine.
+type Coordinator struct {
+	opt      Options
+	inbox    chan func()
+	done     chan struct{}
+	services map[signalbox.Service]*service
+	applied  uint64
+
+	mu     sync.Mutex // guards what sessions ask without waiting for the owner
+	keys   map[signalbox.Identity]ed25519.PublicKey
+	heard  map[signalbox.Identity]uint64 // highest incarnation that said hello
+	recent map[string]bool               // statement keys seen
+	seen   []string
+	// requested is when handovers were asked for here, by id.
+	requested map[string]time.Time
+
+	peersUp  map[string]bool
+	proxies  map[string]map[string]*proxyView // by gateway, by id
+	disk     chan func()
+	inflight sync.WaitGroup
+	ctx      context.Context
+	started  time.Time
+}
+
+// service is what the coordinator keeps of one service.
+type service struct {
+	conf      Service
+	machine   *handover.Machine
+	instances map[signalbox.Identity]*instance
+	routeTerm signalbox.Term
+	released  signalbox.Term
+	oldest    signalbox.Term
+	since     time.Time
+	// endpoints are the last published ones that were not empty.
+	endpoints []resource.Endpoint
+	published bool
+	records   map[signalbox.Digest]*record
+	admitting map[signalbox.Identity]time.Time
+	leaves    map[signalbox.Identity]signalbox.Evidence
+	lastHold  time.Duration
+	// closed holds the newest closed record until it is on disk.
+	closed map[string]*api.Handover
+}
+
+// New returns a coordinator with the journal's state in it.
+func New(opt Options) (*Coordinator, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	c := &Coordinator{
+		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
+		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
+		heard: map[signalbox.Identity]uint64{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
+		proxies: map[string]map[string]*proxyView{},
+	}
+	for _, s := range opt.Services {
+		c.services[s.Name] = &service{
+			conf: s, instances: map[signalbox.Identity]*instance{}, records: map[signalbox.Digest]*record{},
+			admitting: map[signalbox.Identity]time.Time{}, leaves: map[signalbox.Identity]signalbox.Evidence{},
+			closed: map[string]*api.Handover{},
+			machine: handover.NewMachine(handover.Options{
+				Service: s.Name, Gateway: opt.Gateway, DataCenter: opt.DataCenter, Peers: opt.Peers,
+			}),
+		}
+	}
+	return c, nil
+}
+
+// The clock of the owner: often while a handover is open, else seldom.
+const (
+	tickBusy = 10 * time.Millisecond
+	tickIdle = 500 * time.Millisecond
+)
+
+// Run owns the state until ctx ends, and waits for what it started.
+func (c *Coordinator) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.ctx, c.started = ctx, c.opt.Now()
+	defer close(c.done)
+	c.inflight.Go(func() { c.writeDisk(ctx) })
+	defer c.inflight.Wait()
+	defer cancel()
+	if err := c.load(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(tickIdle)
+	defer timer.Stop()
+	for {
+		changed := c.opt.Journal.Changed()
+		c.applyLog()
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-c.inbox:
+			f()
+			c.drainInbox()
+		case <-changed:
+		case <-timer.C:
+			c.tick()
+			timer.Reset(c.nextTick())
+		}
+		if c.nextTick() == tickBusy {
+			timer.Reset(tickBusy)
+		}
+	}
+}
+
+// drainInbox takes what else is waiting, so that a burst costs one look at the log.
+func (c *Coordinator) drainInbox() {
+	for range 256 {
+		select {
+		case f := <-c.inbox:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+func (c *Coordinator) nextTick() time.Duration {
+	for _, s := range c.services {
+		if _, open := s.machine.Open(); open {
+			return tickBusy
+		}
+	}
+	return tickIdle
+}
+
+func (c *Coordinator) tick() {
+	busy := false
+	for _, s := range c.services {
+		if _, open := s.machine.Open(); open {
+			busy = true
+			c.step(s, handover.Tick{})
+		}
+	}
+	if !busy || c.opt.Now().Sub(c.started) < tickIdle {
+		c.housekeeping()
+	}
+}
+
+// post has f run by the owner. It returns false when the coordinator ended.
+func (c *Coordinator) post(f func()) bool {
+	select {
+	case c.inbox <- f:
+		return true
+	case <-c.done:
+		return false
+	}
+}
+
+// ask runs f by the owner and waits for it.
+func (c *Coordinator) ask(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case c.inbox <- func() { f(); close(ran) }:
+	case <-c.done:
+		return signalbox.ErrUnavailable
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-c.done:
+		return signalbox.ErrUnavailable
+	}
+}
+
+// background runs f on its own goroutine, ended with the coordinator.
+func (c *Coordinator) background(f func(ctx context.Context)) {
+	c.inflight.Go(func() { f(c.ctx) })
+}
+
+// writeDisk carries out writes that nothing waits for, one after the other.
+func (c *Coordinator) writeDisk(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			for {
+				select {
+				case f := <-c.disk:
+					f()
+				default:
+					return
+				}
+			}
+		case f := <-c.disk:
+			f()
+		}
+	}
+}
+
+// later queues a write that can be made again after a crash from what others
+// hold: agents keep their answers, the log keeps outcomes.
+func (c *Coordinator) later(f func() error) {
+	select {
+	case c.disk <- func() {
+		if err := f(); err != nil {
+			c.opt.Logger.Error().Err(err).Msg("write to the journal failed")
+		}
+	}:
+	default:
+		c.opt.Logger.Warn().Msg("the disk does not keep up; a note is not kept")
+	}
+}

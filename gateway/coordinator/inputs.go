@@ -1,0 +1,269 @@
+package coordinator
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// maxRecent bounds how many statements are remembered as seen.
+const maxRecent = 65536
+
+func (c *Coordinator) learnKey(id signalbox.Identity, key []byte) {
+	c.mu.Lock()
+	c.keys[id] = key
+	c.mu.Unlock()
+}
+
+func (c *Coordinator) key(id signalbox.Identity) ed25519.PublicKey {
+	c.mu.Lock()
+	key := c.keys[id]
+	c.mu.Unlock()
+	if key != nil {
+		return key
+	}
+	c.opt.Journal.View(func(l *handover.Ledger) {
+		if in, ok := l.Enrolled(id); ok {
+			key = in.PublicKey
+		}
+	})
+	return key
+}
+
+// AgentHello implements session.Handler.
+func (c *Coordinator) AgentHello(in signalbox.Instance, hello *wire.Hello) error {
+	s := c.services[in.Service]
+	if s == nil {
+		return fmt.Errorf("%w: service %q is not in the gateways' configuration", signalbox.ErrUnknown, in.Service)
+	}
+	c.mu.Lock()
+	highest := c.heard[in.Identity]
+	if hello.GetIncarnation() >= highest {
+		c.heard[in.Identity] = hello.GetIncarnation()
+	}
+	c.mu.Unlock()
+	if hello.GetIncarnation() < highest {
+		// Rule 8: rolled-back state means a new key.
+		return fmt.Errorf("%w: incarnation %d of %s was seen already (this is %d): its state was rolled back; it needs a new key", signalbox.ErrRefused, highest, in.Name, hello.GetIncarnation())
+	}
+	c.learnKey(in.Identity, in.PublicKey)
+	c.post(func() {
+		i := c.instanceOf(s, in)
+		i.local, i.address = true, hello.GetAddress()
+		v := i.view(c.opt.Gateway)
+		v.silent, v.at = noTime, c.opt.Now()
+		v.status.Address, v.status.Driver, v.status.Version = hello.GetAddress(), hello.GetDriver(), hello.GetVersion()
+		v.status.Name, v.status.Incarnation = in.Name, hello.GetIncarnation()
+		i.proof = hello.GetEnrollment()
+		c.admit(s, i, hello.GetEnrollment(), false)
+		c.grant(s, in.Identity)
+		c.step(s, handover.AgentChanged{Identity: in.Identity, Up: true})
+		c.event(s, eventInstance, in.Name, "agent connected")
+	})
+	return nil
+}
+
+// AgentGone implements session.Handler.
+func (c *Coordinator) AgentGone(id signalbox.Identity) {
+	c.post(func() {
+		for _, s := range c.services {
+			i := s.instances[id]
+			if i == nil {
+				continue
+			}
+			i.local = false
+			v := i.view(c.opt.Gateway)
+			v.silent = c.opt.Now()
+			c.tellView(i)
+			c.step(s, handover.AgentChanged{Identity: id, Up: false})
+			c.refresh(s)
+			c.event(s, eventInstance, i.Name, "agent cannot be reached")
+		}
+	})
+}
+
+// AgentFrame implements session.Handler.
+func (c *Coordinator) AgentFrame(id signalbox.Identity, frame *wire.AgentFrame) {
+	switch k := frame.Kind.(type) {
+	case *wire.AgentFrame_Statement:
+		c.Statement(k.Statement)
+	case *wire.AgentFrame_Status:
+		c.post(func() { c.agentStatus(id, k.Status) })
+	case *wire.AgentFrame_Want:
+		c.post(func() { c.agentWant(id, k.Want) })
+	}
+}
+
+func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus) {
+	s := c.services[signalbox.Service(st.GetService())]
+	if s == nil || s.instances[id] == nil || len(st.GetProblem()) > 4*signalbox.MaxReason || len(st.GetAddress()) > signalbox.MaxAddress {
+		return
+	}
+	i := s.instances[id]
+	v := i.view(c.opt.Gateway)
+	st.Name, st.Driver, st.Incarnation, st.Version = i.Name, v.status.GetDriver(), v.status.GetIncarnation(), v.status.GetVersion()
+	changed := v.status.GetState() != st.GetState() || v.status.GetTerm() != st.GetTerm() || v.status.GetReady() != st.GetReady() ||
+		v.status.GetAddress() != st.GetAddress() || v.status.GetProblem() != st.GetProblem()
+	v.status, v.at = st, c.opt.Now()
+	c.heardStatus(s, i, v)
+	if changed {
+		c.tellView(i)
+		c.refresh(s)
+	}
+}
+
+// heardStatus takes from a status what matters for serving.
+func (c *Coordinator) heardStatus(s *service, i *instance, v *view) {
+	if a := v.status.GetAddress(); a != "" {
+		i.address = a
+	}
+	if v.status.GetState() == stateServing && v.status.GetTerm() != 0 {
+		v.ever = signalbox.Term(v.status.GetTerm())
+		c.step(s, handover.Serves{Identity: i.Identity, Term: v.ever})
+	}
+}
+
+func (c *Coordinator) agentWant(id signalbox.Identity, w *wire.Want) {
+	s := c.services[signalbox.Service(w.GetService())]
+	if s == nil || s.instances[id] == nil {
+		return
+	}
+	cert := s.machine.Certificate()
+	if cert != nil && uint64(cert.Term) > w.GetTerm() {
+		c.grant(s, id)
+		return
+	}
+	c.admit(s, s.instances[id], s.instances[id].proof, true)
+}
+
+// Statement takes a signed statement in, by whatever way it came: verified, and
+// once.
+func (c *Coordinator) Statement(raw []byte) { c.statement(raw, c.relay) }
+
+func (c *Coordinator) relay(e signalbox.Evidence) {
+	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_Statement{Statement: e.Envelope}})
+	for _, g := range c.opt.Gossip {
+		g.Broadcast(e.Envelope)
+	}
+}
+
+// ValidateStatement verifies a statement for the gossip pools and returns its
+// key.
+func (c *Coordinator) ValidateStatement(raw []byte) (string, error) {
+	e, err := rpc.OpenStatement(c.opt.Cluster, raw, c.key)
+	if err != nil {
+		return "", err
+	}
+	return rpc.StatementKey(e.Statement), nil
+}
+
+func (c *Coordinator) statement(raw []byte, relay func(signalbox.Evidence)) {
+	e, err := rpc.OpenStatement(c.opt.Cluster, raw, c.key)
+	if err != nil {
+		c.opt.Metrics.refusedStatement()
+		if !errors.Is(err, signalbox.ErrUnknown) {
+			c.opt.Logger.Warn().Err(err).Msg("refused statement")
+		}
+		return
+	}
+	if !c.firstTime(rpc.StatementKey(e.Statement)) {
+		return
+	}
+	if relay == nil {
+		c.said(e)
+		return
+	}
+	relay(e)
+	c.post(func() { c.said(e) })
+}
+
+func (c *Coordinator) firstTime(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.recent[key] {
+		return false
+	}
+	if len(c.seen) >= maxRecent {
+		delete(c.recent, c.seen[0])
+		c.seen = c.seen[1:]
+	}
+	c.recent[key] = true
+	c.seen = append(c.seen, key)
+	return true
+}
+
+// said feeds a statement to its service's machine.
+func (c *Coordinator) said(e signalbox.Evidence) {
+	s := c.services[e.Service]
+	if s == nil {
+		return
+	}
+	i := c.instanceByID(s, e.Identity)
+	switch e.Kind {
+	case signalbox.SaysServing:
+		if i != nil {
+			i.said = max(i.said, e.Term)
+			i.address = e.Address
+		}
+	case signalbox.SaysLeave:
+		s.leaves[e.Identity] = e
+		c.keepStatement(e)
+	case signalbox.SaysAck, signalbox.SaysRefuse:
+		c.keepStatement(e)
+	}
+	c.recordStatement(s, e)
+	c.step(s, handover.Said{Evidence: e})
+	if e.Kind == signalbox.SaysServing || e.Kind == signalbox.SaysLeave {
+		c.refresh(s)
+	}
+}
+
+func (c *Coordinator) keepStatement(e signalbox.Evidence) {
+	key := rpc.StatementKey(e.Statement)
+	c.later(func() error { return c.opt.Journal.PutNote(journal.KindStatement, key, e.Envelope) })
+}
+
+// housekeeping does what is not urgent: admissions that have to be tried again,
+// leaves that take an identity out of the outstanding, endpoints gone quiet.
+func (c *Coordinator) housekeeping() {
+	for _, s := range c.services {
+		for _, i := range s.instances {
+			if i.local {
+				c.admit(s, i, i.proof, false)
+			}
+		}
+		c.removeLeft(s)
+		c.refresh(s)
+	}
+	c.tellProxies()
+}
+
+// removeLeft proposes to take identities that left out of the outstanding, so
+// that rolling restarts leave no debts.
+func (c *Coordinator) removeLeft(s *service) {
+	if _, open := s.machine.Open(); open || c.turn() > 0 {
+		return
+	}
+	for id, e := range s.leaves {
+		if i := s.instances[id]; i != nil && i.DataCenter != c.opt.DataCenter {
+			continue
+		}
+		still := false
+		c.opt.Journal.View(func(l *handover.Ledger) {
+			if st := l.Service(s.conf.Name); st != nil {
+				holder, ok := st.Outstanding[id]
+				still = ok && holder.Admission == e.Admission
+			}
+		})
+		delete(s.leaves, id)
+		if still {
+			c.propose(s, "removal", signalbox.Request{Remove: &signalbox.Removal{Service: s.conf.Name, Identity: id, Evidence: e.Envelope}})
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+func idBytes(id signalbox.Identity) []byte { return rpc.IdentityToBytes(id) }
+
+// maxList bounds the lists in a peer's frame.
+const maxList = 16384
+
+// PeerUp implements session.Handler: the peer is told everything that this
+// gateway knows and the log does not.
+func (c *Coordinator) PeerUp(gateway string) []*wire.PeerFrame {
+	var frames []*wire.PeerFrame
+	ran := make(chan struct{})
+	if !c.post(func() { frames = c.everything(gateway); close(ran) }) {
+		return nil
+	}
+	select {
+	case <-ran:
+	case <-c.done:
+	}
+	return frames
+}
+
+func (c *Coordinator) everything(gateway string) []*wire.PeerFrame {
+	c.peersUp[gateway] = true
+	var out []*wire.PeerFrame
+	view := &wire.SiteView{DataCenter: string(c.opt.DataCenter), Proxies: c.localProxies(), AllProxies: true}
+	for _, s := range c.services {
+		if cert := s.machine.Certificate(); cert != nil {
+			out = append(out, &wire.PeerFrame{Kind: &wire.PeerFrame_Certificate{Certificate: cert.Raw}})
+		}
+		for _, e := range s.machine.Statements() {
+			out = append(out, &wire.PeerFrame{Kind: &wire.PeerFrame_Statement{Statement: e.Envelope}})
+		}
+		for _, h := range s.machine.OwnHolds() {
+			out = append(out, heldFrame(s.conf.Name, h))
+		}
+		for _, i := range s.instances {
+			if i.local {
+				view.Instances = append(view.Instances, c.wireStatus(i))
+			}
+		}
+		c.step(s, handover.PeerChanged{Gateway: gateway, Up: true})
+	}
+	return append(out, &wire.PeerFrame{Kind: &wire.PeerFrame_View{View: view}})
+}
+
+// PeerDown implements session.Handler.
+func (c *Coordinator) PeerDown(gateway string) {
+	c.post(func() {
+		c.peersUp[gateway] = false
+		delete(c.proxies, gateway)
+		for _, s := range c.services {
+			for _, i := range s.instances {
+				if v := i.views[gateway]; v != nil && v.silent.IsZero() {
+					v.silent = c.opt.Now()
+				}
+			}
+			c.step(s, handover.PeerChanged{Gateway: gateway, Up: false})
+		}
+		c.opt.Logger.Warn().Str("peer", gateway).Msg("gateway cannot be reached")
+	})
+}
+
+// PeerFrame implements session.Handler.
+func (c *Coordinator) PeerFrame(gateway string, frame *wire.PeerFrame) {
+	switch k := frame.Kind.(type) {
+	case *wire.PeerFrame_Statement:
+		// Peers reach each other directly: not passed on again.
+		c.statement(k.Statement, func(signalbox.Evidence) {})
+	case *wire.PeerFrame_Certificate:
+		c.Certificate(k.Certificate)
+	case *wire.PeerFrame_Held:
+		c.peerHeld(gateway, k.Held)
+	case *wire.PeerFrame_View:
+		if len(k.View.GetInstances()) <= maxList && len(k.View.GetProxies()) <= maxList {
+			c.post(func() { c.peerView(gateway, k.View) })
+		}
+	case *wire.PeerFrame_GiveUp:
+		block, ok := digestOf(k.GiveUp.GetBlock())
+		s := c.services[signalbox.Service(k.GiveUp.GetService())]
+		if ok && s != nil {
+			problem := clip(k.GiveUp.GetProblem(), signalbox.MaxReason)
+			c.post(func() { c.step(s, handover.GiveUp{Block: block, Problem: problem}) })
+		}
+	}
+}
+
+func digestOf(b []byte) (signalbox.Digest, bool) {
+	if len(b) != len(signalbox.Digest{}) {
+		return signalbox.Digest{}, false
+	}
+	return signalbox.Digest(b), true
+}
+
+// Certificate takes a certificate in, verified.
+func (c *Coordinator) Certificate(raw []byte) {
+	cert, err := rpc.OpenCertificate(c.opt.Trust, raw)
+	if err != nil {
+		c.opt.Logger.Warn().Err(err).Msg("refused certificate")
+		return
+	}
+	s := c.services[cert.Service]
+	if s == nil {
+		return
+	}
+	c.post(func() {
+		c.step(s, handover.Certified{Certificate: cert})
+		c.refresh(s)
+	})
+}
+
+func (c *Coordinator) peerHeld(gateway string, f *wire.Held) {
+	block, ok := digestOf(f.GetBlock())
+	s := c.services[signalbox.Service(f.GetService())]
+	if !ok || s == nil || len(f.GetProxies()) > maxList {
+		return
+	}
+	h := handover.Held{Gateway: gateway, Block: block, Complete: f.GetComplete(), Final: f.GetFinal()}
+	for _, p := range f.GetProxies() {
+		h.Proxies = append(h.Proxies, handover.ProxyHold{ID: p.GetId(), Acknowledged: p.GetAcknowledged(), Problem: p.GetProblem()})
+	}
+	c.post(func() {
+		if r := s.records[block]; r != nil {
+			r.peerHeld(h)
+		}
+		c.step(s, h)
+	})
+}
+
+// peerView takes in what a peer sees of its data center.
+func (c *Coordinator) peerView(gateway string, w *wire.SiteView) {
+	dc, ok := c.opt.Peers[gateway]
+	if !ok || string(dc) != w.GetDataCenter() {
+		return
+	}
+	if w.GetAllProxies() {
+		c.takeProxies(gateway, dc, w.GetProxies())
+	}
+	for _, st := range w.GetInstances() {
+		s := c.services[signalbox.Service(st.GetService())]
+		id, err := rpc.IdentityFromBytes(st.GetIdentity())
+		if s == nil || err != nil {
+			continue
+		}
+		i := c.instanceByID(s, id)
+		if i == nil || i.DataCenter != dc {
+			continue
+		}
+		v := i.view(gateway)
+		v.status = st
+		v.at = time.Unix(0, st.GetHeardUnixNano())
+		switch {
+		case st.GetState() != stateSilent:
+			v.silent = noTime
+		case v.silent.IsZero():
+			v.silent = c.opt.Now()
+		}
+		c.heardStatus(s, i, v)
+		c.refresh(s)
+	}
+}
+
+// event publishes a line for whoever watches.
+func (c *Coordinator) event(s *service, kind, who, detail string) {
+	e := newEvent(c.opt.Now(), kind, string(s.conf.Name), who, detail)
+	e.Gateway, e.DataCenter = c.opt.Gateway, string(c.opt.DataCenter)
+	if newest, open := s.machine.Open(); open {
+		h := newest.Handover(s.conf.Name)
+		e.Handover, e.Term = h.ID, uint64(h.Term)
+		if r := s.records[newest.Digest]; r != nil {
+			e.Phase = string(r.phase)
+			r.line(e)
+		}
+	}
+	c.opt.Events.Publish(e)
+}

@@ -1,0 +1,385 @@
+package coordinator
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+)
+
+// The event kinds used here.
+const (
+	eventInstance = api.EventInstance
+	eventProxy    = api.EventProxy
+)
+
+// maxTimeline bounds a record's events.
+const maxTimeline = 2000
+
+// record is the cutover record while it is made: marks in this gateway's own
+// time, of what it saw.
+type record struct {
+	view  api.Handover
+	phase handover.Phase
+	began time.Time
+
+	holdAt, heldAt, drainAt, drainedAt, ackedAt   time.Time
+	sealedAt, servingAt, releasedAt, doneAt, shut time.Time
+	due                                           map[string]bool // roster identities without evidence
+	undrained                                     map[string]bool
+	late                                          map[string]bool
+	waiting                                       string
+	saved                                         bool
+}
+
+func newEvent(at time.Time, kind, service, who, detail string) api.Event {
+	return api.Event{At: at, Kind: kind, Service: service, Instance: who, Detail: detail}
+}
+
+// openRecord begins the record of a decided handover; a requester began it
+// before, at the request.
+func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signalbox.Handover) {
+	now := c.opt.Now()
+	r := &record{
+		began: now, phase: handover.PhasePrepare, due: map[string]bool{}, undrained: map[string]bool{}, late: map[string]bool{},
+		view: api.Handover{
+			ID: h.ID, Service: string(h.Service), From: string(h.From), To: string(h.To),
+			Term: uint64(h.Term), FallbackTerm: uint64(h.Fallback), Outcome: api.OutcomeOpen, State: api.StatePreparing,
+			By: h.By, Reason: h.Reason, Allowed: h.Allowed.String(), HoldBudgetMS: h.HoldBudget.Milliseconds(),
+			AllowLateProxies: h.AllowLateProxies, Started: b.At,
+		},
+	}
+	if d := now.Sub(b.At); d > 0 && d < time.Second { // the block's own time, when clocks agree
+		r.began = now.Add(-d)
+	}
+	if asked, ok := c.asked(h.ID); ok {
+		r.began, r.view.Started = asked, asked
+	}
+	if h.Superseding() {
+		r.view.Supersedes = strings.TrimSuffix(h.ID, "-back")
+		for _, old := range s.records {
+			if old.view.ID == r.view.Supersedes {
+				old.view.SupersededBy = h.ID
+			}
+		}
+	}
+	for _, e := range h.Roster {
+		r.due[string(e.Identity)], r.undrained[string(e.Identity)] = true, true
+		r.view.Acks = append(r.view.Acks, api.Ack{
+			Instance: e.Name, DataCenter: string(e.DataCenter), Identity: string(e.Identity), Admission: e.Admission,
+		})
+	}
+	for _, id := range h.Incoming {
+		p := api.Promotion{Identity: string(id), DataCenter: string(h.To)}
+		if i := c.instanceByID(s, id); i != nil {
+			p.Instance, p.Address = i.Name, i.address
+		}
+		r.view.Promotions = append(r.view.Promotions, p)
+	}
+	s.records[b.Digest] = r
+	for id, e := range s.leaves {
+		if r.due[string(id)] {
+			r.evidence(e, now)
+		}
+	}
+}
+
+func (r *record) ms(t time.Time) *float64 {
+	if t.IsZero() {
+		return nil
+	}
+	v := sinceMS(t.Sub(r.began))
+	return &v
+}
+
+// line adds to the timeline.
+func (r *record) line(e api.Event) {
+	if len(r.view.Events) >= maxTimeline {
+		r.view.EventsDropped++
+		return
+	}
+	r.view.Events = append(r.view.Events, e)
+}
+
+func mark(t *time.Time, at time.Time) {
+	if t.IsZero() {
+		*t = at
+	}
+}
+
+// recordLine takes a machine's line into the record, the events and the log.
+func (c *Coordinator) recordLine(s *service, e handover.Record) {
+	r := s.records[e.Block]
+	if r == nil {
+		return
+	}
+	switch e.Phase {
+	case handover.PhaseHold:
+		mark(&r.holdAt, e.At)
+	case handover.PhaseDrain:
+		mark(&r.drainAt, e.At)
+	case handover.PhaseSeal:
+		mark(&r.sealedAt, e.At)
+	case handover.PhasePromote:
+		mark(&r.servingAt, e.At)
+	case handover.PhaseRelease:
+		mark(&r.releasedAt, e.At)
+	case handover.PhaseDone:
+		mark(&r.doneAt, e.At)
+	case handover.PhaseGiveUp:
+		if r.view.GivenUp == "" {
+			r.view.GivenUp = e.Detail
+		}
+	}
+	r.phase = e.Phase
+	r.view.State = stateOf(e.Phase)
+	line := newEvent(e.At, api.EventPhase, string(s.conf.Name), "", e.Detail)
+	line.Handover, line.Phase, line.Gateway = r.view.ID, string(e.Phase), c.opt.Gateway
+	line.DataCenter, line.Term = string(c.opt.DataCenter), r.view.Term
+	r.line(line)
+	c.opt.Events.Publish(line)
+	c.opt.Logger.Info().Str("handover", r.view.ID).Str("service", string(s.conf.Name)).Str("phase", string(e.Phase)).
+		Float64("ms", sinceMS(e.At.Sub(r.began))).Msg(e.Detail)
+}
+
+func stateOf(p handover.Phase) string {
+	switch p {
+	case handover.PhaseHold:
+		return api.StateHolding
+	case handover.PhaseDrain:
+		return api.StateDraining
+	case handover.PhaseAck, handover.PhaseSeal:
+		return api.StateSealing
+	case handover.PhasePromote:
+		return api.StatePromoting
+	case handover.PhaseRelease:
+		return api.StateReleasing
+	case handover.PhaseSettle:
+		return api.StateSettling
+	case handover.PhaseGiveUp:
+		return api.StateGivingUp
+	case handover.PhaseDone:
+		return "settled"
+	}
+	return api.StatePreparing
+}
+
+func (c *Coordinator) holdComplete(s *service, block signalbox.Digest) {
+	if r := s.records[block]; r != nil {
+		mark(&r.heldAt, c.opt.Now())
+	}
+}
+
+func (r *record) peerHeld(h handover.Held) {
+	for _, p := range h.Proxies {
+		if h.Final && !p.Acknowledged {
+			r.late[p.ID] = true
+		}
+	}
+}
+
+// proxyRecord notes when a proxy took the hold, and the release after it.
+func (c *Coordinator) proxyRecord(s *service, block signalbox.Digest, proxy string, term uint64) {
+	r := s.records[block]
+	if r == nil {
+		return
+	}
+	now := c.opt.Now()
+	for i := range r.view.Proxies {
+		if r.view.Proxies[i].ID == proxy {
+			if term >= r.view.Term && r.view.Proxies[i].HeldMS == nil {
+				r.view.Proxies[i].HeldMS = r.ms(now)
+			}
+			return
+		}
+	}
+	r.view.Proxies = append(r.view.Proxies, api.ProxyHold{ID: proxy, DataCenter: string(c.opt.DataCenter), HeldMS: r.ms(now)})
+}
+
+// recordStatement takes what an instance signed into the open records.
+func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence) {
+	now := c.opt.Now()
+	for _, r := range s.records {
+		switch e.Kind {
+		case signalbox.SaysDrained:
+			r.drained(e, now)
+		case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave:
+			r.evidence(e, now)
+		case signalbox.SaysServing:
+			for i := range r.view.Promotions {
+				p := &r.view.Promotions[i]
+				if p.Identity == string(e.Identity) && p.ServingMS == nil && uint64(e.Term) == r.view.Term {
+					p.ServingMS, p.Address = r.ms(now), e.Address
+				}
+			}
+		}
+	}
+	kind := map[signalbox.StatementKind]string{
+		signalbox.SaysDrained: api.EventDrained, signalbox.SaysAck: api.EventEvidence, signalbox.SaysRefuse: api.EventEvidence,
+		signalbox.SaysLeave: api.EventEvidence, signalbox.SaysServing: api.EventServing,
+	}[e.Kind]
+	name := string(e.Identity)
+	if i := s.instances[e.Identity]; i != nil {
+		name = i.Name
+	}
+	c.event(s, kind, name, fmt.Sprintf("%s: %s, term %d", name, e.Kind, e.Term))
+}
+
+func (r *record) drained(e signalbox.Evidence, now time.Time) {
+	if uint64(e.Term) != r.view.Term {
+		return
+	}
+	for i := range r.view.Acks {
+		if a := &r.view.Acks[i]; a.Identity == string(e.Identity) && a.DrainedMS == nil {
+			a.DrainedMS = r.ms(now)
+		}
+	}
+	mark(&r.drainAt, now)
+	delete(r.undrained, string(e.Identity))
+	if len(r.undrained) == 0 {
+		mark(&r.drainedAt, now)
+	}
+}
+
+func (r *record) evidence(e signalbox.Evidence, now time.Time) {
+	for i := range r.view.Acks {
+		a := &r.view.Acks[i]
+		counts := uint64(e.Term) == r.view.Term || e.Kind == signalbox.SaysLeave && e.Admission == a.Admission && uint64(e.Term) < r.view.Term
+		if a.Identity != string(e.Identity) || a.Evidence != "" || !counts {
+			continue
+		}
+		a.Evidence, a.AckedMS = e.Kind.String(), r.ms(now)
+		delete(r.due, a.Identity)
+		delete(r.undrained, a.Identity)
+		if len(r.undrained) == 0 {
+			mark(&r.drainedAt, now)
+		}
+		if len(r.due) == 0 {
+			mark(&r.ackedAt, now)
+		}
+	}
+}
+
+// watchRecords closes the records of handovers that are over.
+func (c *Coordinator) watchRecords(s *service) {
+	for digest, r := range s.records {
+		cert := s.machine.Certificate()
+		if cert != nil && cert.Block.Digest == digest && r.view.Certificate == nil {
+			r.certified(cert)
+		}
+		if r.saved || s.machine.Runs(digest) || r.phase == handover.PhasePrepare && cert == nil {
+			continue
+		}
+		c.closeRecord(s, r)
+		delete(s.records, digest)
+	}
+}
+
+func (r *record) certified(cert *signalbox.Certificate) {
+	r.view.CertifiedTerm = uint64(cert.Term)
+	r.view.Certificate = &api.Certificate{
+		Service: string(cert.Service), Term: uint64(cert.Term), Master: string(cert.DataCenter()), Fallback: cert.IsFallback(),
+		Block: fmt.Sprintf("%x", cert.Block.Digest[:]), Evidence: len(cert.Evidence), Raw: cert.Raw,
+	}
+}
+
+func (c *Coordinator) closeRecord(s *service, r *record) {
+	now := c.opt.Now()
+	r.saved, r.shut = true, now
+	switch {
+	case r.view.Certificate == nil:
+		r.view.Outcome = api.OutcomeSuperseded
+	case r.view.Certificate.Fallback:
+		r.view.Outcome = api.OutcomeFallback
+	default:
+		r.view.Outcome = api.OutcomeForward
+	}
+	v := c.recordView(s, r)
+	v.Ended, v.State = &now, "settled"
+	if v.HoldMS != nil {
+		s.lastHold = time.Duration(*v.HoldMS * float64(time.Millisecond))
+		c.opt.Metrics.handover(string(s.conf.Name), v.Outcome, s.lastHold)
+	}
+	line := newEvent(now, api.EventOutcome, string(s.conf.Name), "", outcomeLine(&v))
+	line.Handover, line.Gateway, line.Term = v.ID, c.opt.Gateway, v.CertifiedTerm
+	v.Events = append(v.Events, line)
+	c.opt.Events.Publish(line)
+	c.opt.Logger.Info().Str("handover", v.ID).Str("service", v.Service).Str("outcome", v.Outcome).Msg(line.Detail)
+	raw, err := json.Marshal(v)
+	if err != nil {
+		c.opt.Logger.Error().Err(err).Str("handover", v.ID).Msg("record cannot be encoded")
+		return
+	}
+	s.closed[v.ID] = &v
+	c.later(func() error {
+		err := c.opt.Journal.PutRecord(v.ID, v.Started, raw)
+		c.post(func() { delete(s.closed, v.ID) })
+		return err
+	})
+}
+
+func outcomeLine(v *api.Handover) string {
+	switch v.Outcome {
+	case api.OutcomeForward:
+		return fmt.Sprintf("%s is master at term %d", v.To, v.CertifiedTerm)
+	case api.OutcomeFallback:
+		return fmt.Sprintf("given up: %s is master on at term %d (%s)", v.From, v.CertifiedTerm, v.GivenUp)
+	}
+	return "superseded by " + v.SupersededBy
+}
+
+// recordView computes the phases from the marks.
+func (c *Coordinator) recordView(s *service, r *record) api.Handover {
+	v := r.view
+	v.Acks, v.Events = append([]api.Ack(nil), v.Acks...), append([]api.Event(nil), v.Events...)
+	v.Proxies, v.Promotions = append([]api.ProxyHold(nil), v.Proxies...), append([]api.Promotion(nil), v.Promotions...)
+	for i := range v.Acks {
+		if in := s.instances[signalbox.Identity(v.Acks[i].Identity)]; in != nil {
+			if n := in.newest(); n != nil {
+				v.Acks[i].InFlight, v.Acks[i].Problem = n.status.GetInFlight(), n.status.GetProblem()
+			}
+		}
+	}
+	marks := []struct {
+		name       string
+		begin, end time.Time
+	}{
+		{api.PhasePrepare, r.began, r.holdAt},
+		{api.PhaseHold, r.holdAt, first(r.drainAt, r.drainedAt, r.sealedAt)},
+		{api.PhaseDrain, r.drainAt, first(r.drainedAt, r.sealedAt)},
+		{api.PhaseAck, r.drainedAt, first(r.ackedAt, r.sealedAt)},
+		{api.PhaseSeal, first(r.ackedAt, r.sealedAt), r.sealedAt},
+		{api.PhasePromote, r.sealedAt, r.servingAt},
+		{api.PhaseRelease, r.servingAt, r.releasedAt},
+		{api.PhaseSettle, r.releasedAt, first(r.doneAt, r.shut)},
+	}
+	v.Phases = nil
+	for _, m := range marks {
+		if begin := r.ms(m.begin); begin != nil {
+			v.Phases = append(v.Phases, api.Phase{Name: m.name, BeginMS: *begin, EndMS: r.ms(m.end)})
+		}
+	}
+	if !r.holdAt.IsZero() && !r.releasedAt.IsZero() {
+		hold := sinceMS(r.releasedAt.Sub(r.holdAt))
+		v.HoldMS = &hold
+	}
+	for id := range r.late {
+		v.LateProxies = append(v.LateProxies, id)
+	}
+	sort.Strings(v.LateProxies)
+	return v
+}
+
+func first(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return noTime
+}

@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/membership/gossip"
+)
+
+// voterLog is the journal with the voter, where this gateway is one.
+type voterLog struct {
+	*journal.Journal
+	voter *journal.Voter
+}
+
+var errNoVoter = fmt.Errorf("%w: this gateway is no voter", signalbox.ErrNotConfigured)
+
+// Propose implements session.Log.
+func (l *voterLog) Propose(ctx context.Context, r signalbox.Request) (*signalbox.DecidedBlock, error) {
+	if l.voter == nil {
+		return nil, errNoVoter
+	}
+	return l.voter.Propose(ctx, r)
+}
+
+// Answer implements session.Log.
+func (l *voterLog) Answer(s signalbox.Service, id signalbox.Identity, nonce []byte) ([]byte, error) {
+	if l.voter == nil {
+		return nil, errNoVoter
+	}
+	return l.voter.Answer(s, id, nonce)
+}
+
+// pool is a gossip pool that opens after the coordinator was made.
+type pool struct{ Pool atomic.Pointer[gossip.Pool] }
+
+// Broadcast implements coordinator.Gossip.
+func (p *pool) Broadcast(raw []byte) {
+	if open := p.Pool.Load(); open != nil {
+		_ = open.Broadcast(raw) // the other ways carry it
+	}
+}
+
+func (s *Server) lanPool(context.Context) (*gossip.Pool, error) {
+	self := s.opt.Bundle.Self
+	var seeds []string
+	for _, g := range s.opt.Bundle.Gateways() {
+		if own, _, _ := s.opt.Cluster.Gateway(g.Name); g.Name != self.Name && own.GossipLAN != "" {
+			seeds = append(seeds, own.GossipLAN)
+		}
+	}
+	return s.openPool(string(self.DataCenter), s.opt.Listen.GossipLAN, s.opt.Bundle.Gossip, seeds)
+}
+
+func (s *Server) wanPool(context.Context) (*gossip.Pool, error) {
+	var seeds []string
+	for _, dc := range s.opt.Cluster.DataCenters {
+		for _, g := range dc.Gateways {
+			if g.Name != s.opt.Bundle.Self.Name && g.GossipWAN != "" {
+				seeds = append(seeds, g.GossipWAN)
+			}
+		}
+	}
+	return s.openPool("gateways", s.opt.Listen.GossipWAN, s.opt.Bundle.GatewayGossip, seeds)
+}
+
+func (s *Server) openPool(name, listen string, keys [][]byte, seeds []string) (*gossip.Pool, error) {
+	if listen == "" || len(keys) == 0 {
+		return nil, nil
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil, fmt.Errorf("gossip address %q: %w", listen, err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("gossip address %q: %w", listen, err)
+	}
+	self := s.opt.Bundle.Self
+	return gossip.New(gossip.Options{
+		Pool: name, Label: self.Cluster + "/" + name, Keys: keys, Name: self.Name, BindHost: host, BindPort: number,
+		Meta:  gossip.Meta{Role: gossip.RoleGateway, DataCenter: string(self.DataCenter), GRPCAddress: s.opt.Listen.RPC},
+		Seeds: seeds, ValidateStatement: s.coordinator.ValidateStatement, OnStatement: s.coordinator.Statement,
+		Log: s.opt.Logger.Level(max(s.opt.Logger.GetLevel(), zerolog.InfoLevel)), Registerer: s.registry,
+	})
+}
+
+// catchUp lets a restored journal count as current once every other gateway was
+// asked and none has more: with one voter, what a follower has is all there is.
+func (s *Server) catchUp(ctx context.Context) error {
+	wait := time.NewTicker(500 * time.Millisecond)
+	defer wait.Stop()
+	peers, _ := s.topology()
+	for s.journal.Restored() {
+		newest := s.peers.Newest(ctx)
+		behind := false
+		for _, index := range newest {
+			behind = behind || index > s.journal.Index()
+		}
+		if len(newest) == len(peers) && !behind {
+			if err := s.journal.CaughtUp(); err != nil {
+				return err
+			}
+			s.opt.Logger.Info().Uint64("log_index", s.journal.Index()).Msg("the restored journal has caught up")
+			return nil
+		}
+		s.opt.Logger.Warn().Int("answered", len(newest)).Int("gateways", len(peers)).
+			Msg("the journal was restored from a backup; waiting for every other gateway before voting")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wait.C:
+		}
+	}
+	return nil
+}

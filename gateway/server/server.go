@@ -1,0 +1,303 @@
+// Package server puts a gateway together: journal, sessions, gossip, xDS, API
+// and metrics around one coordinator. It is wiring only.
+//
+// Guarantees: New has no side effects but reading the bundle and opening the
+// journal; Run returns when the first part ended, after all the others did.
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/coordinator"
+	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/gateway/session"
+	"github.com/signalbox-io/signalbox/membership/gossip"
+	"github.com/signalbox-io/signalbox/membership/signature"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/identity"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+	"github.com/signalbox-io/signalbox/xds/control"
+)
+
+// Listen says where a gateway listens, host:port each. Metrics and Parking may
+// be empty.
+type Listen struct {
+	RPC, XDS, API, GossipLAN, GossipWAN, Metrics, Parking string
+}
+
+// Options are a gateway's.
+type Options struct {
+	Bundle *identity.Bundle
+	// Cluster is the bundle's description with the addresses to use.
+	Cluster  *identity.Cluster
+	State    string
+	Listen   Listen
+	Services []coordinator.Service
+	Version  string
+	Logger   zerolog.Logger
+}
+
+// Server is one gateway.
+type Server struct {
+	opt         Options
+	journal     *journal.Journal
+	coordinator *coordinator.Coordinator
+	peers       *session.Peers
+	agents      *session.Agents
+	control     *control.Server
+	events      *api.Events
+	keeper      *rpc.Keeper
+	registry    *prometheus.Registry
+	listeners   map[string]net.Listener
+	pools       []*pool
+}
+
+// links joins both kinds of sessions for the coordinator.
+type links struct {
+	*session.Peers
+	*session.Agents
+}
+
+// New opens the journal and listens; Run serves.
+func New(opt Options) (*Server, error) {
+	s := &Server{opt: opt, registry: prometheus.NewRegistry(), listeners: map[string]net.Listener{}}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := s.build(); err != nil {
+		s.close()
+		return nil, fmt.Errorf("start gateway %s: %w", opt.Bundle.Self.Name, err)
+	}
+	return s, nil
+}
+
+func (s *Server) build() error {
+	if err := s.listen(); err != nil {
+		return err
+	}
+	var err error
+	if s.keeper, err = s.opt.Bundle.Keeper(); err != nil {
+		return err
+	}
+	scheme, err := signature.FromCluster(s.opt.Cluster, s.opt.Bundle.Voter)
+	if err != nil {
+		return err
+	}
+	self := s.opt.Bundle.Self
+	trust := rpc.Trust{Cluster: self.Cluster, Quorum: scheme}
+	enrollment := func(raw []byte) (signalbox.Instance, error) {
+		in, _, err := rpc.OpenEnrollment(self.Cluster, s.keeper.Roots(), raw)
+		return in, err
+	}
+	if s.journal, err = journal.Open(s.opt.State, trust, enrollment); err != nil {
+		return err
+	}
+	s.events = api.NewEvents(fmt.Sprintf("%s.%d", self.Name, time.Now().UnixNano()), api.DefaultRing)
+	if err := s.buildControl(); err != nil {
+		return err
+	}
+	return s.buildCoordinator(trust, scheme)
+}
+
+func (s *Server) buildControl() (err error) {
+	s.control, err = control.New(control.Options{
+		Authorize: control.SPIFFE(s.opt.Bundle.Self.Cluster),
+		OnEvent: func(e control.Event) {
+			if s.coordinator != nil {
+				s.coordinator.ProxyEvent(e)
+			}
+		},
+		OnRefused: func(node string, err error) {
+			s.opt.Logger.Warn().Err(err).Str("proxy", node).Msg("refused proxy")
+		},
+		Parking: s.listeners["parking"], Registerer: s.registry, Logger: s.opt.Logger, Limits: control.DefaultLimits(),
+	})
+	return err
+}
+
+func (s *Server) buildCoordinator(trust rpc.Trust, scheme *signature.List) error {
+	self := s.opt.Bundle.Self
+	log := &voterLog{Journal: s.journal}
+	if s.opt.Bundle.Voter != nil {
+		log.voter = journal.NewVoter(s.journal, scheme, s.opt.Cluster.Epoch, self.Name, s.opt.Bundle.Voter, time.Now)
+	}
+	peers, sites := s.topology()
+	handler := &lateHandler{}
+	var err error
+	s.peers, err = session.NewPeers(session.PeersOptions{
+		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
+		Credential: credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
+		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signalbox_agents_refused_total", Help: "Agents and instances that were refused, by reason.",
+	}, []string{"reason"})
+	s.registry.MustRegister(refused)
+	s.agents = session.NewAgents(session.AgentsOptions{
+		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name,
+		Roots: func() *x509.CertPool { return s.keeper.Roots() }, Handler: handler,
+		Ask: s.peers.AskVoters, Logger: s.opt.Logger,
+		Refused: func(reason string) { refused.WithLabelValues(reason).Inc() },
+	})
+	s.pools = []*pool{{}, {}}
+	s.coordinator, err = coordinator.New(coordinator.Options{
+		Cluster: self.Cluster, Gateway: self.Name, DataCenter: self.DataCenter, Version: s.opt.Version, Peers: sites,
+		Services: s.opt.Services, Trust: trust, Roots: s.keeper.Roots, Journal: s.journal, Links: links{s.peers, s.agents},
+		Gossip: []coordinator.Gossip{s.pools[0], s.pools[1]}, Proxies: s.control, Events: s.events,
+		Metrics: coordinator.NewMetrics(s.registry), Logger: s.opt.Logger,
+	})
+	handler.Handler = s.coordinator
+	return err
+}
+
+// lateHandler lets the sessions be made before the coordinator that needs them.
+// Nothing is served before Run.
+type lateHandler struct{ session.Handler }
+
+// topology lists the other gateways.
+func (s *Server) topology() ([]session.Peer, map[string]signalbox.DataCenter) {
+	voters := map[string]bool{}
+	for _, v := range s.opt.Cluster.Voters {
+		voters[v.Name] = true
+	}
+	var peers []session.Peer
+	sites := map[string]signalbox.DataCenter{}
+	for _, dc := range s.opt.Cluster.DataCenters {
+		for _, g := range dc.Gateways {
+			if g.Name == s.opt.Bundle.Self.Name {
+				continue
+			}
+			peers = append(peers, session.Peer{Name: g.Name, DataCenter: dc.Name, Address: g.RPC, Voter: voters[g.Name]})
+			sites[g.Name] = dc.Name
+		}
+	}
+	return peers, sites
+}
+
+func (s *Server) listen() error {
+	l := s.opt.Listen
+	for name, address := range map[string]string{"rpc": l.RPC, "xds": l.XDS, "api": l.API, "metrics": l.Metrics, "parking": l.Parking} {
+		if address == "" {
+			continue
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("listen for %s: %w", name, err)
+		}
+		s.listeners[name] = listener
+	}
+	return nil
+}
+
+func (s *Server) close() {
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	if s.journal != nil {
+		_ = s.journal.Close()
+	}
+}
+
+// Run serves until ctx ends or a part fails.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.coordinator.Run(ctx) })
+	g.Go(func() error { return s.peers.Run(ctx) })
+	g.Go(func() error { return s.catchUp(ctx) })
+	for i, open := range []func(context.Context) (*gossip.Pool, error){s.lanPool, s.wanPool} {
+		p, err := open(ctx)
+		if err != nil {
+			return fmt.Errorf("join gossip: %w", err)
+		}
+		if p != nil {
+			s.pools[i].Pool.Store(p)
+			g.Go(func() error { <-ctx.Done(); return p.Close() })
+		}
+	}
+	s.serveGRPC(ctx, g, "rpc", func(gs *grpc.Server) {
+		wire.RegisterAgentsServer(gs, s.agents)
+		wire.RegisterGatewaysServer(gs, s.peers)
+	}, rpcOptions())
+	s.serveGRPC(ctx, g, "xds", func(gs *grpc.Server) { s.control.Register(gs) }, control.GRPCOptions(control.DefaultLimits()))
+	handler := api.New(api.Options{
+		Cluster: s.opt.Bundle.Self.Cluster, Viewer: s.coordinator, Historian: s.coordinator, Conductor: s.coordinator,
+		Archivist: s.coordinator, Events: s.events, Log: s.opt.Logger,
+	})
+	s.serveHTTP(ctx, g, "api", api.NewServer(handler, s.keeper.Server()), true)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	s.serveHTTP(ctx, g, "metrics", &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, false)
+	s.opt.Logger.Info().Str("gateway", s.opt.Bundle.Self.Name).Bool("voter", s.opt.Bundle.Voter != nil).
+		Uint64("log_index", s.journal.Index()).Msg("gateway runs")
+	return g.Wait()
+}
+
+func rpcOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(rpc.MaxMessage), grpc.MaxSendMsgSize(rpc.MaxMessage), grpc.MaxConcurrentStreams(1024),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Second, Timeout: 2 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+	}
+}
+
+func (s *Server) serveGRPC(ctx context.Context, g *errgroup.Group, name string, register func(*grpc.Server), options []grpc.ServerOption) {
+	gs := grpc.NewServer(append(options, grpc.Creds(credentials.NewTLS(s.keeper.Server())))...)
+	register(gs)
+	g.Go(func() error { return gs.Serve(s.listeners[name]) })
+	g.Go(func() error {
+		<-ctx.Done()
+		if name == "xds" {
+			s.control.Close()
+		}
+		gs.Stop()
+		return nil
+	})
+}
+
+func (s *Server) serveHTTP(ctx context.Context, g *errgroup.Group, name string, hs *http.Server, tls bool) {
+	l := s.listeners[name]
+	if l == nil {
+		return
+	}
+	g.Go(func() error {
+		var err error
+		if tls {
+			err = hs.ServeTLS(l, "", "")
+		} else {
+			err = hs.Serve(l)
+		}
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return fmt.Errorf("serve %s: %w", name, err)
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		s.events.Close()
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if hs.Shutdown(ending) != nil {
+			return hs.Close()
+		}
+		return nil
+	})
+}
