@@ -102,12 +102,15 @@ type Coordinator struct {
 	// requested is when handovers were asked for here, by id.
 	requested map[string]time.Time
 
+	// busy are the services with an open handover.
+	busy     map[*service]bool
 	peersUp  map[string]bool
 	proxies  map[string]map[string]*proxyView // by gateway, by id
 	disk     chan func()
 	inflight sync.WaitGroup
 	ctx      context.Context
-	started  time.Time
+	kept     time.Time // when housekeeping was done last
+	told     []byte    // what peers were told last of the own proxies
 }
 
 // service is what the coordinator keeps of one service.
@@ -121,7 +124,7 @@ type service struct {
 	since     time.Time
 	// endpoints are the last published ones that were not empty.
 	endpoints []resource.Endpoint
-	published bool
+	published *resource.Service
 	records   map[signalbox.Digest]*record
 	admitting map[signalbox.Identity]time.Time
 	leaves    map[signalbox.Identity]signalbox.Evidence
@@ -139,7 +142,7 @@ func New(opt Options) (*Coordinator, error) {
 		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
 		heard: map[signalbox.Identity]uint64{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
-		proxies: map[string]map[string]*proxyView{},
+		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
 	}
 	for _, s := range opt.Services {
 		c.services[s.Name] = &service{
@@ -164,7 +167,7 @@ const (
 func (c *Coordinator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.ctx, c.started = ctx, c.opt.Now()
+	c.ctx = ctx
 	defer close(c.done)
 	c.inflight.Go(func() { c.writeDisk(ctx) })
 	defer c.inflight.Wait()
@@ -172,6 +175,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	if err := c.load(); err != nil {
 		return err
 	}
+	due := c.opt.Now().Add(tickIdle)
 	timer := time.NewTimer(tickIdle)
 	defer timer.Stop()
 	for {
@@ -186,10 +190,13 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		case <-changed:
 		case <-timer.C:
 			c.tick()
+			due = c.opt.Now().Add(c.nextTick())
 			timer.Reset(c.nextTick())
 		}
-		if c.nextTick() == tickBusy {
-			timer.Reset(tickBusy)
+		// A handover that opened meanwhile is looked at sooner.
+		if soon := c.opt.Now().Add(c.nextTick()); soon.Before(due) {
+			due = soon
+			timer.Reset(c.nextTick())
 		}
 	}
 }
@@ -207,23 +214,18 @@ func (c *Coordinator) drainInbox() {
 }
 
 func (c *Coordinator) nextTick() time.Duration {
-	for _, s := range c.services {
-		if _, open := s.machine.Open(); open {
-			return tickBusy
-		}
+	if len(c.busy) > 0 {
+		return tickBusy
 	}
 	return tickIdle
 }
 
 func (c *Coordinator) tick() {
-	busy := false
-	for _, s := range c.services {
-		if _, open := s.machine.Open(); open {
-			busy = true
-			c.step(s, handover.Tick{})
-		}
+	for s := range c.busy {
+		c.step(s, handover.Tick{})
 	}
-	if !busy || c.opt.Now().Sub(c.started) < tickIdle {
+	if now := c.opt.Now(); now.Sub(c.kept) >= tickIdle {
+		c.kept = now
 		c.housekeeping()
 	}
 }

@@ -23,7 +23,14 @@ func (c *Coordinator) step(s *service, first handover.Event) {
 			events = append(events, c.do(s, effect)...)
 		}
 	}
-	c.watchRecords(s)
+	if _, open := s.machine.Open(); open {
+		c.busy[s] = true
+	} else {
+		delete(c.busy, s)
+	}
+	if len(s.records) > 0 {
+		c.watchRecords(s)
+	}
 }
 
 // do carries out one effect; what it learns comes back as events.

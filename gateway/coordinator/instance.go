@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -199,9 +200,7 @@ func (c *Coordinator) refresh(s *service) {
 		return
 	}
 	if cert == nil {
-		if !s.published {
-			c.publish(s)
-		}
+		c.publish(s)
 		return
 	}
 	if cert.Term > s.released && !s.machine.Runs(cert.Block.Digest) {
@@ -229,16 +228,19 @@ func (c *Coordinator) publish(s *service) {
 			c.later(func() error { return c.opt.Journal.PutNote(journal.KindEndpoints, name, raw) })
 		}
 	}
-	err := c.opt.Proxies.Set(resource.Service{
+	want := resource.Service{
 		Name: string(s.conf.Name), Protocol: s.conf.Protocol, Listener: s.conf.Listener,
 		RouteTerm: uint64(max(s.routeTerm, s.released)), CertifiedTerm: uint64(s.released), OldestTerm: uint64(s.oldest),
 		Endpoints: s.endpoints, HoldTimeout: s.conf.HoldTimeout,
-	})
-	if err != nil {
+	}
+	if s.published != nil && reflect.DeepEqual(*s.published, want) {
+		return
+	}
+	if err := c.opt.Proxies.Set(want); err != nil {
 		c.opt.Logger.Error().Err(err).Str("service", string(s.conf.Name)).Msg("the xDS server refused the service")
 		return
 	}
-	s.published = true
+	s.published = &want
 }
 
 // retire lets proxies drop the names of terms before the certified one, after

@@ -1,9 +1,12 @@
 package coordinator
 
 import (
+	"bytes"
 	"fmt"
 	"sort"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
@@ -55,7 +58,7 @@ func (c *Coordinator) routeAcknowledged(e control.RouteAcknowledged) {
 
 // proxiesChanged looks again at what every open hold still waits for.
 func (c *Coordinator) proxiesChanged(detail, proxy string) {
-	for _, s := range c.services {
+	for s := range c.busy {
 		newest, open := s.machine.Open()
 		if !open {
 			continue
@@ -127,13 +130,17 @@ func (c *Coordinator) localProxies() []*wire.ProxyState {
 	return out
 }
 
-// tellProxies passes on which proxies this gateway has.
+// tellProxies passes on which proxies this gateway has, when that changed.
 func (c *Coordinator) tellProxies() {
 	local := c.localProxies()
+	view := &wire.SiteView{DataCenter: string(c.opt.DataCenter), Proxies: local, AllProxies: true}
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(view)
+	if err != nil || bytes.Equal(raw, c.told) {
+		return
+	}
+	c.told = raw
 	c.takeProxies(c.opt.Gateway, c.opt.DataCenter, local)
-	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_View{View: &wire.SiteView{
-		DataCenter: string(c.opt.DataCenter), Proxies: local, AllProxies: true,
-	}}})
+	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_View{View: view}})
 }
 
 func (c *Coordinator) takeProxies(gateway string, dc signalbox.DataCenter, all []*wire.ProxyState) {
