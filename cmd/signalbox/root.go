@@ -36,6 +36,7 @@ func newRoot(std stdio) *cobra.Command {
 		&cobra.Group{ID: groupProcess, Title: "Processes:"},
 		&cobra.Group{ID: groupSetup, Title: "Set up and check:"},
 	)
+	root.AddCommand(clientCommands(std)...)
 	root.AddCommand(
 		newVerifyCommand(std),
 		newGatewayCommand(std),

@@ -89,11 +89,11 @@ func facts(h *api.Handover) []fact {
 	list := []fact{{"asked by", asked}}
 	started := h.Started.UTC().Format("2006-01-02 15:04:05.000 UTC")
 	if h.Ended != nil {
-		started += ", took " + ms(float64(h.Ended.Sub(h.Started))/float64(time.Millisecond))
+		started += ", took " + Milliseconds(float64(h.Ended.Sub(h.Started))/float64(time.Millisecond))
 	}
 	list = append(list, fact{"started", started})
 	if h.HoldMS != nil {
-		list = append(list, fact{"held", fmt.Sprintf("%s of at most %s", ms(*h.HoldMS), ms(float64(h.HoldBudgetMS)))})
+		list = append(list, fact{"held", fmt.Sprintf("%s of at most %s", Milliseconds(*h.HoldMS), Milliseconds(float64(h.HoldBudgetMS)))})
 	}
 	if r := h.Requests; r != nil {
 		list = append(list, fact{"requests", fmt.Sprintf("%s in all, %s held, %s failed (counted by %s)", count(r.Total), count(r.Held), count(r.Failed), r.Source)})
@@ -194,8 +194,8 @@ func next(h *api.Handover) []fact {
 	return list
 }
 
-// ms writes milliseconds for a person.
-func ms(v float64) string {
+// Milliseconds writes milliseconds for a person, seconds from 1000 on.
+func Milliseconds(v float64) string {
 	if v >= 1000 || v <= -1000 {
 		return number(v/1000) + " s"
 	}
@@ -206,7 +206,7 @@ func msOr(v *float64, none string) string {
 	if v == nil {
 		return none
 	}
-	return ms(*v)
+	return Milliseconds(*v)
 }
 
 // number writes milliseconds with microseconds where they matter.

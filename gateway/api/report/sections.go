@@ -71,7 +71,7 @@ func proxies(h *api.Handover) *section {
 	}
 	note := fmt.Sprintf("%d of %d held", held, len(h.Proxies))
 	if held > 0 {
-		note += ", the last " + ms(last) + " after the start"
+		note += ", the last " + Milliseconds(last) + " after the start"
 	}
 	return &section{Title: "Proxies", Note: fmt.Sprintf("%s; %d late", note, late), Rows: rows}
 }
