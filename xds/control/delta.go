@@ -131,10 +131,7 @@ func (st *stream) deltaResponse(typ string, ts *typeState) *discovery.DeltaDisco
 		r, removed := st.decide(typ, name, ns)
 		switch {
 		case removed:
-			ns.version = ""
-			if _, term, _ := serviceOf(key{st.prof, typ, name}); term > 0 {
-				st.forget(typ, ts, name) // Envoy asks again when a request needs it
-			}
+			st.removing(typ, ts, name, ns)
 			resp.RemovedResources = append(resp.RemovedResources, name)
 			out.items = append(out.items, item{name: name, removed: true})
 			size += len(name)
@@ -186,6 +183,18 @@ func (st *stream) decide(typ, name string, ns *nameState) (r *resource.Resource,
 		return nil, false
 	}
 	return r, false
+}
+
+// removing notes that the proxy is told that a name is gone. Envoy keeps its
+// subscription and does not ask again when it needs the name, so the stream
+// goes on watching it, except for a term that is over: its name never comes
+// back, and streams would grow with every handover.
+func (st *stream) removing(typ string, ts *typeState, name string, ns *nameState) {
+	ns.version = ""
+	service, term, _ := serviceOf(key{st.prof, typ, name})
+	if e := st.s.entries[service]; term > 0 && e != nil && e.registered {
+		st.forget(typ, ts, name)
+	}
 }
 
 // sending notes what goes out to the proxy.

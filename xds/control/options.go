@@ -46,7 +46,7 @@ type Limits struct {
 // DefaultLimits are sized for 10,000 proxies and 10,000 services.
 func DefaultLimits() Limits {
 	return Limits{
-		Proxies: 10000, StreamsPerProxy: 64, NamesPerStream: 65536, NameLength: 256,
+		Proxies: 10000, StreamsPerProxy: 1024, NamesPerStream: 65536, NameLength: 256,
 		PendingAnswers: 1024, ResponseBytes: 1 << 20, MessageBytes: 8 << 20, LoadClusters: 65536,
 		Services: 20000, Events: 65536, MessageLength: 2048,
 	}
@@ -84,8 +84,10 @@ type Options struct {
 	// server owns and closes it. Optional: without it proxyless clients are
 	// not served.
 	Parking net.Listener
-	// ParkingEndpoint is how clients reach Parking; zero takes its address.
-	ParkingEndpoint resource.Endpoint
+	// ParkingEndpoints are the parking listeners of all gateways of the data
+	// center, so that a hold survives one of them; empty takes Parking's own
+	// address.
+	ParkingEndpoints []resource.Endpoint
 	// ParkingConnections bounds accepted parked connections; default 4096.
 	ParkingConnections int
 	// LoadInterval is how often proxies report load; default 1 s.
@@ -119,12 +121,12 @@ func (o Options) withDefaults() (Options, error) {
 	if o.ParkingConnections <= 0 {
 		o.ParkingConnections = defaultParkingConnections
 	}
-	if o.Parking != nil && o.ParkingEndpoint == (resource.Endpoint{}) {
+	if o.Parking != nil && len(o.ParkingEndpoints) == 0 {
 		addr, ok := o.Parking.Addr().(*net.TCPAddr)
 		if !ok || addr.IP.IsUnspecified() {
-			return o, fmt.Errorf("%w: ParkingEndpoint is required when Parking listens on %s", ErrOptions, o.Parking.Addr())
+			return o, fmt.Errorf("%w: ParkingEndpoints is required when Parking listens on %s", ErrOptions, o.Parking.Addr())
 		}
-		o.ParkingEndpoint = resource.Endpoint{Address: addr.IP.String(), Port: uint32(addr.Port)} //nolint:gosec // a TCP port
+		o.ParkingEndpoints = []resource.Endpoint{{Address: addr.IP.String(), Port: uint32(addr.Port)}} //nolint:gosec // a TCP port
 	}
 	if o.Registerer == nil {
 		o.Registerer = prometheus.NewRegistry()

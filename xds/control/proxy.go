@@ -86,6 +86,9 @@ func (s *Server) acknowledged(p *proxy, service string, term uint64) {
 func (s *Server) rejected(p *proxy, service string, n Nack) {
 	ps := p.service(service)
 	ps.nack = &n
+	if ps.pending == n.Term {
+		ps.pending = 0
+	}
 	s.metrics.nacks.WithLabelValues(typeLabel(n.Type)).Inc()
 	s.events.put(Rejected{Proxy: p.id, Type: n.Type, Resource: n.Resource, Message: n.Message, Term: n.Term})
 	s.log.Warn().Str("proxy", p.id).Str("resource", n.Resource).Str("type", typeLabel(n.Type)).

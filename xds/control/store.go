@@ -134,7 +134,7 @@ func (s *Server) buildProxyless(svc resource.Service, typ string) (*resource.Res
 	case resource.ClusterType:
 		return resource.ProxylessCluster(svc)
 	case resource.EndpointsType:
-		return resource.ProxylessEndpoints(svc, s.opts.ParkingEndpoint)
+		return resource.ProxylessEndpoints(svc, s.opts.ParkingEndpoints)
 	}
 	return nil, nil
 }

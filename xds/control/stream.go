@@ -181,6 +181,9 @@ func (st *stream) detach() {
 	if st.kind.configures() {
 		if p.configStreams--; p.configStreams == 0 {
 			s.metrics.proxies.Dec()
+			for _, ps := range p.services {
+				ps.acked, ps.pending = 0, 0 // it says what it has when it is back
+			}
 			s.events.put(ProxyGone{Proxy: p.id, DataCenter: p.dataCenter})
 			s.log.Info().Str("proxy", p.id).Msg("proxy gone")
 		}

@@ -80,7 +80,7 @@ var (
 	east    = Endpoint{Address: "10.0.0.1", Port: 80}
 	west    = Endpoint{Address: "10.1.0.1", Port: 80}
 	west2   = Endpoint{Address: "2001:db8::2", Port: 8080}
-	parking = Endpoint{Address: "10.0.0.9", Port: 9000}
+	parking = []Endpoint{{Address: "10.0.0.9", Port: 9000}, {Address: "10.0.0.8", Port: 9000}}
 )
 
 func TestGoldens(t *testing.T) {

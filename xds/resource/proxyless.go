@@ -75,17 +75,18 @@ func ProxylessCluster(s Service) (*Resource, error) {
 }
 
 // ProxylessEndpoints builds a gRPC service's endpoints: the certified ones
-// when RouteTerm is released, else the parking listener's. A hold's version
-// ranks below the release of the same term, so that a gateway that missed the
-// release does not park its clients again.
-func ProxylessEndpoints(s Service, parking Endpoint) (*Resource, error) {
+// when RouteTerm is released, else the parking listeners'. Give it those of all
+// gateways of the data center: calls fail at once when the last one dies. A
+// hold's version ranks below the release of the same term, so that a gateway
+// that missed the release does not park its clients again.
+func ProxylessEndpoints(s Service, parking []Endpoint) (*Resource, error) {
 	if !s.proxyless() {
 		return nil, nil
 	}
 	if s.Released(s.RouteTerm) {
 		return build(s.Name, s.CertifiedTerm, assignment(s.Name, s.Endpoints))
 	}
-	r, err := build(s.Name, max(s.RouteTerm, s.CertifiedTerm), assignment(s.Name, []Endpoint{parking}))
+	r, err := build(s.Name, max(s.RouteTerm, s.CertifiedTerm), assignment(s.Name, normalize(parking)))
 	if err != nil {
 		return nil, err
 	}

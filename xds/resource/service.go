@@ -10,6 +10,7 @@
 package resource
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -132,19 +133,21 @@ func (s Service) WithDefaults() Service {
 	s.Limits.Pending = orDefault(s.Limits.Pending, DefaultRequests)
 	s.Limits.Requests = orDefault(s.Limits.Requests, DefaultRequests)
 	s.Limits.Retries = orDefault(s.Limits.Retries, DefaultRequests)
-	s.Endpoints = slices.Clone(s.Endpoints)
-	slices.SortFunc(s.Endpoints, func(a, b Endpoint) int {
-		if c := strings.Compare(a.Address, b.Address); c != 0 {
-			return c
-		}
-		return int(a.Port) - int(b.Port)
-	})
-	s.Endpoints = slices.Compact(s.Endpoints)
+	s.Endpoints = normalize(s.Endpoints)
 	if s.Listener != nil {
 		l := *s.Listener
 		s.Listener = &l
 	}
 	return s
+}
+
+// normalize sorts and compacts, so that two gateways that learned of the same
+// endpoints in another order build the same bytes.
+func normalize(endpoints []Endpoint) []Endpoint {
+	sorted := slices.SortedFunc(slices.Values(endpoints), func(a, b Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Port, b.Port))
+	})
+	return slices.Compact(sorted)
 }
 
 func orDefault[T comparable](v, def T) T {
