@@ -1,0 +1,72 @@
+package demo
+
+import (
+	"fmt"
+	"time"
+)
+
+// Options say what a site consists of. Zero fields take the defaults.
+type Options struct {
+	Binaries Binaries
+	// Dir is the site's folder; it must not exist or be empty. Empty: a temporary folder, which Close removes unless
+	// Keep is set.
+	Dir  string
+	Keep bool
+
+	// Per data center: Envoys (default 2), gateways (2) and instances (3).
+	Envoys, Gateways, Instances int
+	// Services are configured beside the example service, unmanaged: 0 by default.
+	Services int
+	// Drivers of the instances by data center; default: the Go library in east, HTTP in west.
+	Drivers map[string]string
+
+	// HoldBudget of the service; 0 is the gateway's default.
+	HoldBudget time.Duration
+	// Workers are the threads of one Envoy, default 1.
+	Workers int
+	// LogLevel of gateways and agents, default info.
+	LogLevel string
+	// Notice is told what is being done, one line each; may be nil.
+	Notice func(line string)
+}
+
+// Maxima of Options: a site is for one machine.
+const (
+	MaxEnvoys    = 32
+	MaxGateways  = 4
+	MaxInstances = 16
+	MaxServices  = 5000
+)
+
+func (o Options) withDefaults() (Options, error) {
+	for _, f := range []struct {
+		name        string
+		value       *int
+		usual, most int
+	}{
+		{"envoys", &o.Envoys, 2, MaxEnvoys}, {"gateways", &o.Gateways, 2, MaxGateways},
+		{"instances", &o.Instances, 3, MaxInstances}, {"services", &o.Services, 0, MaxServices}, {"workers", &o.Workers, 1, 64},
+	} {
+		if *f.value == 0 {
+			*f.value = f.usual
+		}
+		if *f.value < 0 || *f.value > f.most {
+			return o, fmt.Errorf("%d %s: want at most %d", *f.value, f.name, f.most)
+		}
+	}
+	drivers := map[string]string{East: DriverLibrary, West: DriverHTTP}
+	for dc, driver := range o.Drivers {
+		if driver != DriverHTTP && driver != DriverLibrary {
+			return o, fmt.Errorf("driver %q of %s: want %s or %s", driver, dc, DriverHTTP, DriverLibrary)
+		}
+		drivers[dc] = driver
+	}
+	o.Drivers = drivers
+	if o.LogLevel == "" {
+		o.LogLevel = "info"
+	}
+	if o.Notice == nil {
+		o.Notice = func(string) {}
+	}
+	return o, nil
+}

@@ -1,0 +1,199 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asParent makes the test binary start a child and wait: the process that TestChildDiesWithItsParent kills.
+const asParent = "SIGNALBOX_DEMO_TEST_PARENT"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(asParent); dir != "" {
+		p := newProcess(dir, "child", sleeper)
+		if err := p.start(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(p.pid())
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+func sleeper() *exec.Cmd { return exec.Command("sleep", "600") }
+
+func started(t *testing.T, build func() *exec.Cmd) *process {
+	t.Helper()
+	p := newProcess(t.TempDir(), "child", build)
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+func await(t *testing.T, what string, ready func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err := Await(ctx, what, func(context.Context) error {
+		if !ready() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// Rule: what dies is started again, not at once but after RestartAfter.
+func TestDeadProcessIsStartedAgain(t *testing.T) {
+	p := started(t, sleeper)
+	first, killed := p.pid(), time.Now()
+	if _, err := p.signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the second start", func() bool { starts, running, _ := p.state(); return starts == 2 && running })
+	if took := time.Since(killed); took < RestartAfter {
+		t.Errorf("started again after %s, want %s", took, RestartAfter)
+	}
+	if now := p.pid(); now == first || !alive(now) {
+		t.Errorf("pid %d after %d, alive: %t", now, first, alive(now))
+	}
+}
+
+// Rule: down keeps a process down, also over RestartAfter; up brings it back.
+func TestDownStaysDown(t *testing.T) {
+	p := started(t, sleeper)
+	first := p.pid()
+	if err := p.down(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if alive(first) {
+		t.Error("it lives on")
+	}
+	past := time.Now().Add(RestartAfter + 200*time.Millisecond)
+	await(t, "the restart delay", func() bool { return time.Now().After(past) })
+	if starts, running, last := p.state(); starts != 1 || running || !strings.Contains(last, "killed") {
+		t.Errorf("starts %d, running %t, last %q", starts, running, last)
+	}
+	if _, err := p.signal(syscall.SIGTERM); !errors.Is(err, errNotRunning) {
+		t.Errorf("signal to what is down: %v", err)
+	}
+	p.up()
+	await(t, "the second start", func() bool { starts, running, _ := p.state(); return starts == 2 && running })
+}
+
+// Rule: an orderly restart does not wait, and says when SIGTERM was not enough.
+func TestRestartIsOrderly(t *testing.T) {
+	p := started(t, sleeper)
+	begin := time.Now()
+	if err := p.restart(t.Context(), stopWithin); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the second start", func() bool { starts, running, _ := p.state(); return starts == 2 && running })
+	if took := time.Since(begin); took >= RestartAfter {
+		t.Errorf("took %s", took)
+	}
+	stubborn := started(t, func() *exec.Cmd {
+		return exec.Command("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done")
+	})
+	await(t, "the trap", func() bool { return strings.Contains(stubborn.tail(), "deaf") })
+	if err := stubborn.restart(t.Context(), 100*time.Millisecond); err == nil || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("a process that ignores SIGTERM: %v", err)
+	}
+}
+
+// Rule: nothing survives the harness, even when it is killed.
+func TestChildDiesWithItsParent(t *testing.T) {
+	parent := exec.Command(os.Args[0])
+	parent.Env = append(os.Environ(), asParent+"="+t.TempDir())
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || !alive(pid) {
+		t.Fatalf("child %q: %v", line, err)
+	}
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = parent.Wait() // it was killed
+	await(t, "the child's end", func() bool { return !alive(pid) || zombie(pid) })
+}
+
+// zombie says whether a process is dead and only not yet reaped: its new parent may not care.
+func zombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
+}
+
+// Rule: ports are below the kernel's range for outgoing connections, free for TCP and UDP, and of one site only.
+func TestPortsAreOnesOwn(t *testing.T) {
+	one, err := takePorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.close()
+	busy, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", one.next+1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	first, err := one.take(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if taken := busy.LocalAddr().(*net.UDPAddr).Port; first <= taken && taken < first+3 {
+		t.Errorf("took %d to %d, and %d is in use", first, first+2, taken)
+	}
+	if first+3 > lowestOutgoing() {
+		t.Errorf("port %d may be taken by an outgoing connection (from %d on)", first+2, lowestOutgoing())
+	}
+	if _, err := one.take(portBlock); err == nil {
+		t.Error("took more ports than a site has")
+	}
+	again, err := net.Listen("tcp", one.hold.Addr().String())
+	if err == nil {
+		_ = again.Close()
+		t.Error("another site can take the same block")
+	}
+}
+
+// Rule: a missing binary is an error that says what to do.
+func TestMissingBinariesAreNamed(t *testing.T) {
+	t.Setenv("ENVOY", "/nowhere/envoy")
+	_, err := FindBinaries(t.TempDir() + "/signalbox")
+	if err == nil || !strings.Contains(err.Error(), "make build") || !strings.Contains(err.Error(), "/nowhere/envoy") {
+		t.Errorf("%v", err)
+	}
+	t.Setenv("ENVOY", "")
+	t.Setenv("PATH", "")
+	t.Chdir("/")
+	if _, err := FindEnvoy(t.TempDir()); err == nil || !strings.Contains(err.Error(), "make tools") {
+		t.Errorf("%v", err)
+	}
+}

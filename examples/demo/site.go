@@ -1,0 +1,292 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/signalbox-io/signalbox/gateway/api/client"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/identity"
+)
+
+// A Site is two data centers that run. Its methods are safe for concurrent use.
+type Site struct {
+	layout
+	opts   Options
+	dir    string
+	ports  *ports
+	keys   *identity.Authority
+	client *client.Client
+
+	mu        sync.Mutex
+	processes map[string]*process
+	order     []string
+	once      sync.Once
+}
+
+// Start makes keys and configuration, starts everything and returns when all gateways and Envoys are ready and every
+// instance is known; nothing is adopted yet. ctx bounds the start only. After an error nothing is left running.
+func Start(ctx context.Context, opts Options) (*Site, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("start site: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, StartWithin)
+	defer cancel()
+	s := &Site{opts: opts, processes: map[string]*process{}}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start site: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Site) start(ctx context.Context) error {
+	if err := s.makeDir(); err != nil {
+		return err
+	}
+	var err error
+	if s.ports, err = takePorts(); err != nil {
+		return err
+	}
+	if s.layout, err = lay(s.opts, s.dir, s.ports); err != nil {
+		return err
+	}
+	s.opts.Notice("making keys and certificates")
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	if s.client, err = s.Client(s.Bundle(rpc.RoleOperator, "", operatorName)); err != nil {
+		return err
+	}
+	s.opts.Notice(fmt.Sprintf("starting %d gateways, %d instances with their agents and %d Envoys in %s and %s",
+		len(s.gateways), len(s.instances), len(s.envoys), East, West))
+	for name, build := range s.commands() {
+		if err := s.run(name, build); err != nil {
+			return err
+		}
+	}
+	return s.awaitStarted(ctx)
+}
+
+func (s *Site) makeDir() (err error) {
+	if s.opts.Dir == "" {
+		s.dir, err = os.MkdirTemp("", "signalbox-demo-")
+		return err
+	}
+	if s.dir, err = filepath.Abs(s.opts.Dir); err != nil {
+		return err
+	}
+	if entries, err := os.ReadDir(s.dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("folder %s is not empty: name another", s.dir)
+	}
+	return os.MkdirAll(s.dir, 0o700)
+}
+
+// commands yields what to run, in the order of starting.
+func (s *Site) commands() func(yield func(string, func() *exec.Cmd) bool) {
+	return func(yield func(string, func() *exec.Cmd) bool) {
+		for _, g := range s.gateways {
+			if !yield(g.Name, s.command(s.opts.Binaries.Signalbox, "gateway", "run", "--config", s.configPath(g.Name+".yaml"))) {
+				return
+			}
+		}
+		for _, in := range s.instances {
+			if !yield(in.Name, s.command(s.opts.Binaries.Orders, s.instanceFlags(in)...)) {
+				return
+			}
+			if in.Agent != "" && !yield(in.Agent, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(in.Agent+".yaml"))) {
+				return
+			}
+		}
+		for _, e := range s.envoys {
+			if !yield(e.Name, s.command(s.opts.Binaries.Envoy, "--config-path", s.configPath(e.Name+".json"), "--disable-hot-restart",
+				"--concurrency", strconv.Itoa(s.opts.Workers), "--log-level", "warning")) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Site) command(path string, args ...string) func() *exec.Cmd {
+	return func() *exec.Cmd {
+		cmd := exec.Command(path, args...)
+		cmd.Dir = s.dir
+		return cmd
+	}
+}
+
+func (s *Site) instanceFlags(in Instance) []string {
+	flags := []string{
+		"--listen", in.Address, "--driver", in.Driver, "--service", Service, "--instance", in.Name,
+		"--data-center", in.DataCenter, "--write-log", in.WriteLog,
+	}
+	if in.Driver == DriverHTTP {
+		return append(flags, "--control", in.Control)
+	}
+	return append(flags,
+		"--bundle", s.Bundle(rpc.RoleAgent, in.DataCenter, in.Name), "--state", s.statePath(in.Name),
+		"--gossip", in.Gossip, "--metrics", in.Metrics)
+}
+
+// run starts one process under a name and supervises it.
+func (s *Site) run(name string, build func() *exec.Cmd) error {
+	p := newProcess(filepath.Join(s.dir, dirLogs), name, build)
+	if err := p.start(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.processes[name] = p
+	s.order = append(s.order, name)
+	return nil
+}
+
+// Close ends all processes and removes the folder, unless it is kept. Only the first call does anything.
+func (s *Site) Close() (err error) {
+	s.once.Do(func() {
+		if s.client != nil {
+			s.client.Close()
+		}
+		s.mu.Lock()
+		all := slices.Collect(values(s.processes))
+		s.mu.Unlock()
+		var closing sync.WaitGroup
+		for _, p := range all {
+			closing.Go(p.close)
+		}
+		closing.Wait()
+		if s.ports != nil {
+			s.ports.close()
+		}
+		if s.dir != "" && s.opts.Dir == "" && !s.opts.Keep {
+			err = os.RemoveAll(s.dir)
+		}
+	})
+	return err
+}
+
+func values[K comparable, V any](m map[K]V) func(func(V) bool) {
+	return func(yield func(V) bool) {
+		for _, v := range m {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// Dir is the site's folder: keys, configuration, state, logs and the instances' write logs.
+func (s *Site) Dir() string { return s.dir }
+
+// Instances, Envoys and Gateways are who runs, those of east first.
+func (s *Site) Instances() []Instance { return s.instances }
+
+// Envoys returns the proxies.
+func (s *Site) Envoys() []Envoy { return s.envoys }
+
+// Gateways returns the gateways.
+func (s *Site) Gateways() []Gateway { return s.gateways }
+
+// Processes are the names that Kill and its like take, in the order of starting.
+func (s *Site) Processes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.order)
+}
+
+func (s *Site) process(name string) (*process, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.processes[name]
+	if !ok {
+		return nil, fmt.Errorf("no process %q in this site", name)
+	}
+	return p, nil
+}
+
+// Kill ends a process as a crash would (SIGKILL). Its supervisor starts it again after RestartAfter.
+func (s *Site) Kill(name string) error { return s.Signal(name, syscall.SIGKILL) }
+
+// Signal sends a signal to the process of this name, SIGSTOP and SIGCONT for example.
+func (s *Site) Signal(name string, sig syscall.Signal) error {
+	p, err := s.process(name)
+	if err != nil {
+		return err
+	}
+	_, err = p.signal(sig)
+	return err
+}
+
+// Down ends a process with a signal and keeps it down until Up.
+func (s *Site) Down(name string, sig syscall.Signal) error {
+	p, err := s.process(name)
+	if err != nil {
+		return err
+	}
+	return p.down(sig)
+}
+
+// Up starts a process that Down ended.
+func (s *Site) Up(name string) error {
+	p, err := s.process(name)
+	if err == nil {
+		p.up()
+	}
+	return err
+}
+
+// Restart ends a process in order (SIGTERM) and starts it again at once. It fails when it was not gone in time.
+func (s *Site) Restart(ctx context.Context, name string, within time.Duration) error {
+	p, err := s.process(name)
+	if err != nil {
+		return err
+	}
+	return p.restart(ctx, within)
+}
+
+// Pid is a process's id, 0 while it is down.
+func (s *Site) Pid(name string) int {
+	p, err := s.process(name)
+	if err != nil {
+		return 0
+	}
+	return p.pid()
+}
+
+// Starts is how often a process was started.
+func (s *Site) Starts(name string) int {
+	p, err := s.process(name)
+	if err != nil {
+		return 0
+	}
+	starts, _, _ := p.state()
+	return starts
+}
+
+// LogTail is the end of a process's output.
+func (s *Site) LogTail(name string) string {
+	p, err := s.process(name)
+	if err != nil {
+		return ""
+	}
+	return p.tail()
+}
+
+// WriteLogs are the paths of the instances' write logs that are there.
+func (s *Site) WriteLogs() (paths []string) {
+	for _, in := range s.instances {
+		if _, err := os.Stat(in.WriteLog); err == nil {
+			paths = append(paths, in.WriteLog)
+		}
+	}
+	return paths
+}

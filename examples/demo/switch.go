@@ -1,0 +1,69 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/api/client"
+)
+
+// Adopt makes a data center the service's first master and waits until it serves everywhere.
+func (s *Site) Adopt(ctx context.Context, service, dc string) error {
+	if _, err := s.client.Adopt(ctx, client.NewKey(), service, api.AdoptRequest{DataCenter: dc, Reason: "demo"}); err != nil {
+		return err
+	}
+	return Await(ctx, service+" to be served by "+dc, func(ctx context.Context) error { return s.Steady(ctx, service, dc) })
+}
+
+// Steady returns nil when dc is the service's master, no handover is open, all its instances serve and all proxies have
+// the certified term.
+func (s *Site) Steady(ctx context.Context, service, dc string) error {
+	v, err := s.client.Service(ctx, service)
+	if err != nil {
+		return err
+	}
+	if v.State != api.StateSteady || v.Master != dc {
+		return fmt.Errorf("%s is %s with master %q, waiting for %v", service, v.State, v.Master, v.Waiting)
+	}
+	for _, site := range v.DataCenters {
+		if site.Master && site.Serving < s.opts.Instances {
+			return fmt.Errorf("%d of %d instances serve in %s", site.Serving, s.opts.Instances, site.DataCenter)
+		}
+		if site.Synced < s.opts.Envoys {
+			return fmt.Errorf("%d of %d proxies have the term in %s", site.Synced, s.opts.Envoys, site.DataCenter)
+		}
+	}
+	return nil
+}
+
+// Switch moves the example service to a data center and returns the whole record when it is over, whatever its outcome.
+func (s *Site) Switch(ctx context.Context, to string) (api.Handover, error) {
+	h, err := s.Begin(ctx, api.SwitchRequest{Service: Service, To: to, Reason: "demo"})
+	if err != nil {
+		return h, err
+	}
+	return s.Follow(ctx, h.ID)
+}
+
+// Begin orders a switch and returns when it is agreed on.
+func (s *Site) Begin(ctx context.Context, r api.SwitchRequest) (api.Handover, error) {
+	return s.client.Switch(ctx, client.NewKey(), r)
+}
+
+// Follow waits until a handover is over and returns its record.
+func (s *Site) Follow(ctx context.Context, id string) (h api.Handover, err error) {
+	pace := time.NewTicker(seeEvery)
+	defer pace.Stop()
+	for {
+		if h, err = s.client.Handover(ctx, id); err == nil && h.Done() {
+			return h, nil
+		}
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return h, fmt.Errorf("follow handover %s (%s, waiting for %v): %w", id, h.State, h.Waiting, ctx.Err())
+		}
+	}
+}
