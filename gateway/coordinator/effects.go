@@ -254,7 +254,6 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	case r.Outcome != nil:
 		c.certifiedByLog(s)
 		c.step(s, handover.Logged{Block: r.Outcome.Block, Certified: r.Outcome.Certified})
-		c.retire(s)
 	case r.Admit != nil:
 		c.learnKey(r.Admit.Identity, r.Admit.PublicKey)
 		c.grant(s, r.Admit.Identity)

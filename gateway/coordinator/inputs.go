@@ -240,6 +240,7 @@ func (c *Coordinator) housekeeping() {
 		}
 		c.removeLeft(s)
 		c.refresh(s)
+		c.retire(s)
 	}
 	c.tellProxies()
 }

@@ -209,6 +209,9 @@ func (c *Coordinator) refresh(s *service) {
 		}
 		return
 	}
+	if newest, open := s.machine.Open(); open && newest.Handover(s.conf.Name).Term > cert.Term {
+		return // what drains now is no news to its proxies
+	}
 	if cert.Term == s.released {
 		c.publish(s)
 	}
@@ -243,12 +246,30 @@ func (c *Coordinator) publish(s *service) {
 	s.published = &want
 }
 
-// retire lets proxies drop the names of terms before the certified one, after
-// their last requests (xds/control watches load reports for that).
+// retireWait is how long the names of older terms stay at least after a
+// release: several load reports of every proxy.
+const retireWait = 5 * time.Second
+
+// retire lets proxies drop the names of terms before the certified one, when
+// their load reports say that nothing is in flight on them any more. What a
+// proxy that reports no load still has in flight is not cut by it: removing a
+// cluster drains its connections.
 func (c *Coordinator) retire(s *service) {
-	if _, open := s.machine.Open(); !open && s.released > s.oldest {
-		s.oldest = s.released
+	_, open := s.machine.Open()
+	if open || s.oldest >= s.released || c.opt.Now().Sub(s.since) < retireWait {
+		return
 	}
+	for _, p := range c.opt.Proxies.Proxies() {
+		for _, ps := range p.Services {
+			for _, load := range ps.Loads {
+				if ps.Service == string(s.conf.Name) && signalbox.Term(load.Term) < s.released && load.InProgress > 0 {
+					return
+				}
+			}
+		}
+	}
+	s.oldest = s.released
+	c.publish(s)
 }
 
 // admit proposes what an instance lacks in the log: to be known at all, or to
