@@ -1,6 +1,8 @@
 package control
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -84,13 +86,13 @@ func (st *stream) subscribeAll(typ string, ts *typeState, reported map[string]st
 		return nil
 	}
 	st.s.wildcards[st] = struct{}{}
-	for name, version := range reported {
-		if err := st.subscribe(typ, ts, name, version, true); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(reported)) {
+		if err := st.subscribe(typ, ts, name, reported[name], true); err != nil {
 			return err
 		}
 	}
-	for _, e := range st.s.entries {
-		if e.registered {
+	for _, name := range slices.Sorted(maps.Keys(st.s.entries)) {
+		if e := st.s.entries[name]; e.registered {
 			st.addListener(e)
 		}
 	}
@@ -120,14 +122,17 @@ func (st *stream) deltaResponse(typ string, ts *typeState) *discovery.DeltaDisco
 	resp := &discovery.DeltaDiscoveryResponse{TypeUrl: typ}
 	out := sent{at: time.Now()}
 	size := 0
-	for len(ts.dirty) > 0 && size < st.s.opts.Limits.ResponseBytes {
+	for full := false; !full && len(ts.dirty) > 0 && size < st.s.opts.Limits.ResponseBytes; {
 		name := ts.dirty[0]
-		ts.dirty = ts.dirty[1:]
 		ns := ts.names[name]
+		if ns != nil && ns.alone && len(out.items) > 0 {
+			break
+		}
+		ts.dirty = ts.dirty[1:]
 		if ns == nil || !ns.dirty {
 			continue
 		}
-		ns.dirty = false
+		ns.dirty, full, ns.alone = false, ns.alone, false
 		r, removed := st.decide(typ, name, ns)
 		switch {
 		case removed:

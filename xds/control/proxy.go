@@ -2,8 +2,11 @@ package control
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
 // Proxy is what the server knows of one connected proxy.
@@ -108,6 +111,41 @@ func (s *Server) Proxies() []Proxy {
 	}
 	slices.SortFunc(list, func(a, b Proxy) int { return cmp.Compare(a.ID, b.ID) })
 	return list
+}
+
+// Behind lists, by id, the connected proxies that follow a service's route
+// and have not acknowledged this term or a later one. It is empty when every
+// connected proxy has, and also when none follows the service.
+func (s *Server) Behind(service string, term uint64) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[service]
+	if e == nil {
+		return nil
+	}
+	behind := map[string]struct{}{}
+	for k, streams := range e.watchers {
+		if !e.routes(k) {
+			continue
+		}
+		for st := range streams {
+			if st.proxy.service(service).acked < term {
+				behind[st.proxy.id] = struct{}{}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(behind))
+}
+
+// routes says whether this key decides where the service's requests go.
+func (e *entry) routes(k key) bool {
+	switch {
+	case k.profile == proxylessProfile:
+		return k.typ == resource.EndpointsType
+	case e.service.Protocol == resource.TCP:
+		return k.typ == resource.ListenerType
+	}
+	return k.typ == resource.RouteType
 }
 
 func (p *proxy) list() []ProxyService {

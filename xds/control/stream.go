@@ -68,6 +68,7 @@ type typeState struct {
 type nameState struct {
 	dirty   bool
 	force   bool   // asked for again: answer even when unchanged
+	alone   bool   // was rejected in company: send it alone, to learn which it was
 	version string // last sent or reported; "" when the proxy does not have it
 	floor   uint64 // highest rank sent or reported; never send less
 }
@@ -342,6 +343,9 @@ func (st *stream) answered(typ string, ts *typeState, nonce string, rejected boo
 	st.s.metrics.ackSeconds.WithLabelValues(typeLabel(typ)).Observe(time.Since(out.at).Seconds())
 	if !rejected {
 		st.s.metrics.acks.WithLabelValues(typeLabel(typ)).Inc()
+	} else if len(out.items) > 1 && st.prof == envoyProfile {
+		st.sendAlone(typ, ts, out.items)
+		return
 	}
 	for _, it := range out.items {
 		service, _, ok := serviceOf(key{st.prof, typ, it.name})
@@ -354,6 +358,17 @@ func (st *stream) answered(typ string, ts *typeState, nonce string, rejected boo
 			})
 		case routed(typ, it.term):
 			st.s.acknowledged(st.proxy, service, it.term)
+		}
+	}
+}
+
+// sendAlone sends what was rejected together once more, one by one: a proxy
+// rejects a response as a whole, and who is to blame must be known.
+func (st *stream) sendAlone(typ string, ts *typeState, items []item) {
+	for _, it := range items {
+		if ns := ts.names[it.name]; ns != nil && !it.removed {
+			ns.alone, ns.force = true, true
+			st.mark(typ, it.name)
 		}
 	}
 }

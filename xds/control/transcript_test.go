@@ -55,7 +55,7 @@ type player struct {
 	t        *testing.T
 	server   *control.Server
 	peers    map[string]*peer
-	last     map[string]*discovery.DeltaDiscoveryResponse
+	pending  map[string][]*discovery.DeltaDiscoveryResponse // not answered, oldest first
 	versions map[string]string
 	out      *bytes.Buffer
 	events   []control.Event
@@ -90,7 +90,7 @@ func (p *player) restart() {
 		Limits: control.Limits{NamesPerStream: 20, PendingAnswers: 4},
 	})
 	must(p.t, err)
-	p.server, p.peers, p.last, p.events = server, map[string]*peer{}, map[string]*discovery.DeltaDiscoveryResponse{}, nil
+	p.server, p.peers, p.pending, p.events = server, map[string]*peer{}, map[string][]*discovery.DeltaDiscoveryResponse{}, nil
 }
 
 var types = map[string]string{
@@ -146,12 +146,16 @@ func (p *player) run(words []string) {
 	case "close":
 		p.peers[name].cancel()
 		delete(p.peers, name)
+		delete(p.pending, name)
 	case "send":
 		p.send(p.peers[name], args)
 	case "ack":
-		p.peers[name].ack(p.last[name])
+		p.peers[name].ack(p.oldest(name))
 	case "nack":
-		p.peers[name].nack(p.last[name], strings.Join(words[2:], " "))
+		p.peers[name].nack(p.oldest(name), strings.Join(words[2:], " "))
+	case "behind":
+		term, _ := strconv.ParseUint(args["term"], 10, 64)
+		fmt.Fprintf(p.out, "%v\n", p.server.Behind(name, term))
 	case "proxies":
 		for _, proxy := range p.server.Proxies() {
 			fmt.Fprintf(p.out, "%s of %s (%s)\n", proxy.ID, proxy.DataCenter, proxy.Kind)
@@ -166,6 +170,16 @@ func (p *player) run(words []string) {
 	default:
 		p.t.Fatalf("unknown command %q", command)
 	}
+}
+
+// oldest takes the oldest response that was not answered.
+func (p *player) oldest(name string) *discovery.DeltaDiscoveryResponse {
+	if len(p.pending[name]) == 0 {
+		return &discovery.DeltaDiscoveryResponse{TypeUrl: resource.RouteType, Nonce: "1"} // answered long ago
+	}
+	r := p.pending[name][0]
+	p.pending[name] = p.pending[name][1:]
+	return r
 }
 
 func (p *player) service(name string, args map[string]string) resource.Service {
@@ -215,7 +229,7 @@ func (p *player) flush() {
 			select {
 			case r := <-p.peers[name].out:
 				p.show(name, r)
-				p.last[name] = r
+				p.pending[name] = append(p.pending[name], r)
 			case err := <-p.peers[name].done:
 				fmt.Fprintf(p.out, "%s ended: %v\n", name, err)
 				delete(p.peers, name)
