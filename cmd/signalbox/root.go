@@ -43,6 +43,7 @@ func newRoot(std stdio) *cobra.Command {
 		newKeysCommand(std),
 		newConfigCommand(std),
 		newBootstrapCommand(std),
+		newDemoCommand(std),
 		newDoctorCommand(std),
 		newCompletionCommand(std),
 		newVersionCommand(std),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,7 +158,7 @@ func (s *Site) Close() (err error) {
 			s.client.Close()
 		}
 		s.mu.Lock()
-		all := slices.Collect(values(s.processes))
+		all, keep := slices.Collect(maps.Values(s.processes)), s.opts.Keep || s.opts.Dir != ""
 		s.mu.Unlock()
 		var closing sync.WaitGroup
 		for _, p := range all {
@@ -167,21 +168,18 @@ func (s *Site) Close() (err error) {
 		if s.ports != nil {
 			s.ports.close()
 		}
-		if s.dir != "" && s.opts.Dir == "" && !s.opts.Keep {
+		if s.dir != "" && !keep {
 			err = os.RemoveAll(s.dir)
 		}
 	})
 	return err
 }
 
-func values[K comparable, V any](m map[K]V) func(func(V) bool) {
-	return func(yield func(V) bool) {
-		for _, v := range m {
-			if !yield(v) {
-				return
-			}
-		}
-	}
+// Keep makes Close leave the site's folder.
+func (s *Site) Keep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opts.Keep = true
 }
 
 // Dir is the site's folder: keys, configuration, state, logs and the instances' write logs.
