@@ -63,7 +63,10 @@ func OpenAnswer(cluster string, raw []byte, keys KeyLookup) (Answer, signalbox.I
 		return Answer{}, "", err
 	}
 	if len(m.Nonce) != NonceSize || m.Allowed > 0xff {
-		return Answer{}, "", fmt.Errorf("%w: answer's nonce has %d bytes", signalbox.ErrInvalid, len(m.Nonce))
+		return Answer{}, "", fmt.Errorf("%w: answer's nonce has %d bytes, or it allows evidence %#x", signalbox.ErrInvalid, len(m.Nonce), m.Allowed)
+	}
+	if err := signalbox.CheckName("service", m.Service); err != nil {
+		return Answer{}, "", err
 	}
 	return Answer{
 		Voter: m.Voter, Service: signalbox.Service(m.Service), Identity: id, Nonce: m.Nonce,

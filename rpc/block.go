@@ -229,6 +229,11 @@ func outcomeFromWire(m *wire.Outcome) (*signalbox.Request, error) {
 	if len(m.GetEvidence()) > signalbox.MaxRoster {
 		return nil, fmt.Errorf("%w: outcome carries %d pieces of evidence, at most %d", signalbox.ErrInvalid, len(m.GetEvidence()), signalbox.MaxRoster)
 	}
+	for _, e := range m.GetEvidence() {
+		if len(e) > MaxStatement {
+			return nil, fmt.Errorf("%w: outcome's evidence has %d bytes, at most %d", signalbox.ErrInvalid, len(e), MaxStatement)
+		}
+	}
 	return &signalbox.Request{Outcome: &signalbox.Outcome{
 		Service: signalbox.Service(m.GetService()), Block: digest,
 		Certified: signalbox.Term(m.GetCertified()), Evidence: m.GetEvidence(),
@@ -255,6 +260,10 @@ func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
 		return nil, fmt.Errorf("%w: by or reason is longer than %d bytes", signalbox.ErrInvalid, signalbox.MaxReason)
 	case m.GetAllowed() > 0xff:
 		return nil, fmt.Errorf("%w: evidence kinds %#x", signalbox.ErrInvalid, m.GetAllowed())
+	case m.GetTerm() == 0 || m.GetFallback() != 0 && m.GetFallback()-1 != m.GetTerm():
+		return nil, fmt.Errorf("%w: handover to term %d with fallback %d: want a term from 1 on, and the next one or none as fallback", signalbox.ErrInvalid, m.GetTerm(), m.GetFallback())
+	case m.GetHoldBudgetNano() < 0 || time.Duration(m.GetHoldBudgetNano()) > signalbox.MaxHoldBudget:
+		return nil, fmt.Errorf("%w: hold budget %s, at most %s", signalbox.ErrInvalid, time.Duration(m.GetHoldBudgetNano()), signalbox.MaxHoldBudget)
 	}
 	h := &signalbox.Handover{
 		ID: m.GetId(), Service: signalbox.Service(m.GetService()), Term: signalbox.Term(m.GetTerm()),
@@ -262,21 +271,41 @@ func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
 		Allowed: signalbox.EvidenceKinds(m.GetAllowed()), HoldBudget: time.Duration(m.GetHoldBudgetNano()),
 		AllowLateProxies: m.GetAllowLateProxies(), By: m.GetBy(), Reason: m.GetReason(),
 	}
+	return h, identitiesFromWire(h, m)
+}
+
+// identitiesFromWire reads incoming identities and roster. Each stands once: a
+// second roster entry of an identity could ask for evidence of another
+// admission than the one that is looked at.
+func identitiesFromWire(h *signalbox.Handover, m *wire.Handover) error {
+	incoming, listed := map[signalbox.Identity]bool{}, map[signalbox.Identity]bool{}
 	for _, b := range m.GetIncoming() {
 		id, err := IdentityFromBytes(b)
 		if err != nil {
-			return nil, err
+			return err
 		}
+		if incoming[id] {
+			return fmt.Errorf("%w: incoming identity %s stands twice", signalbox.ErrInvalid, id)
+		}
+		incoming[id] = true
 		h.Incoming = append(h.Incoming, id)
 	}
 	for _, e := range m.GetRoster() {
 		if len(e.GetPublicKey()) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("%w: roster key has %d bytes", signalbox.ErrInvalid, len(e.GetPublicKey()))
+			return fmt.Errorf("%w: roster key has %d bytes", signalbox.ErrInvalid, len(e.GetPublicKey()))
 		}
+		if len(e.GetName()) > signalbox.MaxName || len(e.GetDataCenter()) > signalbox.MaxName {
+			return fmt.Errorf("%w: roster entry's name or data center is longer than %d bytes", signalbox.ErrInvalid, signalbox.MaxName)
+		}
+		id := IdentityOf(e.GetPublicKey())
+		if listed[id] {
+			return fmt.Errorf("%w: roster identity %s stands twice", signalbox.ErrInvalid, id)
+		}
+		listed[id] = true
 		h.Roster = append(h.Roster, signalbox.RosterEntry{
-			Identity: IdentityOf(e.GetPublicKey()), PublicKey: e.GetPublicKey(), Name: e.GetName(),
+			Identity: id, PublicKey: e.GetPublicKey(), Name: e.GetName(),
 			DataCenter: signalbox.DataCenter(e.GetDataCenter()), Admission: e.GetAdmission(),
 		})
 	}
-	return h, nil
+	return nil
 }

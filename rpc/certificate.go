@@ -137,8 +137,8 @@ func Proves(h *signalbox.Handover, digest signalbox.Digest, entry signalbox.Rost
 }
 
 // Voids reports whether a (verified) statement is a refuse of exactly this
-// block by this roster entry.
+// block by this roster entry, and the block can be voided (interlock rule 5).
 func Voids(h *signalbox.Handover, digest signalbox.Digest, entry signalbox.RosterEntry, s signalbox.Statement) bool {
-	return s.Kind == signalbox.SaysRefuse && s.Service == h.Service && s.Identity == entry.Identity &&
+	return h.Voidable() && s.Kind == signalbox.SaysRefuse && s.Service == h.Service && s.Identity == entry.Identity &&
 		s.Block == digest && s.Term == h.Term && s.Admission == entry.Admission
 }

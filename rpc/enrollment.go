@@ -93,10 +93,8 @@ func parseEnrollment(cluster string, raw []byte) (signalbox.Instance, *x509.Cert
 	if err := proto.Unmarshal(env.Payload, &m); err != nil {
 		return fail(fmt.Errorf("%w: enrollment: %w", signalbox.ErrInvalid, err))
 	}
-	for what, name := range map[string]string{"service": m.Service, "data center": m.DataCenter, "instance": m.Name} {
-		if err := signalbox.CheckName(what, name); err != nil {
-			return fail(err)
-		}
+	if err := checkEnrollment(&m, signer); err != nil {
+		return fail(err)
 	}
 	key := func(signalbox.Identity) ed25519.PublicKey { return m.PublicKey }
 	if _, _, err := Open(DomainEnrollment, cluster, proof.Envelope, MaxEnrollment, key); err != nil {
@@ -134,6 +132,9 @@ func admissionFromWire(m *wire.Admission) (*signalbox.Admission, error) {
 	if err := proto.Unmarshal(env.Payload, &e); err != nil {
 		return nil, fmt.Errorf("%w: enrollment: %w", signalbox.ErrInvalid, err)
 	}
+	if err := checkEnrollment(&e, signer); err != nil {
+		return nil, err
+	}
 	return &signalbox.Admission{
 		Instance: signalbox.Instance{
 			Service: signalbox.Service(e.Service), DataCenter: signalbox.DataCenter(e.DataCenter),
@@ -141,4 +142,17 @@ func admissionFromWire(m *wire.Admission) (*signalbox.Admission, error) {
 		},
 		Term: signalbox.Term(m.GetTerm()), Enrollment: m.GetEnrollment(),
 	}, nil
+}
+
+// checkEnrollment checks the form of an enrollment that the identity signed.
+func checkEnrollment(m *wire.Enrollment, signer signalbox.Identity) error {
+	for what, name := range map[string]string{"service": m.Service, "data center": m.DataCenter, "instance": m.Name} {
+		if err := signalbox.CheckName(what, name); err != nil {
+			return err
+		}
+	}
+	if len(m.PublicKey) != ed25519.PublicKeySize || IdentityOf(m.PublicKey) != signer {
+		return fmt.Errorf("%w: enrollment's public key is not the signer's", signalbox.ErrUntrusted)
+	}
+	return nil
 }

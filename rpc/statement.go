@@ -19,6 +19,9 @@ func SealStatement(cluster string, s signalbox.Statement, key ed25519.PrivateKey
 	if err := signalbox.CheckName("service", string(s.Service)); err != nil {
 		return signalbox.Evidence{}, err
 	}
+	if s.Kind < signalbox.SaysDrained || s.Kind > signalbox.SaysServing {
+		return signalbox.Evidence{}, fmt.Errorf("%w: statement of kind %d", signalbox.ErrInvalid, s.Kind)
+	}
 	m := &wire.Statement{
 		Kind: uint32(s.Kind), Service: string(s.Service), Term: uint64(s.Term),
 		Incarnation: s.Incarnation, Admission: s.Admission, Address: s.Address,

@@ -30,6 +30,7 @@ type Keeper struct {
 	cert    *tls.Certificate
 	roots   *x509.CertPool
 	self    Principal
+	problem error
 }
 
 // recheck is how often, at most, the files' times are looked at.
@@ -62,6 +63,9 @@ func (k *Keeper) load() error {
 	if self.Cluster != k.cluster {
 		return fmt.Errorf("read TLS identity %s: %w: certificate of cluster %q, configured is %q", k.files.Certificate, signalbox.ErrUntrusted, self.Cluster, k.cluster)
 	}
+	if k.cert != nil && self != k.self {
+		return fmt.Errorf("read TLS identity %s: %w: certificate of %s in the place of %s", k.files.Certificate, signalbox.ErrUntrusted, self, k.self)
+	}
 	pem, err := os.ReadFile(k.files.CA)
 	if err != nil {
 		return fmt.Errorf("read CA: %w", err)
@@ -91,7 +95,7 @@ func (k *Keeper) current() (*tls.Certificate, *x509.CertPool) {
 	if now := time.Now(); now.Sub(k.checked) >= recheck {
 		k.checked = now
 		if k.times() != k.stamp {
-			_ = k.load() // the old identity stays until the new one is readable
+			k.problem = k.load() // the old identity stays until the new one is readable
 		}
 	}
 	return k.cert, k.roots
@@ -102,6 +106,14 @@ func (k *Keeper) Self() Principal {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.self
+}
+
+// Problem returns why the files, which have changed, could not be taken; nil
+// when what the Keeper holds is what they say.
+func (k *Keeper) Problem() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.problem
 }
 
 // Certificate returns the current certificate with its key.

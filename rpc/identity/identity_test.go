@@ -268,18 +268,20 @@ func TestLoadSays(t *testing.T) {
 		kind   error
 		says   string
 	}{
-		"open key":         {func(d string) error { return os.Chmod(filepath.Join(d, "key.pem"), 0o644) }, signalbox.ErrUntrusted, "chmod 600"},
-		"open voter key":   {func(d string) error { return os.Chmod(filepath.Join(d, "voter.key"), 0o640) }, signalbox.ErrUntrusted, "chmod 600"},
-		"open gossip key":  {func(d string) error { return os.Chmod(filepath.Join(d, "gossip.key"), 0o604) }, signalbox.ErrUntrusted, "chmod 600"},
-		"voter key lost":   {func(d string) error { return os.Remove(filepath.Join(d, "voter.key")) }, signalbox.ErrInvalid, "voter set"},
-		"other voter key":  {replace(foreign, east1, "voter.key"), signalbox.ErrUntrusted, "not the key of voter"},
-		"other key":        {replace(foreign, east1, "key.pem"), signalbox.ErrInvalid, "belong together"},
-		"other CA":         {replace(foreign, east1, "ca.pem"), signalbox.ErrUntrusted, "another cluster"},
-		"other cluster":    {replace(other, bank, "cluster.json"), signalbox.ErrUntrusted, `"bank"`},
-		"no description":   {func(d string) error { return os.Remove(filepath.Join(d, "cluster.json")) }, os.ErrNotExist, "signalbox keys"},
-		"gossip garbage":   {func(d string) error { return os.WriteFile(filepath.Join(d, "gossip.key"), []byte("QQ==\n"), 0o600) }, signalbox.ErrInvalid, "32 bytes"},
-		"cert garbage":     {func(d string) error { return os.WriteFile(filepath.Join(d, "cert.pem"), []byte("?"), 0o600) }, signalbox.ErrInvalid, "PEM"},
-		"huge description": {func(d string) error { return os.WriteFile(filepath.Join(d, "cluster.json"), make([]byte, 2<<20), 0o600) }, signalbox.ErrInvalid, "more than"},
+		"open key":        {func(d string) error { return os.Chmod(filepath.Join(d, "key.pem"), 0o644) }, signalbox.ErrUntrusted, "chmod 600"},
+		"open voter key":  {func(d string) error { return os.Chmod(filepath.Join(d, "voter.key"), 0o640) }, signalbox.ErrUntrusted, "chmod 600"},
+		"open gossip key": {func(d string) error { return os.Chmod(filepath.Join(d, "gossip.key"), 0o604) }, signalbox.ErrUntrusted, "chmod 600"},
+		"voter key lost":  {func(d string) error { return os.Remove(filepath.Join(d, "voter.key")) }, signalbox.ErrInvalid, "voter set"},
+		"other voter key": {replace(foreign, east1, "voter.key"), signalbox.ErrUntrusted, "not the key of voter"},
+		"other key":       {replace(foreign, east1, "key.pem"), signalbox.ErrInvalid, "belong together"},
+		"other CA":        {replace(foreign, east1, "ca.pem"), signalbox.ErrUntrusted, "another cluster"},
+		"other cluster":   {replace(other, bank, "cluster.json"), signalbox.ErrUntrusted, `"bank"`},
+		"no description":  {func(d string) error { return os.Remove(filepath.Join(d, "cluster.json")) }, os.ErrNotExist, "signalbox keys"},
+		"gossip garbage":  {func(d string) error { return os.WriteFile(filepath.Join(d, "gossip.key"), []byte("QQ==\n"), 0o600) }, signalbox.ErrInvalid, "32 bytes"},
+		"cert garbage":    {func(d string) error { return os.WriteFile(filepath.Join(d, "cert.pem"), []byte("?"), 0o600) }, signalbox.ErrInvalid, "PEM"},
+		"huge description": {func(d string) error {
+			return os.WriteFile(filepath.Join(d, "cluster.json"), make([]byte, 2<<20), 0o600)
+		}, signalbox.ErrInvalid, "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "b")
