@@ -114,7 +114,9 @@ func TestOneRefuseCertifiesTheFallback(t *testing.T) {
 		_, err := rpc.BuildCertificate(trust, d, "orders", 9, [][]byte{refuse(d, 0)})
 		wants(t, err, signalbox.ErrUntrusted, "cannot be voided")
 		entry, _ := h.Entry(id("a"))
-		if rpc.Voids(d.Handover("orders"), d.Digest, entry, answer(d, 0, signalbox.SaysRefuse)) {
+		said := answer(d, 0, signalbox.SaysRefuse)
+		said.Identity = id("a")
+		if rpc.Voids(d.Handover("orders"), d.Digest, entry, said) {
 			t.Errorf("%s: a refuse voids it", name)
 		}
 	}

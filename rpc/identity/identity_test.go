@@ -152,13 +152,26 @@ func TestMutualTLS(t *testing.T) {
 	if err := handshake(t, gateway.Server(), agent.Client(rpc.RoleGateway)); err != nil {
 		t.Errorf("agent to gateway: %v", err)
 	}
+	// Each liar checks nothing itself, so that only the honest side can refuse.
+	liar := func(k *rpc.Keeper) *tls.Config {
+		cert := k.Certificate()
+		return &tls.Config{
+			InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil },
+		}
+	}
+	foreignGateway := keeper(t, foreign.BundleDir(principal(rpc.RoleGateway, "east", "east-1")))
+	bank := newAuthority(t, spec("bank"))
+	bankGateway := keeper(t, bank.BundleDir(rpc.Principal{Cluster: "bank", Role: rpc.RoleGateway, DataCenter: "east", Name: "east-1"}))
 	for name, c := range map[string]struct{ server, client *tls.Config }{
-		"client of another CA":  {gateway.Server(), stranger.Client(rpc.RoleGateway)},
-		"client without any":    {gateway.Server(), &tls.Config{InsecureSkipVerify: true}},
-		"server that is none":   {agent.Server(), gateway.Client(rpc.RoleGateway)},
-		"server of another CA":  {stranger.Server(), agent.Client(rpc.RoleAgent)},
-		"gateway is no proxy":   {gateway.Server(), agent.Client(rpc.RoleProxy)},
-		"server of another one": {keeper(t, foreign.BundleDir(principal(rpc.RoleGateway, "west", "west-1"))).Server(), agent.Client(rpc.RoleGateway)},
+		"client of another CA":      {gateway.Server(), liar(stranger)},
+		"client of another cluster": {gateway.Server(), liar(bankGateway)},
+		"client without any":        {gateway.Server(), &tls.Config{InsecureSkipVerify: true}},
+		"server of another CA":      {liar(foreignGateway), agent.Client(rpc.RoleGateway)},
+		"server of another cluster": {liar(bankGateway), agent.Client(rpc.RoleGateway)},
+		"agent as a server":         {liar(agent), gateway.Client(rpc.RoleGateway)},
+		"agent as an agent server":  {liar(agent), gateway.Client(rpc.RoleAgent)},
+		"gateway is no proxy":       {gateway.Server(), agent.Client(rpc.RoleProxy)},
 	} {
 		if err := handshake(t, c.server, c.client); err == nil {
 			t.Errorf("%s: connected", name)
