@@ -2,12 +2,14 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/signalbox-io/signalbox"
@@ -232,6 +234,7 @@ func TestProblemsKeepTheirKind(t *testing.T) {
 		signalbox.ErrNotConfigured: {501, api.CodeNotConfigured},
 		signalbox.ErrUnavailable:   {503, api.CodeUnavailable},
 		fmt.Errorf("disk is full"): {500, api.CodeInternal},
+		context.DeadlineExceeded:   {503, api.CodeUnavailable},
 	} {
 		fake.Edit(func(s *apitest.State) {
 			s.Fail = &api.Fault{Err: fmt.Errorf("switch: %w: because", sentinel), Do: "this", Checks: []api.Check{{Name: "lag"}}}
@@ -240,7 +243,7 @@ func TestProblemsKeepTheirKind(t *testing.T) {
 		if p.Do != "this" || len(p.Checks) != 1 {
 			t.Errorf("%s: lost what to do: %+v", want.code, p)
 		}
-		if want.code != api.CodeInternal && api.SentinelOf(p.Code) != sentinel {
+		if want.code != api.CodeInternal && sentinel != context.DeadlineExceeded && api.SentinelOf(p.Code) != sentinel {
 			t.Errorf("%s stands for %v, not %v", p.Code, api.SentinelOf(p.Code), sentinel)
 		}
 	}
@@ -274,6 +277,32 @@ func TestBadRequests(t *testing.T) {
 	}
 	if len(fake.Orders()) != 0 {
 		t.Errorf("orders came through: %v", fake.Orders())
+	}
+}
+
+// endless is a body that counts what is read of it.
+type endless struct{ read atomic.Int64 }
+
+func (e *endless) Read(p []byte) (int, error) {
+	clear(p)
+	e.read.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// A body without end is not taken in: the gateway stops reading at its maximum.
+func TestEndlessBodyIsCutOff(t *testing.T) {
+	c := apitest.Start(t, 1, orders())
+	alice := newCaller(t, c, rpc.RoleOperator, "alice")
+	body := &endless{}
+	response, err := alice.http.Post("https://"+c.Gateways[0].Address+"/v1/handovers", "application/json", io.LimitReader(body, 256<<20))
+	if err == nil {
+		response.Body.Close()
+		if response.StatusCode != 413 {
+			t.Errorf("answered %d", response.StatusCode)
+		}
+	}
+	if n := body.read.Load(); n > 32<<20 {
+		t.Errorf("%d MiB were taken", n>>20)
 	}
 }
 

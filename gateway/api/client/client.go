@@ -101,8 +101,8 @@ type call struct {
 // elsewhere" (busy, unavailable) count as none while others are left.
 func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
 	var failures []string
-	var last error
-	sent := false
+	var said error // what a gateway answered, if any did
+	sent := false  // whether one may have acted and not answered
 	for range c.gateways {
 		gateway := c.first()
 		response, err := c.ask(ctx, gateway, k)
@@ -112,24 +112,34 @@ func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("ask gateway %s: %w", gateway, ctx.Err())
 		}
-		var problem *api.Problem
-		if errors.As(err, &problem) && problem.Code != api.CodeBusy && problem.Code != api.CodeUnavailable {
+		if elsewhere, answered := askElsewhere(err); answered && !elsewhere {
 			return nil, err
+		} else if answered {
+			said = err
+		} else {
+			sent = sent || !errors.As(err, new(unsentError))
 		}
-		sent = sent || !errors.As(err, new(unsentError))
-		last = err
 		failures = append(failures, fmt.Sprintf("%s: %v", gateway, err))
 		c.leave(gateway, err)
 	}
-	var problem *api.Problem
-	if errors.As(last, &problem) {
-		return nil, last
+	if said != nil && (!sent || errors.Is(said, signalbox.ErrUnavailable)) {
+		return nil, said
 	}
 	err := fmt.Errorf("no gateway answers (%s): check that they run and that --gateway or the bundle's cluster.json names their api addresses", strings.Join(failures, "; "))
 	if k.method == http.MethodPost && sent {
 		err = fmt.Errorf("%w: %w; the order may have arrived: look with signalbox status before ordering again", signalbox.ErrUnavailable, err)
 	}
 	return nil, err
+}
+
+// askElsewhere says whether err is a gateway's answer, and if so whether another
+// gateway may answer better.
+func askElsewhere(err error) (elsewhere, answered bool) {
+	var p *api.Problem
+	if !errors.As(err, &p) {
+		return false, false
+	}
+	return p.Code == api.CodeBusy || p.Code == api.CodeUnavailable, true
 }
 
 func (c *Client) first() string {

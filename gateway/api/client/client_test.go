@@ -82,9 +82,28 @@ func TestUncertainOrderSaysSo(t *testing.T) {
 	}
 }
 
+// A gateway that cannot decide sends the order to the next one; what none can
+// decide comes out as the gateway's own answer.
+func TestUndecidedOrderGoesElsewhere(t *testing.T) {
+	_, fake, asker := start(t, 2)
+	fake.Edit(func(s *apitest.State) {
+		s.Fail = &api.Fault{Err: fmt.Errorf("switch: %w: 1 of 3 voters answers", signalbox.ErrUnavailable), Do: "this"}
+	})
+	_, err := asker.Switch(t.Context(), "k1", west)
+	var p *api.Problem
+	if !errors.As(err, &p) || p.Do != "this" || client.Left(asker) != 2 {
+		t.Errorf("left %d gateways: %v", client.Left(asker), err)
+	}
+}
+
 // A refusal keeps its kind and its advice, and no other gateway is bothered.
 func TestProblemIsAnError(t *testing.T) {
 	_, fake, asker := start(t, 2)
+	defer func() {
+		if n := client.Left(asker); n != 0 {
+			t.Errorf("%d gateways were left after a refusal", n)
+		}
+	}()
 	if _, err := asker.Switch(t.Context(), "k1", west); err != nil {
 		t.Fatal(err)
 	}

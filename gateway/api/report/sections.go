@@ -111,6 +111,6 @@ func certificate(h *api.Handover) *section {
 		summary = fmt.Sprintf("%s is master of %s at term %d: the voters' signatures and %s.", c.Master, c.Service, c.Term, by)
 	}
 	rows := [][]string{{"TERM", "MASTER", "EVIDENCE", "SCHEME", "BLOCK"},
-		{fmt.Sprintf("%s@%d", c.Service, c.Term), c.Master, count(uint64(c.Evidence)), orNone(c.Scheme), c.Block}}
+		{fmt.Sprintf("%s@%d", c.Service, c.Term), c.Master, count(uint64(c.Evidence)), orNone(c.Scheme), orNone(c.Block)}}
 	return &section{Title: "Certificate", Note: summary, Rows: rows}
 }
