@@ -60,11 +60,14 @@ func newServiceShowCommand(std stdio) *cobra.Command {
 }
 
 func showService(w io.Writer, s api.Service) error {
-	master := "none"
+	master := "no master"
 	if s.Master != "" {
-		master = signalbox.Expectation{DataCenter: signalbox.DataCenter(s.Master), Term: signalbox.Term(s.Term)}.String()
+		master = "master " + signalbox.Expectation{DataCenter: signalbox.DataCenter(s.Master), Term: signalbox.Term(s.Term)}.String()
 	}
-	fmt.Fprintln(w, clean(fmt.Sprintf("%s (%s): %s, master %s since %s, hold budget %s\n", s.Name, s.Protocol, s.State, master, moment(s.Since), budget(s.HoldBudgetMS))))
+	if s.Since != nil {
+		master += " since " + moment(s.Since)
+	}
+	fmt.Fprintln(w, clean(fmt.Sprintf("%s (%s): %s, %s, hold budget %s\n", s.Name, s.Protocol, s.State, master, budget(s.HoldBudgetMS))))
 	if err := statusTable(w, []api.Service{s}, true); err != nil {
 		return err
 	}
