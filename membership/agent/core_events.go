@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// An event is one thing that happened to an instance's core.
+type event interface{ isEvent() }
+
+// The events.
+type (
+	// connected: a session with a gateway was established.
+	connected struct{ gateway string }
+	// ordered: a gateway gave an order. The bytes are unverified.
+	ordered struct {
+		gateway string
+		kind    wire.OrderKind
+		decided []byte
+	}
+	// granted: a certificate, perhaps with the block that admits an identity.
+	granted struct{ certificate, admission []byte }
+	// answered: a voter's reply to the nonce question.
+	answered struct{ raw []byte }
+	// pinged: a gateway wants to know how the instance is.
+	pinged struct {
+		gateway string
+		ping    uint64
+	}
+	// disowned: a gateway refuses the identity.
+	disowned struct {
+		gateway, problem string
+		newKey           bool
+	}
+	// overtaken: a request from above the instance's term came.
+	overtaken struct{ term signalbox.Term }
+	// drove: the driver finished the operation op.
+	drove struct {
+		op  uint64
+		err error
+	}
+	// reported: what the driver says of the instance. op is the last operation
+	// that was finished before the driver was asked.
+	reported struct {
+		op        uint64
+		status    driver.Status
+		readiness driver.Readiness
+		err       error
+	}
+	// quieted: no new work comes any more, or the wait for that was too long.
+	quieted struct{}
+	// stopping: the agent is to leave in an orderly way.
+	stopping struct{}
+	// ticked: time passed.
+	ticked struct{}
+)
+
+func (connected) isEvent() {}
+func (ordered) isEvent()   {}
+func (granted) isEvent()   {}
+func (answered) isEvent()  {}
+func (pinged) isEvent()    {}
+func (disowned) isEvent()  {}
+func (overtaken) isEvent() {}
+func (drove) isEvent()     {}
+func (reported) isEvent()  {}
+func (quieted) isEvent()   {}
+func (stopping) isEvent()  {}
+func (ticked) isEvent()    {}
+
+// An effect is one thing to do about an event. Effects are done in the order in
+// which Step returned them; when a persist fails, none after it is.
+type effect interface{ isEffect() }
+
+// The effects. An empty gateway means all of them.
+type (
+	// persist appends a record; with sync it is durable before the next effect.
+	persist struct {
+		record record
+		sync   bool
+	}
+	// say delivers a signed statement: to the gateway alone, or with an empty
+	// one to all of them and to gossip.
+	say struct {
+		gateway  string
+		evidence signalbox.Evidence
+		handover string
+	}
+	// tell sends the instance's status.
+	tell struct {
+		gateway string
+		status  *wire.InstanceStatus
+	}
+	// ask sends the nonce question.
+	ask struct {
+		gateway  string
+		question *wire.Question
+	}
+	// want asks one gateway (any, when empty) for the current certificate and
+	// for admission.
+	want struct {
+		gateway string
+		want    *wire.Want
+	}
+	// stepDown and promote are the driver's orders. A new one takes the place of
+	// one that is still being carried out.
+	stepDown struct {
+		op    uint64
+		order driver.StepDown
+	}
+	promote struct {
+		op    uint64
+		order driver.Promotion
+	}
+	// hold says what becomes of requests that come while closed.
+	hold struct {
+		park  time.Duration
+		known signalbox.Term
+	}
+	// awaitQuiet asks for a quieted event.
+	awaitQuiet struct{ idle, most time.Duration }
+	// newKey: the identity must not be used again.
+	newKey struct{ why string }
+	// exit: the orderly stop is complete.
+	exit struct{ left bool }
+	// note is a line for the log.
+	note struct {
+		warn     bool
+		what     string
+		handover string
+		term     signalbox.Term
+		detail   string
+		refused  bool // something from outside was refused: count it
+	}
+)
+
+func (persist) isEffect()    {}
+func (say) isEffect()        {}
+func (tell) isEffect()       {}
+func (ask) isEffect()        {}
+func (want) isEffect()       {}
+func (stepDown) isEffect()   {}
+func (promote) isEffect()    {}
+func (hold) isEffect()       {}
+func (awaitQuiet) isEffect() {}
+func (newKey) isEffect()     {}
+func (exit) isEffect()       {}
+func (note) isEffect()       {}

@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// quiz is a nonce question and the answers to it, one for each voter's key.
+type quiz struct {
+	nonce   []byte
+	answers map[signalbox.Identity]rpc.Answer
+	asked   time.Time
+}
+
+func (c *core) newQuiz() quiz {
+	return quiz{nonce: c.cfg.nonce(), answers: map[signalbox.Identity]rpc.Answer{}}
+}
+
+// question asks a gateway, or all.
+func (c *core) question(q *quiz, gateway string) {
+	c.emit(ask{gateway: gateway, question: &wire.Question{
+		Service: string(c.cfg.instance.Service), Identity: rpc.IdentityToBytes(c.cfg.instance.Identity), Nonce: q.nonce,
+	}})
+}
+
+// onAnswered counts a voter's answer: of this nonce, about this identity.
+func (c *core) onAnswered(raw []byte) {
+	a, voter, err := rpc.OpenAnswer(c.cfg.trust.Cluster, raw, c.cfg.voter)
+	if err != nil {
+		c.emit(note{warn: true, refused: true, what: "answer that does not verify", detail: err.Error()})
+		return
+	}
+	if a.Service != c.cfg.instance.Service || a.Identity != c.cfg.instance.Identity {
+		c.emit(note{warn: true, refused: true, what: "answer to somebody else's question"})
+		return
+	}
+	for _, q := range []*quiz{&c.started, &c.stop.quiz} {
+		if !bytes.Equal(a.Nonce, q.nonce) {
+			continue
+		}
+		if before, ok := q.answers[voter]; !ok || before.Index < a.Index {
+			q.answers[voter] = a
+		}
+	}
+}
+
+// quorate reports whether a quorum of voters answered.
+func (c *core) quorate(q *quiz) bool { return len(q.answers) >= c.cfg.quorum }
+
+// checkFresh ends the start: a quorum answered, and the newest block that any of
+// them voted for is not newer than the instance's own, or needs its ack anyway
+// (rule 2).
+func (c *core) checkFresh() {
+	if c.fresh || !c.quorate(&c.started) {
+		return
+	}
+	var newest rpc.Answer
+	for _, a := range c.started.answers {
+		if a.Index > newest.Index {
+			newest = a
+		}
+	}
+	if newest.Index > c.index() && newest.Allowed&^signalbox.AckOnly != 0 {
+		return
+	}
+	c.fresh = true
+	c.emit(note{what: "a quorum of voters has answered"})
+}
+
+// restarted begins a start of the instance: it serves again only after a quorum
+// has answered a new nonce.
+func (c *core) restarted() {
+	c.fresh = false
+	c.started = c.newQuiz()
+	c.emit(note{warn: true, what: "the instance was started: asking the voters"})
+}
+
+// repeat asks again what nobody has answered.
+func (c *core) repeat(now time.Time) {
+	if !c.fresh && !now.Before(c.started.asked.Add(repeatAfter)) {
+		c.started.asked = now
+		c.question(&c.started, "")
+	}
+	if c.asksToLeave() && !now.Before(c.stop.quiz.asked.Add(repeatAfter)) {
+		c.stop.quiz.asked = now
+		c.question(&c.stop.quiz, "")
+	}
+	if c.needsGrant() && !now.Before(c.wantAt) {
+		c.wantNow("", now)
+	}
+}
+
+func (c *core) wantNow(gateway string, now time.Time) {
+	c.wantAt = now.Add(repeatAfter)
+	c.emit(want{gateway: gateway, want: c.wants()})
+}
+
+// needsGrant reports whether a certificate or an admission would help: none
+// held, one below what was acked, or the current term is here and does not list
+// the instance.
+func (c *core) needsGrant() bool {
+	if c.stop.phase != stopNone || len(c.open) > 0 || !c.report.readiness.Ready {
+		return false
+	}
+	return c.cert == nil || c.cert.Term < c.Floor ||
+		c.cert.DataCenter() == c.cfg.instance.DataCenter && c.mayServe() == 0
+}

@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// The states of an instance, as InstanceStatus and people name them.
+const (
+	StateStarting = "starting" // may serve and does not yet, or waits for the voters
+	StateStandby  = "standby"
+	StateServing  = "serving"
+	StateDraining = "draining"
+	StateDrained  = "drained"
+	StateAcked    = "acked"
+	StateLeaving  = "leaving" // serves on until the proxies have been told
+	StateLeft     = "left"
+)
+
+// maxProblem bounds what a status says of a problem, in bytes.
+const maxProblem = 256
+
+func (c *core) stateName() string {
+	switch {
+	case c.stop.phase == stopDone:
+		return StateLeft
+	case len(c.open) > 0 && c.gate.drained:
+		return StateDrained
+	case len(c.open) > 0:
+		return StateDraining
+	case c.stop.phase != stopNone:
+		return StateLeaving
+	case c.Floor > c.term():
+		return StateAcked
+	case c.gate.open:
+		return StateServing
+	case !c.gate.known || !c.fresh || c.mayServe() != 0:
+		return StateStarting
+	}
+	return StateStandby
+}
+
+// status is what the gateways are told; ping is the one it answers, or 0.
+func (c *core) status(ping uint64) *wire.InstanceStatus {
+	s := &wire.InstanceStatus{
+		Identity: rpc.IdentityToBytes(c.cfg.instance.Identity), Service: string(c.cfg.instance.Service),
+		State: c.stateName(), Term: uint64(c.term()), Floor: uint64(c.Floor), Admission: c.Admission,
+		InFlight: c.report.status.InFlight, Ready: c.report.err == nil && c.report.readiness.Ready,
+		Problem: c.problem, Address: c.cfg.address, Ping: ping,
+	}
+	if c.gate.open {
+		s.Term = uint64(c.gate.term)
+	}
+	if s.Problem == "" {
+		s.Problem = c.rejected
+	}
+	if s.Problem == "" && !s.Ready {
+		s.Problem = c.report.readiness.Problem
+	}
+	if len(s.Problem) > maxProblem {
+		s.Problem = s.Problem[:maxProblem]
+	}
+	return s
+}
+
+// tellChange tells all gateways when the status changed. What is in flight
+// counts only while people wait for it.
+func (c *core) tellChange() {
+	s := c.status(0)
+	inFlight := s.InFlight
+	if s.State != StateDraining && s.State != StateLeaving {
+		inFlight = 0
+	}
+	now := fmt.Sprint(s.State, s.Term, s.Floor, s.Admission, s.Ready, inFlight, s.Problem)
+	if now != c.told {
+		c.told = now
+		c.emit(tell{status: s})
+	}
+}
+
+// onConnected tells a gateway everything that it may have missed.
+func (c *core) onConnected(gateway string, now time.Time) {
+	c.emit(tell{gateway: gateway, status: c.status(0)})
+	for _, a := range c.Answers {
+		if a.Term >= c.term() {
+			c.emit(say{gateway: gateway, evidence: signalbox.Evidence{Envelope: a.Envelope, Statement: signalbox.Statement{Kind: a.Kind, Term: a.Term}}})
+		}
+	}
+	if c.Left != 0 && c.Left == c.Admission {
+		c.emit(say{gateway: gateway, evidence: c.leaveEvidence()})
+	}
+	for _, p := range c.open {
+		if p.drained.Envelope != nil && c.gate.drained {
+			c.emit(say{gateway: gateway, evidence: p.drained, handover: p.handover.ID})
+		}
+	}
+	if c.serving.Envelope != nil && c.gate.open {
+		c.emit(say{gateway: gateway, evidence: c.serving})
+	}
+	if !c.fresh {
+		c.question(&c.started, gateway)
+	}
+	if c.asksToLeave() {
+		c.question(&c.stop.quiz, gateway)
+	}
+	if c.stop.phase == stopNone && c.report.readiness.Ready {
+		c.wantNow(gateway, now)
+	}
+}
+
+// Next is when the core wants a ticked event; zero for never.
+func (c *core) Next(now time.Time) time.Time {
+	var first time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	at(c.nextDeadline(now))
+	if !c.gate.busy && c.gate.failures > 0 {
+		at(c.gate.retryAt)
+	}
+	if !c.fresh {
+		at(c.started.asked.Add(repeatAfter))
+	}
+	if c.asksToLeave() {
+		at(c.stop.quiz.asked.Add(repeatAfter))
+	}
+	if c.stop.phase == stopClosing {
+		at(c.stop.began.Add(max(leaveQuorum, leaveMost) + time.Millisecond))
+	}
+	if c.needsGrant() {
+		at(c.wantAt)
+	}
+	return first
+}
