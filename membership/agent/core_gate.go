@@ -39,9 +39,11 @@ func (c *core) target() signalbox.Term {
 }
 
 // unmanaged reports whether the instance serves without ever having been handed
-// over: a live service before its adoption, which is left alone.
+// over: a live service before its adoption, which is left alone until it can be
+// promoted to the term that adopts it.
 func (c *core) unmanaged() bool {
-	return c.cert == nil && c.Floor == 0 && c.Admission == 0 && len(c.open) == 0 && c.gate.open && c.gate.term == 0
+	return c.gate.open && c.gate.term == 0 && c.Floor == 0 && c.Left == 0 && len(c.open) == 0 &&
+		(c.cert == nil || c.mayServe() != 0)
 }
 
 // reconcile brings what is and what should be together. It runs after every

@@ -28,9 +28,10 @@ func (c *core) onOrdered(ev ordered, now time.Time) {
 		p.ackOrder = true
 	case wire.OrderKind_ORDER_REFUSE:
 		p.refuse = true
-	}
-	if p.drained.Envelope != nil && c.gate.drained {
-		c.emit(say{gateway: ev.gateway, evidence: p.drained, handover: p.handover.ID})
+	default:
+		if p.drained.Envelope != nil && c.gate.drained {
+			c.emit(say{gateway: ev.gateway, evidence: p.drained, handover: p.handover.ID})
+		}
 	}
 }
 
