@@ -40,7 +40,10 @@ func New(opts Options) (*Agent, error) {
 	if opts.Quorum > len(a.voters) {
 		return nil, fmt.Errorf("configure agent: %w: quorum %d of %d different voters", signalbox.ErrInvalid, opts.Quorum, len(a.voters))
 	}
-	a.metrics = newMetrics(opts.Registerer)
+	var err error
+	if a.metrics, err = newMetrics(opts.Registerer); err != nil {
+		return nil, err
+	}
 	for _, in := range opts.Instances {
 		r, err := newRunner(a, in)
 		if err != nil {
@@ -68,6 +71,7 @@ func (a *Agent) Close() {
 	for _, s := range a.sessions {
 		s.conn.Close()
 	}
+	a.metrics.unregister()
 }
 
 // Run runs the agent until ctx ends or Stop is done. The end of ctx alone is the
@@ -93,6 +97,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		all.Go(func() { s.run(ctx) })
 	}
 	all.Wait()
+	a.metrics.unregister()
 	return nil
 }
 

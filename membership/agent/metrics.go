@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver/guard"
@@ -10,6 +12,7 @@ import (
 // metrics are the agent's, in base units. Labels are bounded by configuration.
 type metrics struct {
 	registerer prometheus.Registerer
+	registered []prometheus.Collector
 
 	state    *prometheus.GaugeVec
 	term     *prometheus.GaugeVec
@@ -22,7 +25,7 @@ type metrics struct {
 	persisted, drained, promoted prometheus.Histogram
 }
 
-func newMetrics(registerer prometheus.Registerer) *metrics {
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "signalbox_agent_" + name, Help: help}, labels)
 	}
@@ -49,10 +52,30 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		drained:   seconds("drain", "Time from the order to step down until closed with nothing in flight."),
 		promoted:  seconds("promote", "Time from the order to promote until the instance serves."),
 	}
-	if registerer != nil {
-		registerer.MustRegister(m.state, m.term, m.floor, m.inFlight, m.sessions, m.said, m.rejected, m.persisted, m.drained, m.promoted)
+	return m, m.register(m.state, m.term, m.floor, m.inFlight, m.sessions, m.said, m.rejected, m.persisted, m.drained, m.promoted)
+}
+
+// register exports collectors, all or none of them.
+func (m *metrics) register(collectors ...prometheus.Collector) error {
+	if m.registerer == nil {
+		return nil
 	}
-	return m
+	for _, c := range collectors {
+		if err := m.registerer.Register(c); err != nil {
+			m.unregister()
+			return fmt.Errorf("register metrics: %w (does another agent use the registry?)", err)
+		}
+		m.registered = append(m.registered, c)
+	}
+	return nil
+}
+
+// unregister takes everything out of the registry again.
+func (m *metrics) unregister() {
+	for _, c := range m.registered {
+		m.registerer.Unregister(c)
+	}
+	m.registered = nil
 }
 
 func (m *metrics) status(in Instance, s *wire.InstanceStatus) {
@@ -70,12 +93,9 @@ func (m *metrics) status(in Instance, s *wire.InstanceStatus) {
 }
 
 // watch exports what a library instance's gate counts.
-func (m *metrics) watch(in Instance, g *guard.Gate) {
-	if m.registerer == nil {
-		return
-	}
+func (m *metrics) watch(in Instance, g *guard.Gate) error {
 	labels := prometheus.Labels{"service": string(in.Service), "instance": in.Name}
-	m.registerer.MustRegister(
+	return m.register(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "signalbox_guard_refused_requests_total", Help: "Requests answered 503 because the instance is not master.", ConstLabels: labels,
 		}, func() float64 { return float64(g.Counts().Refused) }),

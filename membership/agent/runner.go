@@ -64,7 +64,9 @@ func newRunner(a *Agent, in Instance) (*runner, error) {
 			}
 		}})
 		r.driver = r.gate
-		a.metrics.watch(in, r.gate)
+		if err := a.metrics.watch(in, r.gate); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.open(); err != nil {
 		return nil, err

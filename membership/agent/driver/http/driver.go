@@ -1,0 +1,242 @@
+// Package httpdriver drives an instance over the HTTP contract, so that a
+// service in any language can be handed over:
+//
+//	GET  {base}/ready       {"ready":true,"lag_seconds":0,"problem":""}
+//	GET  {base}/mastership  {"master":true,"term":7,"in_flight":3,"run":"...","leaving":false}
+//	POST {base}/step-down   {"service":"orders","term":7,"deadline":"2006-01-02T15:04:05.999999999Z"}
+//	POST {base}/promote     {"service":"orders","term":8}
+//	POST {base}/lease       {"service":"orders","term":8,"deadline":"..."}
+//
+// An instance starts as not master. step-down names the highest term that it
+// shall no longer serve; it answers 200 with {"drained":true} when it is closed
+// and nothing is in flight, as one state, and stays so until it is promoted, to
+// the same term when a handover was given up. It stops taking new work when 2 ms
+// have passed without a request, 50 ms at most. When the deadline (RFC 3339)
+// passes before, it answers anything else, {"drained":false} for example, and is
+// asked again. promote answers 200 when it serves. It refuses a request that is
+// routed for a term above its own, or that comes while it is not master, with
+// status 503 and X-Signalbox-Not-Master. run, optional, names one run of the
+// process; leaving, optional, asks the agent for an orderly leave: the process
+// may exit once it was stepped down and answers nothing in flight. lease belongs
+// to the lease of a later release; agents do not call it yet.
+//
+// Errors are any other status; the body's "detail" (RFC 9457), where there is
+// one, is what people are shown. Unknown members are ignored on both sides.
+//
+// Guarantees: every call ends with its context, bodies are bounded, a reply that
+// does not say it is drained never counts as drained. The driver follows no
+// redirect: another process's word is not this instance's.
+package httpdriver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+)
+
+const (
+	// MaxBody is the largest reply that is read, in bytes.
+	MaxBody = 16 << 10
+	// maxStepDown bounds one step-down call; a drain that takes longer is asked
+	// for again.
+	maxStepDown = 10 * time.Second
+	// grace is how long after its deadline an instance may take to answer.
+	grace = time.Second
+	// again is the wait before an instance that has not drained is asked again.
+	again = 10 * time.Millisecond
+	// maxLag bounds the lag that an instance may claim.
+	maxLag = 365 * 24 * time.Hour
+)
+
+// Driver drives one instance. Safe for concurrent use.
+type Driver struct {
+	base   string
+	client *http.Client
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// New returns a driver for the instance at base, an http or https URL, for
+// example "http://127.0.0.1:8080/signalbox". It does not connect yet.
+func New(base string) (*Driver, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%w: driver address %q: want a URL like http://127.0.0.1:8080/signalbox", signalbox.ErrInvalid, base)
+	}
+	return &Driver{
+		base: strings.TrimSuffix(base, "/"),
+		client: &http.Client{
+			Transport: &http.Transport{
+				DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+				MaxIdleConnsPerHost: 2,
+				IdleConnTimeout:     time.Minute,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// order is the body of a POST.
+type order struct {
+	Service  string `json:"service"`
+	Term     uint64 `json:"term"`
+	Deadline string `json:"deadline,omitempty"`
+}
+
+// reply is every member that any reply has.
+type reply struct {
+	Ready      bool    `json:"ready"`
+	LagSeconds float64 `json:"lag_seconds"`
+	Problem    string  `json:"problem"`
+	Master     bool    `json:"master"`
+	Term       uint64  `json:"term"`
+	InFlight   uint64  `json:"in_flight"`
+	Run        string  `json:"run"`
+	Leaving    bool    `json:"leaving"`
+	Drained    bool    `json:"drained"`
+	Detail     string  `json:"detail"`
+}
+
+// Ready implements driver.Driver.
+func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
+	r, err := d.call(ctx, http.MethodGet, "ready", nil)
+	if err != nil {
+		return driver.Readiness{}, err
+	}
+	lag := max(0, min(r.LagSeconds, maxLag.Seconds()))
+	return driver.Readiness{Ready: r.Ready, Problem: r.Problem, Lag: time.Duration(lag * float64(time.Second))}, nil
+}
+
+// Status implements driver.Driver.
+func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
+	r, err := d.call(ctx, http.MethodGet, "mastership", nil)
+	if err != nil {
+		return driver.Status{}, err
+	}
+	return driver.Status{Master: r.Master, Term: signalbox.Term(r.Term), InFlight: r.InFlight, Run: r.Run, Leaving: r.Leaving}, nil
+}
+
+// Promote implements driver.Driver.
+func (d *Driver) Promote(ctx context.Context, o driver.Promotion) error {
+	_, err := d.call(ctx, http.MethodPost, "promote", &order{Service: string(o.Service), Term: uint64(o.Term)})
+	return err
+}
+
+// StepDown implements driver.Driver. It asks again until the instance says that
+// it has drained, ctx ends, or the instance answers with an error of its own.
+func (d *Driver) StepDown(ctx context.Context, o driver.StepDown) error {
+	for {
+		drained, err := d.stepDown(ctx, o)
+		if drained || err != nil {
+			return err
+		}
+		timer := time.NewTimer(again)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// stepDown makes one call. The instance is given time until the order's deadline
+// or for maxStepDown, whichever is sooner.
+func (d *Driver) stepDown(ctx context.Context, o driver.StepDown) (bool, error) {
+	deadline := time.Now().Add(maxStepDown)
+	if !o.Deadline.IsZero() && o.Deadline.Before(deadline) && time.Until(o.Deadline) > 0 {
+		deadline = o.Deadline
+	}
+	call, cancel := context.WithDeadline(ctx, deadline.Add(grace))
+	defer cancel()
+	r, err := d.call(call, http.MethodPost, "step-down", &order{
+		Service: string(o.Service), Term: uint64(o.Term), Deadline: deadline.UTC().Format(time.RFC3339Nano),
+	})
+	var status *statusError
+	switch {
+	case err == nil:
+		return r.Drained, nil
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case errors.As(err, &status) && status.code == http.StatusGatewayTimeout:
+		return false, nil // not drained in time: ask again
+	}
+	return false, err
+}
+
+// Stop implements driver.Driver.
+func (d *Driver) Stop(context.Context) error {
+	d.client.CloseIdleConnections()
+	return nil
+}
+
+// statusError is a reply with another status than 200.
+type statusError struct {
+	call   string
+	code   int
+	detail string
+}
+
+// Error says what the instance said and what to look at.
+func (e *statusError) Error() string {
+	text := fmt.Sprintf("%s: the instance answered %d", e.call, e.code)
+	if e.detail != "" {
+		text += ": " + e.detail
+	}
+	if e.code == http.StatusNotFound {
+		text += " (does the driver's address end where the contract begins?)"
+	}
+	return text
+}
+
+// call makes one request and reads the reply.
+func (d *Driver) call(ctx context.Context, method, path string, body *order) (reply, error) {
+	name := method + " " + d.base + "/" + path
+	var content io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return reply{}, fmt.Errorf("%s: encode: %w", name, err)
+		}
+		content = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, d.base+"/"+path, content)
+	if err != nil {
+		return reply{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return reply{}, fmt.Errorf("reach instance: %w", err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxBody+1))
+	if err != nil {
+		return reply{}, fmt.Errorf("%s: read reply: %w", name, err)
+	}
+	var r reply
+	decoded := json.Unmarshal(raw, &r)
+	if resp.StatusCode != http.StatusOK {
+		return reply{}, &statusError{call: name, code: resp.StatusCode, detail: r.Detail[:min(len(r.Detail), 200)]}
+	}
+	if len(raw) > MaxBody {
+		return reply{}, fmt.Errorf("%s: %w: the reply has more than %d bytes", name, signalbox.ErrInvalid, MaxBody)
+	}
+	if len(raw) > 0 && decoded != nil {
+		return reply{}, fmt.Errorf("%s: %w: the reply is not the contract's JSON: %w", name, signalbox.ErrInvalid, decoded)
+	}
+	return r, nil
+}

@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/signature"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/identity"
+)
+
+// stateName is the directory in a bundle that holds the instances' state.
+const stateName = "state"
+
+// Open makes the agent of a bundle (a directory that `signalbox keys issue`
+// made) for its instances: LoadOptions and New. Logs go to standard error,
+// metrics to Prometheus' default registry.
+func Open(bundleDir string, instances ...Instance) (*Agent, error) {
+	opts, err := LoadOptions(bundleDir)
+	if err != nil {
+		return nil, err
+	}
+	opts.Instances = instances
+	opts.Log = zerolog.New(os.Stderr).With().Timestamp().Str("agent", opts.Keeper.Self().Name).Logger()
+	opts.Registerer = prometheus.DefaultRegisterer
+	return New(opts)
+}
+
+// LoadOptions reads a bundle into options that lack only the instances. The
+// state is kept in the bundle's directory "state".
+func LoadOptions(bundleDir string) (Options, error) {
+	b, err := identity.Load(bundleDir)
+	if err != nil {
+		return Options{}, err
+	}
+	if b.Self.Role != rpc.RoleAgent {
+		return Options{}, fmt.Errorf("load bundle %s: %w: it is of %s; make an agent's with signalbox keys issue", bundleDir, signalbox.ErrInvalid, b.Self)
+	}
+	keeper, err := b.Keeper()
+	if err != nil {
+		return Options{}, fmt.Errorf("load bundle %s: %w", bundleDir, err)
+	}
+	opts := Options{
+		Cluster: b.Cluster.Name, DataCenter: b.Self.DataCenter, Keeper: keeper,
+		Quorum: b.Cluster.Quorum(), StateDir: filepath.Join(bundleDir, stateName), Log: zerolog.Nop(),
+	}
+	var voters []signature.Voter
+	for _, v := range b.Cluster.Voters {
+		voters = append(voters, signature.Voter{Name: v.Name, PublicKey: v.PublicKey})
+		opts.VoterKeys = append(opts.VoterKeys, ed25519.PublicKey(v.PublicKey))
+	}
+	list, err := signature.NewList(voters, opts.Quorum, nil)
+	if err != nil {
+		return Options{}, fmt.Errorf("load bundle %s: %w", bundleDir, err)
+	}
+	opts.Trust = rpc.Trust{Cluster: opts.Cluster, Quorum: list}
+	for _, g := range b.Gateways() {
+		opts.Gateways = append(opts.Gateways, g.RPC)
+	}
+	return opts, nil
+}
