@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -67,6 +68,9 @@ func (c *connection) open() (*client.Client, error) {
 		return nil, usagef("no bundle: give --bundle DIR or set %s; `signalbox keys issue operator` makes one", envBundle)
 	}
 	bundle, err := identity.Load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usageError{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +111,11 @@ func advise(err error) error {
 		return err
 	}
 	var b strings.Builder
+	said := false
 	for _, check := range p.Checks {
 		fmt.Fprintf(&b, "\n  %s: %s", check.Name, check.Detail)
 		if check.Do != "" {
+			said = true
 			fmt.Fprintf(&b, " (%s)", check.Do)
 		}
 	}
@@ -119,7 +125,8 @@ func advise(err error) error {
 	if p.Current != "" {
 		fmt.Fprintf(&b, "\n  certified now: %s", p.Current)
 	}
-	if p.Do != "" {
+	// The usual advice of a code adds nothing to what the checks say to do.
+	if p.Do != "" && !(said && p.Do == api.AdviceOf(p.Code)) {
 		fmt.Fprintf(&b, "\n  %s", p.Do)
 	}
 	return fmt.Errorf("%w%s", err, clean(b.String()))

@@ -190,6 +190,7 @@ func TestClientNeedsAnOperatorsBundle(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	contains(t, stderr.String(), "SIGNALBOX_BUNDLE", "signalbox keys issue")
+	(&person{t, filepath.Join(t.TempDir(), "none")}).expect(exitUsage, "status")
 	agent := &person{t, c.Bundle(t, rpc.RoleAgent, "x")}
 	_, err := agent.expect(exitUsage, "status")
 	contains(t, err, "operator")

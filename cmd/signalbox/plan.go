@@ -49,7 +49,11 @@ func showPlan(ctx context.Context, std stdio, c *client.Client, request api.Swit
 }
 
 func planText(w io.Writer, p *api.Plan, wide bool) error {
-	fmt.Fprintln(w, clean(fmt.Sprintf("%s: %s -> %s, term %d (when given up: %s on, at term %d)\n", p.Service, p.Current, p.To, p.Term, p.From, p.FallbackTerm)))
+	if p.Current == "" {
+		fmt.Fprintln(w, clean(fmt.Sprintf("%s: no master yet -> %s\n", p.Service, p.To)))
+	} else {
+		fmt.Fprintln(w, clean(fmt.Sprintf("%s: %s -> %s, term %d (when given up: %s on, at term %d)\n", p.Service, p.Current, p.To, p.Term, p.From, p.FallbackTerm)))
+	}
 	var lines [][]string
 	for _, c := range p.Checks {
 		result, detail := "ok", c.Detail

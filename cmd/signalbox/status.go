@@ -50,8 +50,11 @@ func statusTable(w io.Writer, services []api.Service, wide bool) error {
 		if wide {
 			for _, d := range s.DataCenters {
 				role := "standby"
-				if d.Master {
+				switch {
+				case d.Master:
 					role = "master"
+				case s.Master == "":
+					role = ""
 				}
 				lines = append(lines, []string{s.Name, s.State, number(s.Term), d.DataCenter, role, of(d.Serving, d.Instances), of(d.Ready, d.Instances),
 					number(d.InFlight), of(d.Synced, d.Proxies), yes(d.Target), strings.Join(d.Problems, "; ")})

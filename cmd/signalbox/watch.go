@@ -94,7 +94,11 @@ func watchState(ctx context.Context, std stdio, c *client.Client, service string
 		if service != "" && s.Name != service {
 			continue
 		}
-		fmt.Fprintln(std.out, clean(fmt.Sprintf("-- %s is %s, master %s at term %d", s.Name, s.State, orUnknown(s.Master), s.Term)))
+		master := "no master"
+		if s.Master != "" {
+			master = fmt.Sprintf("master %s at term %d", s.Master, s.Term)
+		}
+		fmt.Fprintln(std.out, clean(fmt.Sprintf("-- %s is %s, %s", s.Name, s.State, master)))
 	}
 	return openHandovers(std.out, services)
 }

@@ -118,6 +118,9 @@ func kindOf(code string) kind {
 // it has none (busy, internal).
 func SentinelOf(code string) error { return kindOf(code).sentinel }
 
+// AdviceOf returns what to do about problems of a code in general.
+func AdviceOf(code string) string { return kindOf(code).do }
+
 // newProblem returns a problem of a code.
 func newProblem(code, detail string) *Problem {
 	k := kindOf(code)
