@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -76,11 +77,15 @@ func (s *Site) API() *client.Client { return s.client }
 
 // awaitStarted waits until everybody is there. A process that keeps dying is named with the end of its log.
 func (s *Site) awaitStarted(ctx context.Context) error {
+	instances := s.instancesKnown
+	if s.opts.Bare != "" {
+		instances = s.instancesListen
+	}
 	for _, step := range []struct {
 		what  string
 		ready func(context.Context) error
 	}{
-		{"the gateways", s.gatewaysReady}, {"the instances", s.instancesKnown}, {"the Envoys", s.envoysReady},
+		{"the gateways", s.gatewaysReady}, {"the instances", instances}, {"the Envoys", s.envoysReady},
 	} {
 		s.opts.Notice("waiting for " + step.what)
 		if err := s.await(ctx, step.what, step.ready); err != nil {
@@ -90,9 +95,7 @@ func (s *Site) awaitStarted(ctx context.Context) error {
 	return nil
 }
 
-// errHopeless ends an await early.
-var errHopeless = errors.New("it keeps dying")
-
+// await is Await, but ends early when a process keeps dying.
 func (s *Site) await(ctx context.Context, what string, ready func(context.Context) error) error {
 	const tooOften = 4
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -101,12 +104,14 @@ func (s *Site) await(ctx context.Context, what string, ready func(context.Contex
 		for _, name := range s.Processes() {
 			p, _ := s.process(name) // it is one of Processes
 			if starts, running, last := p.state(); starts >= tooOften && !running {
-				cancel(errHopeless)
-				return fmt.Errorf("%s was started %d times; last: %s; its log ends:\n%s", name, starts, last, p.tail())
+				cancel(fmt.Errorf("%s was started %d times; last: %s; its log ends:\n%s", name, starts, last, p.tail()))
 			}
 		}
 		return ready(ctx)
 	})
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
 	return err
 }
 
@@ -159,6 +164,18 @@ func (s *Site) instancesKnown(ctx context.Context) error {
 		case !known.Ready:
 			return fmt.Errorf("%s is %s and not ready: %s", in.Name, known.State, known.Problem)
 		}
+	}
+	return nil
+}
+
+// instancesListen: all instances accept orders of the driver contract.
+func (s *Site) instancesListen(ctx context.Context) error {
+	for _, in := range s.instances {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", in.Control)
+		if err != nil {
+			return fmt.Errorf("%s: %w", in.Name, err)
+		}
+		_ = c.Close() // it was only asked whether somebody listens
 	}
 	return nil
 }

@@ -22,15 +22,22 @@ func (s *Site) prepareEnvoy(e Envoy) error {
 	if err != nil {
 		return err
 	}
+	return s.writeBootstrap(e, s.xds(e.DataCenter), bundle)
+}
+
+// writeBootstrap writes an Envoy's bootstrap; without a bundle it has no TLS.
+func (s *Site) writeBootstrap(e Envoy, gateways []string, bundle string) error {
 	host, port, err := splitPort(e.Admin)
 	if err != nil {
 		return err
 	}
 	o := resource.BootstrapOptions{
-		Cluster: clusterName, DataCenter: e.DataCenter, Name: e.Name, Gateways: s.xds(e.DataCenter),
+		Cluster: clusterName, DataCenter: e.DataCenter, Name: e.Name, Gateways: gateways,
 		AdminAddress: host, AdminPort: port,
-		CertFile: filepath.Join(bundle, identity.FileCertificate), KeyFile: filepath.Join(bundle, identity.FileKey),
-		CAFile: filepath.Join(bundle, identity.FileCA),
+	}
+	if bundle != "" {
+		o.CertFile, o.KeyFile = filepath.Join(bundle, identity.FileCertificate), filepath.Join(bundle, identity.FileKey)
+		o.CAFile = filepath.Join(bundle, identity.FileCA)
 	}
 	config, err := ownListener(o, e.Listener)
 	if err != nil {

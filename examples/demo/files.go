@@ -28,10 +28,8 @@ const (
 
 // prepare makes the site's folders, keys and configuration files.
 func (s *Site) prepare() error {
-	for _, d := range []string{dirConfigs, dirState, dirLogs, dirWrites} {
-		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o700); err != nil {
-			return fmt.Errorf("make folder: %w", err)
-		}
+	if err := s.makeFolders(); err != nil {
+		return err
 	}
 	spec := s.spec()
 	spec.Validity = validity
@@ -66,6 +64,29 @@ func (s *Site) prepare() error {
 	}
 	for _, e := range s.envoys {
 		if err := s.prepareEnvoy(e); err != nil {
+			return err
+		}
+	}
+	s.client, err = s.Client(s.OperatorBundle())
+	return err
+}
+
+func (s *Site) makeFolders() error {
+	for _, d := range []string{dirConfigs, dirState, dirLogs, dirWrites} {
+		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o700); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// prepareBare is prepare for a site without gateways.
+func (s *Site) prepareBare() error {
+	if err := s.makeFolders(); err != nil {
+		return err
+	}
+	for _, e := range s.envoys {
+		if err := s.writeBootstrap(e, []string{s.opts.Bare}, ""); err != nil {
 			return err
 		}
 	}

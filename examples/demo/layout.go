@@ -50,7 +50,7 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 func lay(o Options, dir string, p *ports) (layout, error) {
 	var l layout
 	for _, dc := range DataCenters() {
-		for n := 1; n <= o.Gateways; n++ {
+		for n := 1; n <= o.Gateways && o.Bare == ""; n++ {
 			port, err := p.take(identity.PortsPerGateway)
 			if err != nil {
 				return l, err

@@ -24,6 +24,11 @@ type Options struct {
 	HoldBudget time.Duration
 	// Workers are the threads of one Envoy, default 1.
 	Workers int
+	// HotRestart lets RestartEnvoy work. It leaves no room for two sites whose Envoys use the same ports at once.
+	HotRestart bool
+	// Bare runs Envoys and instances only, all of them with the HTTP driver and without TLS, following this xDS address
+	// in both data centers: what benchmarks compare with. There are no gateways, agents, keys or API then.
+	Bare string
 	// LogLevel of gateways and agents, default info.
 	LogLevel string
 	// Notice is told what is being done, one line each; may be nil.
@@ -60,6 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fmt.Errorf("driver %q of %s: want %s or %s", driver, dc, DriverHTTP, DriverLibrary)
 		}
 		drivers[dc] = driver
+	}
+	if o.Bare != "" {
+		drivers = map[string]string{East: DriverHTTP, West: DriverHTTP}
 	}
 	o.Drivers = drivers
 	if o.LogLevel == "" {

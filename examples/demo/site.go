@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +29,8 @@ type Site struct {
 	mu        sync.Mutex
 	processes map[string]*process
 	order     []string
+	epochs    map[string]int // of Envoys that were restarted hot
+	all       []*process     // also those that were replaced
 	once      sync.Once
 }
 
@@ -43,7 +43,7 @@ func Start(ctx context.Context, opts Options) (*Site, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, StartWithin)
 	defer cancel()
-	s := &Site{opts: opts, processes: map[string]*process{}}
+	s := &Site{opts: opts, processes: map[string]*process{}, epochs: map[string]int{}}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start site: %w", err), s.Close())
 	}
@@ -61,11 +61,13 @@ func (s *Site) start(ctx context.Context) error {
 	if s.layout, err = lay(s.opts, s.dir, s.ports); err != nil {
 		return err
 	}
-	s.opts.Notice("making keys and certificates")
-	if err := s.prepare(); err != nil {
-		return err
+	if s.opts.Bare != "" {
+		err = s.prepareBare()
+	} else {
+		s.opts.Notice("making keys and certificates")
+		err = s.prepare()
 	}
-	if s.client, err = s.Client(s.Bundle(rpc.RoleOperator, "", operatorName)); err != nil {
+	if err != nil {
 		return err
 	}
 	s.opts.Notice(fmt.Sprintf("starting %d gateways, %d instances with their agents and %d Envoys in %s and %s",
@@ -104,13 +106,12 @@ func (s *Site) commands() func(yield func(string, func() *exec.Cmd) bool) {
 			if !yield(in.Name, s.command(s.opts.Binaries.Orders, s.instanceFlags(in)...)) {
 				return
 			}
-			if in.Agent != "" && !yield(in.Agent, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(in.Agent+".yaml"))) {
+			if in.Agent != "" && s.opts.Bare == "" && !yield(in.Agent, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(in.Agent+".yaml"))) {
 				return
 			}
 		}
 		for _, e := range s.envoys {
-			if !yield(e.Name, s.command(s.opts.Binaries.Envoy, "--config-path", s.configPath(e.Name+".json"), "--disable-hot-restart",
-				"--concurrency", strconv.Itoa(s.opts.Workers), "--log-level", "warning")) {
+			if !yield(e.Name, s.envoyCommand(e, 0)) {
 				return
 			}
 		}
@@ -146,8 +147,11 @@ func (s *Site) run(name string, build func() *exec.Cmd) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, replaced := s.processes[name]; !replaced {
+		s.order = append(s.order, name)
+	}
 	s.processes[name] = p
-	s.order = append(s.order, name)
+	s.all = append(s.all, p)
 	return nil
 }
 
@@ -158,13 +162,14 @@ func (s *Site) Close() (err error) {
 			s.client.Close()
 		}
 		s.mu.Lock()
-		all, keep := slices.Collect(maps.Values(s.processes)), s.opts.Keep || s.opts.Dir != ""
+		all, keep := slices.Clone(s.all), s.opts.Keep || s.opts.Dir != ""
 		s.mu.Unlock()
 		var closing sync.WaitGroup
 		for _, p := range all {
 			closing.Go(p.close)
 		}
 		closing.Wait()
+		s.removeShared()
 		if s.ports != nil {
 			s.ports.close()
 		}

@@ -1,0 +1,211 @@
+// Package chaos kills processes of a site at the steps of a handover, with SIGKILL, and waits until the site has ended the
+// handover by itself. The end-to-end tests sample it; make chaos runs all of it.
+//
+// It aims by the gateways' own event stream, so a kill comes some hundred microseconds after the step began; what it
+// hits exactly differs from run to run. What must hold does not depend on it.
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/api/client"
+)
+
+// Kind is a kind of process.
+type Kind string
+
+// The kinds of processes.
+const (
+	Gateway  Kind = "gateway"
+	Agent    Kind = "agent"
+	Instance Kind = "instance"
+	Envoy    Kind = "envoy"
+)
+
+// Kinds returns all kinds.
+func Kinds() []Kind { return []Kind{Gateway, Agent, Instance, Envoy} }
+
+// Harmless reports whether a kill fails no request: no request runs through such a process.
+func (k Kind) Harmless() bool { return k == Gateway || k == Agent }
+
+// A Trial is one kill at one step of one handover.
+type Trial struct {
+	Kind  Kind
+	Phase string        // whose begin is waited for, as in api.Phases
+	Which int           // of the processes of the kind, counted around
+	After time.Duration // how long after the begin of the phase
+}
+
+// A Result is what became of the handover.
+type Result struct {
+	Killed   string
+	Chain    []api.Handover // the handover, and those that superseded it
+	Master   string         // in the end
+	Began    bool           // the phase was reached before the handover ended
+	Duration time.Duration  // from the kill to the end
+}
+
+// String tells a result in a line.
+func (r Result) String() string {
+	text := fmt.Sprintf("killed %s:", r.Killed)
+	for i := range r.Chain {
+		h := &r.Chain[i]
+		text += fmt.Sprintf(" %s to %s ended as %s at term %d", h.ID, h.To, h.Outcome, h.CertifiedTerm)
+		if h.HoldMS != nil {
+			text += fmt.Sprintf(" (held %.1f ms)", *h.HoldMS)
+		}
+		if h.GivenUp != "" {
+			text += " because " + h.GivenUp
+		}
+	}
+	return fmt.Sprintf("%s; %s is master %s after the kill", text, r.Master, r.Duration.Round(time.Millisecond))
+}
+
+// Names are the processes of a kind in a site.
+func Names(s *demo.Site, k Kind) (names []string) {
+	switch k {
+	case Gateway:
+		for _, g := range s.Gateways() {
+			names = append(names, g.Name)
+		}
+	case Envoy:
+		for _, e := range s.Envoys() {
+			names = append(names, e.Name)
+		}
+	case Instance:
+		for _, in := range s.Instances() {
+			names = append(names, in.Name)
+		}
+	case Agent:
+		for _, in := range s.Instances() {
+			if in.Agent != "" {
+				names = append(names, in.Agent)
+			}
+		}
+	}
+	return names
+}
+
+// Run switches the site's service, kills at the step, and follows to the end. An error means that it did not end by
+// itself, or that the trial could not be made.
+func (t Trial) Run(ctx context.Context, s *demo.Site) (Result, error) {
+	names := Names(s, t.Kind)
+	r := Result{Killed: names[t.Which%len(names)]}
+	service, err := s.API().Service(ctx, demo.Service)
+	if err != nil {
+		return r, err
+	}
+	to := demo.West
+	if service.Master == demo.West {
+		to = demo.East
+	}
+	watch := watching(ctx, s, t.Phase)
+	defer watch.stop()
+	if err := watch.wait(ctx, watch.open); err != nil {
+		return r, fmt.Errorf("open the event stream: %w", err)
+	}
+	h, err := s.Begin(ctx, api.SwitchRequest{Service: demo.Service, To: to, Reason: fmt.Sprintf("chaos: %s at %s", t.Kind, t.Phase)})
+	if err != nil {
+		return r, err
+	}
+	over := make(chan error, 1)
+	go func() {
+		_, err := s.Follow(ctx, h.ID)
+		over <- err
+	}()
+	select {
+	case <-watch.begun:
+		r.Began = true
+	case err := <-over:
+		over <- err
+	}
+	pause(ctx, t.After)
+	killed := time.Now()
+	if err := s.Kill(r.Killed); err != nil {
+		return r, err
+	}
+	if err := <-over; err != nil {
+		return r, err
+	}
+	err = r.follow(ctx, s, h.ID)
+	r.Duration = time.Since(killed)
+	return r, err
+}
+
+// follow collects the handover and those that superseded it, until one is over for good.
+func (r *Result) follow(ctx context.Context, s *demo.Site, id string) error {
+	for id != "" {
+		h, err := s.Follow(ctx, id)
+		if err != nil {
+			return err
+		}
+		r.Chain = append(r.Chain, h)
+		switch id = ""; h.Outcome {
+		case api.OutcomeForward:
+			r.Master = h.To
+		case api.OutcomeFallback:
+			r.Master = h.From
+		default:
+			if id = h.SupersededBy; id == "" {
+				return fmt.Errorf("handover %s ended as %s and nothing superseded it", h.ID, h.Outcome)
+			}
+		}
+	}
+	return nil
+}
+
+// watcher sees when a phase begins.
+type watcher struct {
+	open, begun chan struct{}
+	cancel      context.CancelFunc
+	done        chan struct{}
+}
+
+func watching(ctx context.Context, s *demo.Site, phase string) *watcher {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watcher{open: make(chan struct{}), begun: make(chan struct{}), cancel: cancel, done: make(chan struct{})}
+	var open, begun sync.Once
+	go func() {
+		defer close(w.done)
+		// Its end is the watcher's.
+		_ = s.API().Follow(ctx, client.Filter{Service: demo.Service}, func(e api.Event) error {
+			open.Do(func() { close(w.open) })
+			if e.Kind == api.EventPhase && e.Phase == phase {
+				begun.Do(func() { close(w.begun) })
+			}
+			return nil
+		})
+	}()
+	return w
+}
+
+func (w *watcher) wait(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-w.done:
+		return errors.New("the stream ended")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *watcher) stop() {
+	w.cancel()
+	<-w.done
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,221 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/gateway/api"
+)
+
+// slowly posts an order that takes as long as asked, through an Envoy of the data center, and returns when it is in
+// flight at an instance; the channel has its answer.
+func (f *fixture) slowly(t *testing.T, dc, id string, takes time.Duration) <-chan error {
+	t.Helper()
+	var via demo.Envoy
+	for _, e := range f.Envoys() {
+		if e.DataCenter == dc {
+			via = e
+		}
+	}
+	before := f.inFlight(t, dc)
+	done := make(chan error, 1)
+	go func() {
+		url := fmt.Sprintf("http://%s/orders?slow=%s", via.Listener, takes)
+		response, err := http.Post(url, "application/json", strings.NewReader(fmt.Sprintf(`{"id":%q}`, id)))
+		if err != nil {
+			done <- err
+			return
+		}
+		defer response.Body.Close()
+		text, _ := io.ReadAll(response.Body) // for the message only
+		if response.StatusCode != http.StatusCreated {
+			err = fmt.Errorf("status %d: %s", response.StatusCode, text)
+		}
+		done <- err
+	}()
+	eventually(t, "the slow request to be in flight", func(context.Context) error {
+		if n := f.inFlight(t, dc); n <= before {
+			return fmt.Errorf("%d in flight in %s, %d before", n, dc, before)
+		}
+		return nil
+	})
+	return done
+}
+
+func (f *fixture) inFlight(t *testing.T, dc string) (n uint64) {
+	t.Helper()
+	for _, s := range f.service(t).DataCenters {
+		if s.DataCenter == dc {
+			n = s.InFlight
+		}
+	}
+	return n
+}
+
+// reached waits until an open handover is in one of these states.
+func (f *fixture) reached(t *testing.T, id string, states ...string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("handover %s to be %v", id, states), func(ctx context.Context) error {
+		h, err := f.API().Handover(ctx, id)
+		if err == nil && !slices.Contains(states, h.State) {
+			err = fmt.Errorf("it is %s (%s)", h.State, h.Outcome)
+		}
+		return err
+	})
+}
+
+// Rule: an old instance that hangs in its drain is not waited for beyond the hold budget: the old master goes on, and no
+// request fails, neither the one that hangs nor those that were parked.
+func testHangingDrain(t *testing.T, f *fixture) {
+	for _, dc := range demo.DataCenters() { // the library parks stragglers, HTTP instances answer 503
+		f.toMaster(t, dc)
+		_, to := f.master(t)
+		slow := f.slowly(t, dc, "hangs-"+dc, 4*time.Second)
+		l := f.load(t)
+		h, err := f.Begin(within(t), api.SwitchRequest{Service: demo.Service, To: to, HoldBudgetMS: 1000})
+		must(t, err)
+		h, err = f.Follow(within(t), h.ID)
+		must(t, err)
+		if h.Outcome != api.OutcomeFallback || h.CertifiedTerm != h.FallbackTerm {
+			t.Errorf("outcome %s at term %d, want the fallback %d\n%s", h.Outcome, h.CertifiedTerm, h.FallbackTerm, timeline(&h))
+		}
+		if h.HoldMS == nil || *h.HoldMS < 1000 || *h.HoldMS > 3000 {
+			t.Errorf("held %v ms with a budget of 1 s", h.HoldMS)
+		}
+		f.steady(t, dc)
+		if err := <-slow; err != nil {
+			t.Errorf("the request that hung: %v", err)
+		}
+		unharmed(t, l)
+	}
+}
+
+// Rule: a connected proxy that does not acknowledge the hold within 1 s makes the handover be given up before anyone
+// steps down; it is named.
+func testLateProxy(t *testing.T, f *fixture) {
+	f.toMaster(t, demo.East)
+	late := f.Envoys()[len(f.Envoys())-1]
+	l := f.load(t)
+	must(t, f.Stop(late.Name))
+	h, err := f.Begin(within(t), api.SwitchRequest{Service: demo.Service, To: demo.West})
+	if err == nil {
+		h, err = f.Follow(within(t), h.ID)
+	}
+	if cont := f.Continue(late.Name); cont != nil {
+		t.Error(cont)
+	}
+	must(t, err)
+	if h.Outcome != api.OutcomeFallback || !slices.ContainsFunc(h.LateProxies, func(id string) bool { return strings.Contains(id, late.Name) }) {
+		t.Errorf("outcome %s, late %v\n%s", h.Outcome, h.LateProxies, timeline(&h))
+	}
+	for _, a := range h.Acks {
+		if a.DrainedMS != nil || a.Evidence == "ack" {
+			t.Errorf("%s stepped down: %+v", a.Instance, a)
+		}
+	}
+	f.steady(t, demo.East)
+	unharmed(t, l)
+}
+
+// Rule: the hold survives the death of every gateway in its middle; the handover ends by itself under its id.
+func testAllGatewaysKilled(t *testing.T, f *fixture) {
+	f.toMaster(t, demo.West)
+	slow := f.slowly(t, demo.West, "long-drain", 2*time.Second)
+	l := f.load(t)
+	h, err := f.Begin(within(t), api.SwitchRequest{Service: demo.Service, To: demo.East})
+	must(t, err)
+	f.reached(t, h.ID, api.StateDraining)
+	for _, g := range f.Gateways() {
+		must(t, f.Kill(g.Name))
+	}
+	h, err = f.Follow(within(t), h.ID)
+	must(t, err)
+	if h.Outcome != api.OutcomeForward && h.Outcome != api.OutcomeFallback {
+		t.Errorf("outcome %s\n%s", h.Outcome, timeline(&h))
+	}
+	t.Logf("ended as %s, held %v", h.Outcome, h.HoldMS)
+	if err := <-slow; err != nil {
+		t.Errorf("the slow request: %v", err)
+	}
+	f.steady(t, f.service(t).Master)
+	unharmed(t, l)
+}
+
+// Rule: an old instance that dies for good between drained and ack cannot be answered for: a superseding handover back
+// starts, and the old data center serves again without it.
+func testDeadBetweenDrainedAndAck(t *testing.T, f *fixture) {
+	f.toMaster(t, demo.West)
+	victim := f.Instances()[len(f.Instances())-1]
+	must(t, errors.Join(checkVictim(victim)))
+	slow := f.slowlyElsewhere(t, victim)
+	l := f.load(t)
+	h, err := f.Begin(within(t), api.SwitchRequest{Service: demo.Service, To: demo.East})
+	must(t, err)
+	eventually(t, victim.Name+" to have drained", func(ctx context.Context) error {
+		now, err := f.API().Handover(ctx, h.ID)
+		if err != nil {
+			return err
+		}
+		for _, a := range now.Acks {
+			if a.Instance == victim.Name && a.DrainedMS != nil {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: %+v", now.State, now.Acks)
+	})
+	// Its agent sleeps when the order to ack comes, and never wakes up.
+	must(t, f.Stop(victim.Agent))
+	if err := <-slow; err != nil {
+		t.Errorf("the slow request: %v", err)
+	}
+	f.reached(t, h.ID, api.StateSealing, api.StateGivingUp, "settled", api.StateSuperseded)
+	must(t, f.Down(victim.Agent, syscall.SIGKILL))
+	must(t, f.Down(victim.Name, syscall.SIGKILL))
+	h, err = f.Follow(within(t), h.ID)
+	must(t, err)
+	if h.Outcome != api.OutcomeSuperseded || h.SupersededBy == "" {
+		t.Fatalf("outcome %s\n%s", h.Outcome, timeline(&h))
+	}
+	back, err := f.Follow(within(t), h.SupersededBy)
+	forward(t, back, err)
+	if back.To != demo.West || back.HoldMS == nil {
+		t.Errorf("the way back goes to %s, held %v", back.To, back.HoldMS)
+	}
+	unharmed(t, l)
+	must(t, f.Up(victim.Name))
+	must(t, f.Up(victim.Agent))
+	f.steady(t, demo.West)
+}
+
+func checkVictim(in demo.Instance) error {
+	if in.DataCenter != demo.West || in.Agent == "" {
+		return fmt.Errorf("%s has no agent of its own to be stopped", in.Name)
+	}
+	return nil
+}
+
+// slowlyElsewhere has a slow request in flight at another instance than this one.
+func (f *fixture) slowlyElsewhere(t *testing.T, not demo.Instance) <-chan error {
+	t.Helper()
+	for n := range 20 {
+		slow := f.slowly(t, not.DataCenter, fmt.Sprintf("elsewhere-%d", n), 2*time.Second)
+		list, err := f.API().Instances(within(t), demo.Service)
+		must(t, err)
+		busy := slices.ContainsFunc(list, func(in api.Instance) bool { return in.Name == not.Name && in.InFlight > 0 })
+		if !busy {
+			return slow
+		}
+		must(t, <-slow)
+	}
+	t.Fatalf("20 requests all went to %s", not.Name)
+	return nil
+}
