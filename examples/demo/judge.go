@@ -102,19 +102,29 @@ func (s *Site) JudgeLenient(ctx context.Context, loads ...*Load) (oracle.Verdict
 	return s.judge(ctx, true, loads...)
 }
 
+// JudgeAlone is Judge without what was certified, for a bare site.
+func (s *Site) JudgeAlone(loads ...*Load) (oracle.Verdict, error) {
+	return s.verdict(false, nil, loads)
+}
+
 func (s *Site) judge(ctx context.Context, lenient bool, loads ...*Load) (oracle.Verdict, error) {
-	files := oracle.Files{WriteLogs: s.WriteLogs()}
-	for _, l := range loads {
-		files.LoadLogs = append(files.LoadLogs, l.path)
-	}
 	records, err := s.client.Handovers(ctx, Service, maxHistory)
 	if err != nil {
 		return oracle.Verdict{}, err
 	}
+	var all []oracle.Certified
 	for i := range records {
 		if c, ok := certified(&records[i]); ok {
-			files.Certified = append(files.Certified, c)
+			all = append(all, c)
 		}
+	}
+	return s.verdict(lenient, all, loads)
+}
+
+func (s *Site) verdict(lenient bool, certified []oracle.Certified, loads []*Load) (oracle.Verdict, error) {
+	files := oracle.Files{WriteLogs: s.WriteLogs(), Certified: certified}
+	for _, l := range loads {
+		files.LoadLogs = append(files.LoadLogs, l.path)
 	}
 	history, err := oracle.Read(files)
 	if err != nil {

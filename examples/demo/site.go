@@ -129,14 +129,12 @@ func (s *Site) command(path string, args ...string) func() *exec.Cmd {
 func (s *Site) instanceFlags(in Instance) []string {
 	flags := []string{
 		"--listen", in.Address, "--driver", in.Driver, "--service", Service, "--instance", in.Name,
-		"--data-center", in.DataCenter, "--write-log", in.WriteLog,
+		"--data-center", in.DataCenter, "--write-log", in.WriteLog, "--leave-within", "15s",
 	}
 	if in.Driver == DriverHTTP {
 		return append(flags, "--control", in.Control)
 	}
-	return append(flags,
-		"--bundle", s.Bundle(rpc.RoleAgent, in.DataCenter, in.Name), "--state", s.statePath(in.Name),
-		"--gossip", in.Gossip, "--metrics", in.Metrics)
+	return append(flags, "--bundle", s.Bundle(rpc.RoleAgent, in.DataCenter, in.Name), "--state", s.statePath(in.Name))
 }
 
 // run starts one process under a name and supervises it.

@@ -7,7 +7,9 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/orders/internal/gate"
+	"github.com/signalbox-io/signalbox/membership/agent"
 )
 
 // authority is how this process obeys Signalbox: the one seam between the
@@ -30,7 +32,7 @@ type authority struct {
 }
 
 // newAuthority makes the driver that --driver names.
-func newAuthority(_ context.Context, opts options, log zerolog.Logger) (authority, error) {
+func newAuthority(opts options, log zerolog.Logger) (authority, error) {
 	switch opts.driver {
 	case "http":
 		contract := gate.NewContract(opts.service, log)
@@ -41,7 +43,43 @@ func newAuthority(_ context.Context, opts options, log zerolog.Logger) (authorit
 			contract: contract.Handler(),
 			leave:    contract.Leave,
 		}, nil
+	case "library":
+		return newLibrary(opts, log)
 	default:
-		return authority{}, fmt.Errorf("driver %q: expected http", opts.driver)
+		return authority{}, fmt.Errorf("driver %q: expected http or library", opts.driver)
 	}
+}
+
+// newLibrary has the agent in this process. A service of one's own needs three
+// lines, as in the documentation of agent; the rest here is for flags.
+func newLibrary(opts options, log zerolog.Logger) (authority, error) {
+	settings, err := agent.LoadOptions(opts.bundle)
+	if err != nil {
+		return authority{}, err
+	}
+	if opts.state != "" {
+		settings.StateDir = opts.state
+	}
+	settings.Log = log
+	settings.Instances = []agent.Instance{{Service: signalbox.Service(opts.service), Name: opts.instance, Address: opts.listen}}
+	a, err := agent.New(settings)
+	if err != nil {
+		return authority{}, err
+	}
+	ended := make(chan error, 1)
+	// It ends with leave, not with the signal: leaving is its work.
+	go func() { ended <- a.Run(context.Background()) }()
+	return authority{
+		wrap:  a.Guard,
+		term:  func(r *http.Request) uint64 { return uint64(agent.TermFrom(r)) },
+		leave: a.Stop,
+		close: func(ctx context.Context) error {
+			select {
+			case err := <-ended:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+	}, nil
 }

@@ -33,6 +33,8 @@ type options struct {
 	instance   string
 	dataCenter string
 	writeLog   string
+	bundle     string
+	state      string
 	leave      time.Duration
 }
 
@@ -59,7 +61,9 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("orders", flag.ContinueOnError)
 	flags.StringVar(&opts.listen, "listen", "127.0.0.1:0", "address for requests, HTTP/1.1 and HTTP/2 without TLS")
 	flags.StringVar(&opts.control, "control", "", "address for the driver contract (default: the same as --listen)")
-	flags.StringVar(&opts.driver, "driver", "http", "how Signalbox drives this instance: http")
+	flags.StringVar(&opts.driver, "driver", "http", "how Signalbox drives this instance: http (an agent beside it) or library (the agent is in it)")
+	flags.StringVar(&opts.bundle, "bundle", "", "library: directory that signalbox keys made for the agent in this process")
+	flags.StringVar(&opts.state, "state", "", "library: directory for the instance's key and promises (default: in the bundle)")
 	flags.StringVar(&opts.service, "service", "orders", "name of the service")
 	flags.StringVar(&opts.instance, "instance", "", "name of this instance")
 	flags.StringVar(&opts.dataCenter, "data-center", "", "data center of this instance")
@@ -75,6 +79,9 @@ func parse(args []string) (options, error) {
 			return opts, fmt.Errorf("--%s is missing", name)
 		}
 	}
+	if opts.driver == "library" && opts.bundle == "" {
+		return opts, errors.New("--bundle is missing: the library needs an agent's bundle (signalbox keys issue agent)")
+	}
 	return opts, nil
 }
 
@@ -86,7 +93,7 @@ func run(ctx context.Context, opts options, log zerolog.Logger) error {
 		return err
 	}
 	defer writes.Close()
-	driver, err := newAuthority(ctx, opts, log)
+	driver, err := newAuthority(opts, log)
 	if err != nil {
 		return err
 	}

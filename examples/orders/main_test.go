@@ -36,7 +36,7 @@ func TestServesBothProtocols(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer writes.Close()
-	driver, err := newAuthority(t.Context(), opts, zerolog.Nop())
+	driver, err := newAuthority(opts, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +98,13 @@ func TestFlags(t *testing.T) {
 	if _, err := parse([]string{"--instance", "a", "--data-center", "east"}); err == nil || !strings.Contains(err.Error(), "write-log") {
 		t.Errorf("missing --write-log: %v", err)
 	}
+	library := []string{"--instance", "a", "--data-center", "east", "--write-log", "w", "--driver", "library"}
+	if _, err := parse(library); err == nil || !strings.Contains(err.Error(), "--bundle") {
+		t.Errorf("library without a bundle: %v", err)
+	}
 	opts := testOptions(t)
 	opts.driver = "carrier-pigeon"
-	if _, err := newAuthority(t.Context(), opts, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "carrier-pigeon") {
+	if _, err := newAuthority(opts, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "carrier-pigeon") {
 		t.Errorf("unknown driver: %v", err)
 	}
 }
