@@ -93,6 +93,7 @@ type Coordinator struct {
 	done     chan struct{}
 	services map[signalbox.Service]*service
 	applied  uint64
+	loaded   bool // the notes beside the log are in
 
 	mu     sync.Mutex // guards what sessions ask without waiting for the owner
 	keys   map[signalbox.Identity]ed25519.PublicKey

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
@@ -211,6 +212,7 @@ func (c *Coordinator) load() error {
 	for _, raw := range statements {
 		c.statement(raw, nil)
 	}
+	c.loaded = true
 	for name, raw := range certificates {
 		if cert, err := rpc.OpenCertificate(c.opt.Trust, raw); err == nil {
 			if s := c.services[signalbox.Service(name)]; s != nil {
@@ -220,6 +222,7 @@ func (c *Coordinator) load() error {
 	}
 	for _, s := range c.services {
 		s.endpoints = decodeEndpoints(endpoints[string(s.conf.Name)])
+		c.dropSettled(s)
 		c.refresh(s)
 	}
 	return nil
@@ -259,6 +262,24 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		c.grant(s, r.Admit.Identity)
 	}
 	c.refresh(s)
+}
+
+// dropSettled forgets the notes of statements that count no more. The queue of
+// writes keeps the order: a statement kept after this is written after it.
+func (c *Coordinator) dropSettled(s *service) {
+	if !c.loaded {
+		return // the statements are not with the machine yet
+	}
+	counts := map[string]bool{}
+	for _, e := range s.machine.Statements() {
+		counts[rpc.StatementKey(e.Statement)] = true
+	}
+	service := string(s.conf.Name) + "/"
+	c.later(func() error {
+		return c.opt.Journal.DropNotes(journal.KindStatement, func(key string) bool {
+			return strings.HasPrefix(key, service) && !counts[key]
+		})
+	})
 }
 
 // certifiedByLog tells the machine of the newest certificate that the log has.

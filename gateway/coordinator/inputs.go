@@ -81,7 +81,7 @@ func (c *Coordinator) AgentGone(id signalbox.Identity) {
 			v := i.view(c.opt.Gateway)
 			v.silent = c.opt.Now()
 			c.tellView(i)
-			c.step(s, handover.AgentChanged{Identity: id, Up: false})
+			c.step(s, handover.AgentChanged{Identity: id, Up: i.reachable()})
 			c.refresh(s)
 			c.event(s, eventInstance, i.Name, "agent cannot be reached")
 		}

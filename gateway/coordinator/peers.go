@@ -62,6 +62,7 @@ func (c *Coordinator) PeerDown(gateway string) {
 			for _, i := range s.instances {
 				if v := i.views[gateway]; v != nil && v.silent.IsZero() {
 					v.silent = c.opt.Now()
+					c.reachableChanged(s, i)
 				}
 			}
 			c.step(s, handover.PeerChanged{Gateway: gateway, Up: false})
@@ -158,14 +159,26 @@ func (c *Coordinator) peerView(gateway string, w *wire.SiteView) {
 		v := i.view(gateway)
 		v.status = st
 		v.at = time.Unix(0, st.GetHeardUnixNano())
+		before := i.reachable()
 		switch {
 		case st.GetState() != stateSilent:
 			v.silent = noTime
 		case v.silent.IsZero():
 			v.silent = c.opt.Now()
 		}
+		if i.reachable() != before {
+			c.reachableChanged(s, i)
+		}
 		c.heardStatus(s, i, v)
 		c.refresh(s)
+	}
+}
+
+// reachableChanged tells the machine of an instance of this data center that
+// another gateway has, or lost, a session with.
+func (c *Coordinator) reachableChanged(s *service, i *instance) {
+	if i.DataCenter == c.opt.DataCenter {
+		c.step(s, handover.AgentChanged{Identity: i.Identity, Up: i.reachable()})
 	}
 }
 

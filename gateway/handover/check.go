@@ -9,6 +9,11 @@ import (
 	"github.com/signalbox-io/signalbox/rpc"
 )
 
+// MaxOutstanding is how many identities of a service may be outstanding in one
+// data center: the evidence of all of them has to fit one block, else the
+// outcome of a handover could not be logged.
+const MaxOutstanding = 384
+
 // Check is what a voter checks for itself before it votes for a request, from
 // the whole log before it (rule 1). nil means that it may be decided next.
 func (l *Ledger) Check(r *signalbox.Request) error {
@@ -101,6 +106,26 @@ func (l *Ledger) checkIncoming(h *signalbox.Handover) error {
 		}
 		seen[id] = true
 	}
+	return l.checkRoom(h.Service, h.To, h.Incoming)
+}
+
+// checkRoom refuses what would make more identities outstanding in a data
+// center than a later handover could take evidence of.
+func (l *Ledger) checkRoom(s signalbox.Service, dc signalbox.DataCenter, more []signalbox.Identity) error {
+	in := map[signalbox.Identity]bool{}
+	if st := l.services[s]; st != nil {
+		for id, holder := range st.Outstanding {
+			if holder.DataCenter == dc {
+				in[id] = true
+			}
+		}
+	}
+	for _, id := range more {
+		in[id] = true
+	}
+	if len(in) > MaxOutstanding {
+		return fmt.Errorf("%w: %d identities of %s would be outstanding in %s, at most %d; stop some in an orderly way first", signalbox.ErrRefused, len(in), s, dc, MaxOutstanding)
+	}
 	return nil
 }
 
@@ -136,6 +161,9 @@ func (l *Ledger) checkAdmission(a *signalbox.Admission) error {
 		return fmt.Errorf("%w: identity %s is enrolled as %s of %s in %s already", signalbox.ErrRefused, in.Identity, known.Name, known.Service, known.DataCenter)
 	}
 	if a.Term == 0 {
+		if _, known := l.enrolled[in.Identity]; known {
+			return fmt.Errorf("%w: identity %s (%s) is enrolled already", signalbox.ErrConflict, in.Identity, in.Name)
+		}
 		return nil
 	}
 	st := l.services[in.Service]
@@ -149,7 +177,7 @@ func (l *Ledger) checkAdmission(a *signalbox.Admission) error {
 	case in.DataCenter != st.Master():
 		return fmt.Errorf("%w: %s is in %s, master is %s", signalbox.ErrRefused, a.Name, in.DataCenter, st.Master())
 	}
-	return nil
+	return l.checkRoom(in.Service, in.DataCenter, []signalbox.Identity{in.Identity})
 }
 
 // checkRemoval: nobody leaves outstanding but by the evidence that a handover

@@ -39,8 +39,9 @@ type PeerChanged struct {
 	Up      bool
 }
 
-// AgentChanged: the agent of an identity in this data center can be reached,
-// or no more. It is never evidence; it decides when to ask again.
+// AgentChanged: the agent of an identity in this data center can be reached, or
+// no more, by any of the data center's gateways as far as this one knows. It is
+// never evidence; it decides when to ask again.
 type AgentChanged struct {
 	Identity signalbox.Identity
 	Up       bool
@@ -65,13 +66,17 @@ type GiveUp struct {
 	Problem string
 }
 
-// Released: this gateway's proxies have endpoints of the term.
-type Released struct{ Term signalbox.Term }
-
 // Logged: the outcome of the block is in the log.
 type Logged struct {
 	Block     signalbox.Digest
 	Certified signalbox.Term
+}
+
+// Removed: the log took an identity out of the outstanding, at Index. What it
+// said for an earlier admission proves nothing any more.
+type Removed struct {
+	Identity signalbox.Identity
+	Index    uint64
 }
 
 // Tick: time has passed.
@@ -85,8 +90,8 @@ func (Said) event()         {}
 func (Serves) event()       {}
 func (Certified) event()    {}
 func (GiveUp) event()       {}
-func (Released) event()     {}
 func (Logged) event()       {}
+func (Removed) event()      {}
 func (Tick) event()         {}
 
 // An Effect is something to be done, in the order given.

@@ -26,69 +26,79 @@ func (m *Machine) finish(r *run, c *signalbox.Certificate, now time.Time) []Effe
 			Record{Block: r.block.Digest, Phase: PhaseRelease, Detail: fmt.Sprintf("%d of %d serve", serving, due), At: now})
 	}
 	if !r.releasedAt.IsZero() {
-		return append(out, m.settle(r, c, now)...)
+		return append(out, m.conclude(r, c, now)...)
 	}
 	out = append(out, m.regrant(r, c, now)...)
-	return append(out, m.turnBack(r, c, now)...)
+	out = append(out, m.turnBack(r, c, now)...)
+	if m.unserved(r, c, now) {
+		out = append(out, m.conclude(r, c, now)...)
+	}
+	return out
 }
 
-// serving counts who serves under the certificate, and how many could.
+// serving counts who serves under the certificate (listed or admitted), and how
+// many are expected to.
 func (m *Machine) serving(r *run, c *signalbox.Certificate) (serving, due int) {
-	listed := append([]signalbox.Identity(nil), r.h.Incoming...)
-	if c.IsFallback() {
-		listed = nil
-		for _, e := range r.h.Roster {
-			if r.h.Lists(e.Identity, c.Term) {
-				listed = append(listed, e.Identity)
-			}
+	for _, t := range m.serves {
+		if t == c.Term {
+			serving++
 		}
 	}
-	for _, id := range listed {
-		if m.serves[id] == c.Term {
-			serving++
-			due++
-		} else if a, known := m.agents[id]; !known || a.up {
+	due = serving
+	for _, id := range listed(r.h, c) {
+		if a, known := m.agents[id]; m.serves[id] != c.Term && (!known || a.up) {
 			due++
 		}
 	}
 	return serving, due
 }
 
+// listed are the identities that may serve the certified term by its block.
+func listed(h *signalbox.Handover, c *signalbox.Certificate) []signalbox.Identity {
+	if !c.IsFallback() {
+		return h.Incoming
+	}
+	var out []signalbox.Identity
+	for _, e := range h.Roster {
+		if h.Lists(e.Identity, c.Term) {
+			out = append(out, e.Identity)
+		}
+	}
+	return out
+}
+
 // regrant hands the certificate out again while nobody serves by it.
 func (m *Machine) regrant(r *run, c *signalbox.Certificate, now time.Time) []Effect {
-	if now.Sub(later(r.certifiedAt, r.orderedAt)) < Resend {
+	if m.superseded(r) || now.Sub(later(r.certifiedAt, r.orderedAt)) < Resend {
 		return nil
 	}
 	r.orderedAt = now
 	return []Effect{Spread{Certificate: c}}
 }
 
-// turnBack starts the superseding handover back when the new side does not
-// promote within the budget.
-func (m *Machine) turnBack(r *run, c *signalbox.Certificate, now time.Time) []Effect {
-	if c.IsFallback() || r.h.Superseding() || r.logged || r.superseded(m) {
-		return nil
+// unserved reports that the run has to end although this gateway saw nobody
+// serve: the outcome is in the log, or a term from which no way leads back has
+// been certified for longer than the budget. Only with its outcome logged can
+// others than those whom it lists be admitted to the term.
+func (m *Machine) unserved(r *run, c *signalbox.Certificate, now time.Time) bool {
+	certified := now.Sub(r.certifiedAt)
+	if r.logged {
+		return certified >= HoldWait
 	}
-	if now.Sub(r.began) < r.h.HoldBudget || now.Sub(r.certifiedAt) < HoldWait {
-		return nil
-	}
-	return m.proposeReturn(r, r.h.From, fmt.Sprintf("%s did not promote within the hold budget of %v", r.h.To, r.h.HoldBudget), now)
+	return (c.IsFallback() || r.h.Superseding()) && certified >= max(r.h.HoldBudget, HoldWait)
 }
 
-// settle has the outcome logged; gateways of the new master first, the others
+// conclude has the outcome logged; gateways of the new master first, the others
 // take over one after the other.
-func (m *Machine) settle(r *run, c *signalbox.Certificate, now time.Time) []Effect {
+func (m *Machine) conclude(r *run, c *signalbox.Certificate, now time.Time) []Effect {
 	if r.logged {
-		if r.phase != PhaseDone {
-			r.phase = PhaseDone
-			return []Effect{Record{Block: r.block.Digest, Phase: PhaseDone, Detail: "outcome logged", At: now}}
-		}
-		return nil
+		r.phase = PhaseDone
+		return []Effect{Record{Block: r.block.Digest, Phase: PhaseDone, Detail: "outcome logged", At: now}}
 	}
-	if r.phase == PhaseRelease {
-		r.phase, r.proposedAt = PhaseSettle, time.Time{}
+	if r.settleAt.IsZero() {
+		r.phase, r.settleAt, r.proposedAt = PhaseSettle, now, time.Time{}
 	}
-	turn := r.releasedAt.Add(time.Duration(m.rank(c.DataCenter())) * TakeOver)
+	turn := r.settleAt.Add(time.Duration(m.rank(c.DataCenter())) * TakeOver)
 	if now.Before(turn) || !r.proposedAt.IsZero() && now.Sub(r.proposedAt) < 2*TakeOver {
 		return nil
 	}
@@ -120,11 +130,11 @@ type AckStatus struct {
 // Status returns the open runs, oldest first by their blocks.
 func (m *Machine) Status(now time.Time) []Status {
 	var out []Status
-	for _, r := range m.runs {
+	for _, r := range m.byIndex() {
 		if r.phase == PhaseDone {
 			continue
 		}
-		_, late := m.holdState(r, now)
+		_, late, _ := m.holdState(r, now)
 		s := Status{Block: r.block, Handover: r.h, Phase: r.phase, Began: r.began, WaitingFor: m.waitingFor(r), Late: late, Acks: m.acks(r)}
 		if c := m.cert; c != nil && c.Block.Digest == r.block.Digest {
 			s.Certified, s.WaitingFor = c.Term, ""

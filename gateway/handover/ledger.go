@@ -13,9 +13,6 @@ type Holder struct {
 	signalbox.Instance
 	// Admission is the log index that admitted or listed it.
 	Admission uint64
-	// Prior is the admission it had before a block that is still open listed
-	// it (0 when none); a fallback restores it.
-	Prior uint64
 }
 
 // A ServiceState is what the log says about one service. Callers must not
@@ -149,10 +146,9 @@ func (l *Ledger) Roster(s signalbox.Service, to signalbox.DataCenter) []signalbo
 	return out
 }
 
-// Apply takes the next decided block into the state. The block's signatures
-// must have been verified (rpc.OpenBlock). An error means that the log is not
-// the one this state came from, and nothing was changed.
-func (l *Ledger) Apply(b *signalbox.DecidedBlock) error {
+// Accepts returns nil when Apply will take the block: it is the next one of the
+// log that this state came from. What cannot be applied must not be written.
+func (l *Ledger) Accepts(b *signalbox.DecidedBlock) error {
 	if b.Index != l.index+1 || b.Prev != l.digest {
 		return fmt.Errorf("%w: block %d (after %s) does not follow block %d (%s)", signalbox.ErrConflict, b.Index, b.Prev, l.index, l.digest)
 	}
@@ -160,6 +156,16 @@ func (l *Ledger) Apply(b *signalbox.DecidedBlock) error {
 		if err := l.form(&b.Requests[i]); err != nil {
 			return fmt.Errorf("apply block %d: %w", b.Index, err)
 		}
+	}
+	return nil
+}
+
+// Apply takes the next decided block into the state. The block's signatures
+// must have been verified (rpc.OpenBlock). An error means that the log is not
+// the one this state came from, and nothing was changed.
+func (l *Ledger) Apply(b *signalbox.DecidedBlock) error {
+	if err := l.Accepts(b); err != nil {
+		return err
 	}
 	for i := range b.Requests {
 		l.apply(b, &b.Requests[i])
@@ -209,8 +215,7 @@ func (l *Ledger) applyHandover(b *signalbox.DecidedBlock, h *signalbox.Handover)
 	st.Newest = b
 	for _, id := range h.Incoming {
 		in := l.enrolled[id]
-		before := st.Outstanding[id]
-		st.Outstanding[id] = Holder{Instance: in, Admission: b.Index, Prior: before.Admission}
+		st.Outstanding[id] = Holder{Instance: in, Admission: b.Index}
 	}
 	if h.From != "" {
 		st.Open = append(st.Open, b)
@@ -239,8 +244,12 @@ func (l *Ledger) applyOutcome(o *signalbox.Outcome) {
 	}
 	h, index := c.Handover(), c.Block.Index
 	if c.IsFallback() {
+		// The forward term of a voided block can never be certified. Whom a
+		// newer block listed again stays outstanding by that.
 		for _, id := range h.Incoming {
-			drop(st, id, index)
+			if st.Outstanding[id].Admission == index {
+				delete(st.Outstanding, id)
+			}
 		}
 	} else {
 		for _, e := range h.Roster {
@@ -254,21 +263,6 @@ func (l *Ledger) applyOutcome(o *signalbox.Outcome) {
 		st.Certificate = c
 		st.Admissions = map[signalbox.Identity]*signalbox.DecidedBlock{}
 	}
-}
-
-// drop takes back what listing id in block index did: the forward term of a
-// voided block can never be certified.
-func drop(st *ServiceState, id signalbox.Identity, index uint64) {
-	holder, ok := st.Outstanding[id]
-	if !ok || holder.Admission != index {
-		return
-	}
-	if holder.Prior == 0 {
-		delete(st.Outstanding, id)
-		return
-	}
-	holder.Admission, holder.Prior = holder.Prior, 0
-	st.Outstanding[id] = holder
 }
 
 // stillOpen removes the block of an outcome, and, when a superseding block was

@@ -30,6 +30,9 @@ const (
 const (
 	// HoldWait is how long a connected proxy may take to acknowledge the hold.
 	HoldWait = time.Second
+	// MuteWait is how long a gateway that can be reached may take to say how its
+	// proxies are.
+	MuteWait = 2 * HoldWait
 	// Resend is how often an order is repeated while its answer is due.
 	Resend = 500 * time.Millisecond
 	// PromoteGather is how long the release waits for more promoted instances
@@ -62,9 +65,12 @@ type Machine struct {
 	statements map[signalbox.Identity][]signalbox.Evidence
 	serves     map[signalbox.Identity]signalbox.Term
 	runs       map[signalbox.Digest]*run
-	newest     *run
-	cert       *signalbox.Certificate
-	released   signalbox.Term
+	early      earlyWords
+	// settled is the newest block whose run ended, with its term: that and every
+	// block before it are over.
+	settled     uint64
+	settledTerm signalbox.Term
+	cert        *signalbox.Certificate
 }
 
 type peer struct {
@@ -77,9 +83,6 @@ type agentState struct {
 	since time.Time
 }
 
-// MaxStatements is how many statements of one identity a machine keeps.
-const MaxStatements = 32
-
 // NewMachine returns a machine that knows nothing yet.
 func NewMachine(opt Options) *Machine {
 	return &Machine{
@@ -87,6 +90,16 @@ func NewMachine(opt Options) *Machine {
 		statements: map[signalbox.Identity][]signalbox.Evidence{}, runs: map[signalbox.Digest]*run{},
 		serves: map[signalbox.Identity]signalbox.Term{},
 	}
+}
+
+// byIndex lists the runs, oldest block first.
+func (m *Machine) byIndex() []*run {
+	out := make([]*run, 0, len(m.runs))
+	for _, r := range m.runs {
+		out = append(out, r)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].block.Index < out[j].block.Index })
+	return out
 }
 
 // Certificate returns the newest certificate that the machine knows, or nil.
@@ -111,20 +124,10 @@ func (m *Machine) Runs(d signalbox.Digest) bool {
 	return r != nil && r.phase != PhaseDone
 }
 
-// Statements returns the statements that may still count, for a peer that
-// comes back.
-func (m *Machine) Statements() []signalbox.Evidence {
-	var out []signalbox.Evidence
-	for _, list := range m.statements {
-		out = append(out, list...)
-	}
-	return out
-}
-
 // OwnHolds returns this gateway's own holds of the open runs.
 func (m *Machine) OwnHolds() []Held {
 	var out []Held
-	for _, r := range m.runs {
+	for _, r := range m.byIndex() {
 		if h, ok := r.held[m.opt.Gateway]; ok && r.phase != PhaseDone && (h.Complete || h.Final) {
 			out = append(out, h)
 		}
@@ -139,41 +142,38 @@ func (m *Machine) Step(e Event, now time.Time) []Effect {
 	case Decided:
 		out = m.decided(e.Block, now)
 	case Held:
-		m.held(e, now)
+		m.held(e)
 	case PeerChanged:
 		m.peers[e.Gateway] = peer{up: e.Up, since: now}
 	case AgentChanged:
 		m.agentChanged(e, now)
 	case Said:
-		m.said(e.Evidence, now)
+		m.said(e.Evidence)
 	case Serves:
 		m.serves[e.Identity] = max(m.serves[e.Identity], e.Term)
 	case Certified:
 		out = m.certified(e.Certificate, now)
 	case GiveUp:
-		if r := m.runs[e.Block]; r != nil && r.gaveUp == "" {
-			r.gaveUp = e.Problem
-		}
-	case Released:
-		m.released = max(m.released, e.Term)
+		m.giveUp(e)
 	case Logged:
 		m.logged(e)
+	case Removed:
+		m.forget(e.Identity, func(s signalbox.Statement) bool { return s.Admission < e.Index })
 	case Tick:
 	}
 	return append(out, m.advance(now)...)
 }
 
-// decided opens a run. A block below what is certified is over already.
+// decided opens a run. A block below what is certified holds nothing any more,
+// and one that was settled before says nothing new.
 func (m *Machine) decided(b *signalbox.DecidedBlock, now time.Time) []Effect {
 	h := b.Handover(m.opt.Service)
-	if h == nil || h.From == "" || m.runs[b.Digest] != nil {
+	if h == nil || h.From == "" || b.Index <= m.settled || m.runs[b.Digest] != nil {
 		return nil
 	}
 	r := newRun(b, h, now)
 	m.runs[b.Digest] = r
-	if m.newest == nil || m.newest.block.Index < b.Index {
-		m.newest = r
-	}
+	m.hearEarly(r)
 	if m.cert != nil && m.cert.Term >= h.Term {
 		return nil
 	}
@@ -184,16 +184,29 @@ func (m *Machine) decided(b *signalbox.DecidedBlock, now time.Time) []Effect {
 	}
 }
 
-func (m *Machine) held(e Held, now time.Time) {
+func (m *Machine) held(e Held) {
+	if _, peer := m.opt.Peers[e.Gateway]; !peer && e.Gateway != m.opt.Gateway {
+		return
+	}
 	r := m.runs[e.Block]
 	if r == nil {
+		if early := m.early.of(e.Block); early != nil {
+			early.held[e.Gateway] = e
+		}
 		return
 	}
 	r.held[e.Gateway] = e
 	if e.Gateway == m.opt.Gateway {
 		r.tellHeld = true
 	}
-	_ = now
+}
+
+func (m *Machine) giveUp(e GiveUp) {
+	if r := m.runs[e.Block]; r != nil {
+		r.giveUp(e.Problem)
+	} else if early := m.early.of(e.Block); early != nil {
+		early.gaveUp = e.Problem
+	}
 }
 
 func (m *Machine) agentChanged(e AgentChanged, now time.Time) {
@@ -205,27 +218,6 @@ func (m *Machine) agentChanged(e AgentChanged, now time.Time) {
 			r.orderedAt = time.Time{}
 		}
 	}
-}
-
-// said keeps a statement: once per kind and block (or admission).
-func (m *Machine) said(e signalbox.Evidence, _ time.Time) {
-	if e.Service != m.opt.Service {
-		return
-	}
-	if e.Kind == signalbox.SaysServing {
-		m.serves[e.Identity] = max(m.serves[e.Identity], e.Term)
-		return
-	}
-	list := m.statements[e.Identity]
-	for _, old := range list {
-		if old.Statement == e.Statement {
-			return
-		}
-	}
-	if len(list) >= MaxStatements {
-		list = list[1:]
-	}
-	m.statements[e.Identity] = append(list, e)
 }
 
 func (m *Machine) certified(c *signalbox.Certificate, now time.Time) []Effect {
@@ -248,38 +240,35 @@ func describe(c *signalbox.Certificate) string {
 	return fmt.Sprintf("term %d, %s, evidence of %d", c.Term, c.DataCenter(), len(c.Evidence))
 }
 
-// logged closes the runs that the outcome closes.
+// logged closes the block's run and all before it: the voters decide a block
+// only when none is open, or to supersede what is.
 func (m *Machine) logged(e Logged) {
 	r := m.runs[e.Block]
 	if r == nil {
+		if early := m.early.of(e.Block); early != nil {
+			early.logged = e.Certified
+		}
 		return
 	}
-	r.logged = true
-	if r.h.Superseding() && e.Certified == r.h.Term {
-		for _, other := range m.runs {
-			if other.block.Index < r.block.Index {
-				other.logged = true
-			}
+	for _, other := range m.runs {
+		if other.block.Index <= r.block.Index {
+			other.logged = true
 		}
 	}
+	r.outcome = e.Certified
 }
 
 // advance does whatever is due now, for every open run.
 func (m *Machine) advance(now time.Time) []Effect {
 	var out []Effect
-	var open []*run
-	for _, r := range m.runs {
-		open = append(open, r)
-	}
-	sort.Slice(open, func(i, j int) bool { return open[i].block.Index < open[j].block.Index })
-	for _, r := range open {
+	for _, r := range m.byIndex() {
 		out = append(out, m.advanceRun(r, now)...)
+	}
+	for _, r := range m.byIndex() {
 		if r.logged && r.phase == PhaseDone {
 			delete(m.runs, r.block.Digest)
+			m.prune(r)
 		}
-	}
-	if m.newest != nil && m.newest.phase == PhaseDone && m.newest.logged {
-		m.newest = nil
 	}
 	return out
 }

@@ -1,8 +1,6 @@
 package handover
 
 import (
-	"fmt"
-	"sort"
 	"strings"
 	"time"
 
@@ -25,26 +23,33 @@ type run struct {
 	orderedAt   time.Time
 	ordered     OrderKind
 	gaveUp      string
-	toldGiveUp  bool
+	toldGiveUp  time.Time
 	certifying  time.Time
 	certifiedAt time.Time
 	releasedAt  time.Time
 	servingAt   time.Time
+	settleAt    time.Time
 	proposedAt  time.Time
 	returnAt    time.Time
-	logged      bool
+	// logged: the outcome that ends this run is in the log; outcome is the term
+	// certified by it, 0 when a newer block's outcome ended this run.
+	logged  bool
+	outcome signalbox.Term
 }
 
 func newRun(b *signalbox.DecidedBlock, h *signalbox.Handover, now time.Time) *run {
 	return &run{block: b, h: h, phase: PhasePrepare, began: now, held: map[string]Held{}}
 }
 
+func (r *run) giveUp(problem string) {
+	if r.gaveUp == "" {
+		r.gaveUp = problem
+	}
+}
+
 func (m *Machine) advanceRun(r *run, now time.Time) []Effect {
-	if r.phase == PhaseDone || r.phase == PhasePrepare && m.cert != nil && m.cert.Term >= r.h.Term {
-		if r.logged {
-			r.phase = PhaseDone
-			return nil
-		}
+	if r.phase == PhaseDone {
+		return nil
 	}
 	if c := m.cert; c != nil && c.Block.Digest == r.block.Digest {
 		return m.finish(r, c, now)
@@ -52,6 +57,9 @@ func (m *Machine) advanceRun(r *run, now time.Time) []Effect {
 	if r.logged {
 		r.phase = PhaseDone
 		return nil
+	}
+	if m.superseded(r) {
+		return nil // the newer block decides who is master; both need no more answers to this one
 	}
 	out := m.tell(r, now)
 	if effects := m.certify(r, now); effects != nil {
@@ -61,71 +69,14 @@ func (m *Machine) advanceRun(r *run, now time.Time) []Effect {
 	return append(out, m.comeBack(r, now)...)
 }
 
-// tell passes the own hold on, and declares it final when the second is over.
-func (m *Machine) tell(r *run, now time.Time) []Effect {
-	own, known := r.held[m.opt.Gateway]
-	if known && !own.Complete && !own.Final && now.Sub(r.began) >= HoldWait {
-		own.Final, r.tellHeld = true, true
-		r.held[m.opt.Gateway] = own
-	}
-	if !known || !r.tellHeld || !own.Complete && !own.Final {
-		return nil
-	}
-	r.tellHeld = false
-	out := []Effect{TellHeld{Held: own}}
-	if !r.toldHeld {
-		r.toldHeld = true
-		out = append([]Effect{Record{Block: r.block.Digest, Phase: PhaseHold, Detail: holdDetail(own), At: now}}, out...)
-	}
-	return out
-}
-
-func holdDetail(h Held) string {
-	var late []string
-	for _, p := range h.Proxies {
-		if !p.Acknowledged {
-			late = append(late, p.ID)
+// superseded reports whether a newer block of the service has a run.
+func (m *Machine) superseded(r *run) bool {
+	for _, other := range m.runs {
+		if other.block.Index > r.block.Index {
+			return true
 		}
 	}
-	if len(late) == 0 {
-		return fmt.Sprintf("%d proxies hold", len(h.Proxies))
-	}
-	return fmt.Sprintf("%d of %d proxies hold; late: %s", len(h.Proxies)-len(late), len(h.Proxies), strings.Join(late, ", "))
-}
-
-// holdState says whether the interruption may go on to the drain. late names
-// connected proxies that did not acknowledge.
-func (m *Machine) holdState(r *run, now time.Time) (ready bool, late []string) {
-	over := now.Sub(r.began) >= HoldWait
-	acknowledged := map[string]bool{}
-	unheld := map[string]bool{}
-	ready = true
-	wait := func(name string, up bool) {
-		h, ok := r.held[name]
-		if !ok || !h.Complete && !h.Final {
-			// A gateway that cannot be reached is waited for until the second
-			// is over; its proxies then report through another gateway.
-			ready = ready && over && !up
-		}
-		for _, p := range h.Proxies {
-			if p.Acknowledged {
-				acknowledged[p.ID] = true
-			} else if up {
-				unheld[p.ID] = true
-			}
-		}
-	}
-	wait(m.opt.Gateway, true)
-	for name := range m.opt.Peers {
-		wait(name, m.peers[name].up)
-	}
-	for id := range unheld {
-		if !acknowledged[id] {
-			late = append(late, id)
-		}
-	}
-	sort.Strings(late)
-	return ready, late
+	return false
 }
 
 // evidence returns the statement that proves the entry, if one is known.
@@ -172,9 +123,6 @@ func (m *Machine) certify(r *run, now time.Time) []Effect {
 		return []Effect{}
 	}
 	if s, ok := m.refusal(r); ok {
-		if r.superseded(m) {
-			return nil
-		}
 		r.certifying = now
 		return []Effect{
 			Record{Block: r.block.Digest, Phase: PhaseGiveUp, Detail: r.name(s.Identity) + " refused", At: now},
@@ -192,17 +140,11 @@ func (m *Machine) certify(r *run, now time.Time) []Effect {
 		}
 		evidence = append(evidence, s.Envelope)
 	}
-	if ready, _ := m.holdState(r, now); len(r.h.Roster) == 0 && !ready {
+	if ready, _, _ := m.holdState(r, now); len(r.h.Roster) == 0 && !ready {
 		return nil
 	}
 	r.certifying = now
 	return []Effect{Certify{Block: r.block, Term: r.h.Term, Evidence: evidence}}
-}
-
-// superseded reports whether a newer block of the service is open: then the
-// newer one decides where requests go.
-func (r *run) superseded(m *Machine) bool {
-	return m.newest != nil && m.newest.block.Index > r.block.Index
 }
 
 func (r *run) name(id signalbox.Identity) string {
@@ -215,28 +157,8 @@ func (r *run) name(id signalbox.Identity) string {
 // order tells this data center's agents what is due: drain when every proxy
 // holds, ack when everybody has drained, refuse when the handover is given up.
 func (m *Machine) order(r *run, now time.Time) []Effect {
-	ready, late := m.holdState(r, now)
-	var out []Effect
-	if r.gaveUp == "" && ready && len(late) > 0 && !r.h.AllowLateProxies && r.ordered == 0 && r.h.Voidable() {
-		r.gaveUp = "proxies did not acknowledge the hold within " + HoldWait.String() + ": " + strings.Join(late, ", ")
-	}
-	if r.gaveUp == "" && r.h.Voidable() && now.Sub(r.began) >= r.h.HoldBudget+HoldWait && !m.allDrained(r) {
-		r.gaveUp = "the hold budget of " + r.h.HoldBudget.String() + " has run out; waiting for " + m.waitingFor(r)
-	}
-	if r.gaveUp != "" && !r.toldGiveUp && r.h.Voidable() {
-		r.toldGiveUp = true
-		out = append(out, Record{Block: r.block.Digest, Phase: PhaseGiveUp, Detail: r.gaveUp, At: now},
-			TellGiveUp{Block: r.block.Digest, Problem: r.gaveUp})
-	}
-	kind := OrderKind(0)
-	switch {
-	case r.gaveUp != "" && r.h.Voidable():
-		kind = OrderRefuse
-	case m.allDrained(r):
-		kind = OrderAck
-	case ready || r.ordered == OrderDrain:
-		kind = OrderDrain
-	}
+	out := m.giveUpIfDue(r, now)
+	kind := m.due(r, now)
 	if kind == 0 || kind == r.ordered && now.Sub(r.orderedAt) < Resend {
 		return out
 	}
@@ -250,6 +172,44 @@ func (m *Machine) order(r *run, now time.Time) []Effect {
 		out = append(out, Order{Kind: kind, Block: r.block, To: to})
 	}
 	return out
+}
+
+// due is the order that the run is at, 0 for none yet.
+func (m *Machine) due(r *run, now time.Time) OrderKind {
+	ready, _, _ := m.holdState(r, now)
+	switch {
+	case r.gaveUp != "" && r.h.Voidable():
+		return OrderRefuse
+	case m.allDrained(r):
+		return OrderAck
+	case ready || r.ordered == OrderDrain:
+		return OrderDrain
+	}
+	return 0
+}
+
+// giveUpIfDue gives a block that can be voided up when its hold is incomplete
+// before anybody was told to drain, or its budget has run out, and tells the
+// peers until it is certified.
+func (m *Machine) giveUpIfDue(r *run, now time.Time) []Effect {
+	if !r.h.Voidable() {
+		return nil
+	}
+	if doubt := m.doubt(r, now); doubt != "" && r.ordered == 0 {
+		r.giveUp(doubt)
+	}
+	if now.Sub(r.began) >= r.h.HoldBudget+HoldWait && !m.allDrained(r) {
+		r.giveUp("the hold budget of " + r.h.HoldBudget.String() + " has run out; waiting for " + m.waitingFor(r))
+	}
+	if r.gaveUp == "" || !r.toldGiveUp.IsZero() && now.Sub(r.toldGiveUp) < Resend {
+		return nil
+	}
+	var out []Effect
+	if r.toldGiveUp.IsZero() {
+		out = append(out, Record{Block: r.block.Digest, Phase: PhaseGiveUp, Detail: r.gaveUp, At: now})
+	}
+	r.toldGiveUp = now
+	return append(out, TellGiveUp{Block: r.block.Digest, Problem: r.gaveUp})
 }
 
 // unanswered lists the local roster identities whose answer to kind is due.
@@ -287,59 +247,4 @@ func (m *Machine) waitingFor(r *run) string {
 		}
 	}
 	return strings.Join(names, ", ")
-}
-
-// comeBack proposes the superseding handover back when the block can be
-// neither certified nor voided: everybody who can be reached acked, and one
-// died between drained and ack.
-func (m *Machine) comeBack(r *run, now time.Time) []Effect {
-	if r.h.Superseding() || r.superseded(m) || r.logged || !m.deadlocked(r, now) {
-		return nil
-	}
-	return m.proposeReturn(r, r.h.From, "no answer from "+m.waitingFor(r)+", which cannot be reached", now)
-}
-
-// deadlocked: at least one acked (so the alive ones cannot refuse any more),
-// and everyone whose answer is due has been unreachable for GoneWait. Only a
-// gateway of the old master's data center can see that.
-func (m *Machine) deadlocked(r *run, now time.Time) bool {
-	if m.opt.DataCenter != r.h.From || r.ordered == 0 {
-		return false
-	}
-	acked, gone := 0, 0
-	for _, e := range r.h.Roster {
-		if _, ok := m.evidence(r, e); ok {
-			acked++
-			continue
-		}
-		a := m.agents[e.Identity]
-		if e.DataCenter != m.opt.DataCenter || a.up || now.Sub(later(a.since, r.began)) < GoneWait {
-			return false
-		}
-		gone++
-	}
-	// Without a live refuser nobody can void the block either.
-	return gone > 0 && acked > 0
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func (m *Machine) proposeReturn(r *run, preferred signalbox.DataCenter, reason string, now time.Time) []Effect {
-	if r.returnAt.IsZero() {
-		r.returnAt = now
-	}
-	turn := r.returnAt.Add(time.Duration(m.rank(preferred)) * TakeOver)
-	if now.Before(turn) || !r.proposedAt.IsZero() && now.Sub(r.proposedAt) < 2*TakeOver {
-		return nil
-	}
-	r.proposedAt = now
-	return []Effect{
-		Record{Block: r.block.Digest, Phase: PhaseGiveUp, Detail: "superseding handover back: " + reason, At: now},
-		ProposeReturn{Block: r.block, Reason: reason},
-	}
 }

@@ -1,0 +1,95 @@
+package handover
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// tell passes the own hold on, and declares it final when the second is over.
+func (m *Machine) tell(r *run, now time.Time) []Effect {
+	own, known := r.held[m.opt.Gateway]
+	if known && !own.Complete && !own.Final && now.Sub(r.began) >= HoldWait {
+		own.Final, r.tellHeld = true, true
+		r.held[m.opt.Gateway] = own
+	}
+	if !known || !r.tellHeld || !own.Complete && !own.Final {
+		return nil
+	}
+	r.tellHeld = false
+	out := []Effect{TellHeld{Held: own}}
+	if !r.toldHeld {
+		r.toldHeld = true
+		out = append([]Effect{Record{Block: r.block.Digest, Phase: PhaseHold, Detail: holdDetail(own), At: now}}, out...)
+	}
+	return out
+}
+
+func holdDetail(h Held) string {
+	var late []string
+	for _, p := range h.Proxies {
+		if !p.Acknowledged {
+			late = append(late, p.ID)
+		}
+	}
+	if len(late) == 0 {
+		return fmt.Sprintf("%d proxies hold", len(h.Proxies))
+	}
+	return fmt.Sprintf("%d of %d proxies hold; late: %s", len(h.Proxies)-len(late), len(h.Proxies), strings.Join(late, ", "))
+}
+
+// holdState says whether the interruption may go on to the drain. late names
+// connected proxies that did not acknowledge, mute the gateways that can be
+// reached and did not say how their proxies are.
+func (m *Machine) holdState(r *run, now time.Time) (ready bool, late, mute []string) {
+	waited := now.Sub(r.began)
+	acknowledged, unheld := map[string]bool{}, map[string]bool{}
+	ready = true
+	look := func(name string, up bool) {
+		h, ok := r.held[name]
+		switch {
+		case ok && (h.Complete || h.Final):
+		case up && waited >= MuteWait:
+			mute = append(mute, name)
+		case up || waited < HoldWait:
+			// A gateway that cannot be reached is waited for until the second
+			// is over; its proxies then report through another gateway.
+			ready = false
+		}
+		for _, p := range h.Proxies {
+			if p.Acknowledged {
+				acknowledged[p.ID] = true
+			} else if up {
+				unheld[p.ID] = true
+			}
+		}
+	}
+	look(m.opt.Gateway, true)
+	for name := range m.opt.Peers {
+		look(name, m.peers[name].up)
+	}
+	for id := range unheld {
+		if !acknowledged[id] {
+			late = append(late, id)
+		}
+	}
+	sort.Strings(late)
+	sort.Strings(mute)
+	return ready, late, mute
+}
+
+// doubt says why the interruption must not go on to the drain although waiting
+// longer does not help, "" when it may.
+func (m *Machine) doubt(r *run, now time.Time) string {
+	ready, late, mute := m.holdState(r, now)
+	switch {
+	case !ready || r.h.AllowLateProxies:
+		return ""
+	case len(late) > 0:
+		return "proxies did not acknowledge the hold within " + HoldWait.String() + ": " + strings.Join(late, ", ")
+	case len(mute) > 0:
+		return "gateways did not say within " + MuteWait.String() + " whether their proxies hold: " + strings.Join(mute, ", ")
+	}
+	return ""
+}
