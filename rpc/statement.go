@@ -50,27 +50,41 @@ func OpenStatement(cluster string, raw []byte, keys KeyLookup) (signalbox.Eviden
 	if err != nil {
 		return signalbox.Evidence{}, fmt.Errorf("open statement: %w", err)
 	}
+	s, err := statementFrom(payload, signer)
+	return signalbox.Evidence{Statement: s, Envelope: raw}, err
+}
+
+// InspectStatement reads a statement without verifying its signature: for
+// passing it on, never for acting on it.
+func InspectStatement(raw []byte) (signalbox.Statement, error) {
+	env, signer, err := peek(DomainStatement, raw, MaxStatement)
+	if err != nil {
+		return signalbox.Statement{}, fmt.Errorf("inspect statement: %w", err)
+	}
+	return statementFrom(env.Payload, signer)
+}
+
+func statementFrom(payload []byte, signer signalbox.Identity) (signalbox.Statement, error) {
 	var m wire.Statement
 	if err := proto.Unmarshal(payload, &m); err != nil {
-		return signalbox.Evidence{}, fmt.Errorf("%w: statement: %w", signalbox.ErrInvalid, err)
+		return signalbox.Statement{}, fmt.Errorf("%w: statement: %w", signalbox.ErrInvalid, err)
 	}
 	s := signalbox.Statement{
 		Kind: signalbox.StatementKind(m.Kind), Service: signalbox.Service(m.Service), Identity: signer,
 		Incarnation: m.Incarnation, Term: signalbox.Term(m.Term), Admission: m.Admission, Address: m.Address,
 	}
 	if m.Kind < uint32(signalbox.SaysDrained) || m.Kind > uint32(signalbox.SaysServing) {
-		return signalbox.Evidence{}, fmt.Errorf("%w: statement of kind %d", signalbox.ErrInvalid, m.Kind)
+		return signalbox.Statement{}, fmt.Errorf("%w: statement of kind %d", signalbox.ErrInvalid, m.Kind)
 	}
 	if err := signalbox.CheckName("service", m.Service); err != nil {
-		return signalbox.Evidence{}, err
+		return signalbox.Statement{}, err
 	}
 	if len(m.Address) > signalbox.MaxAddress {
-		return signalbox.Evidence{}, fmt.Errorf("%w: statement's address has %d bytes", signalbox.ErrInvalid, len(m.Address))
+		return signalbox.Statement{}, fmt.Errorf("%w: statement's address has %d bytes", signalbox.ErrInvalid, len(m.Address))
 	}
-	if s.Block, err = digestFrom(m.Block); err != nil {
-		return signalbox.Evidence{}, err
-	}
-	return signalbox.Evidence{Statement: s, Envelope: raw}, nil
+	var err error
+	s.Block, err = digestFrom(m.Block)
+	return s, err
 }
 
 // StatementKey names a statement for sets in which each stands once.

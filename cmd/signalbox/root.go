@@ -40,6 +40,7 @@ func newRoot(std stdio) *cobra.Command {
 	root.AddCommand(
 		newVerifyCommand(std),
 		newGatewayCommand(std),
+		newAgentCommand(std),
 		newKeysCommand(std),
 		newConfigCommand(std),
 		newBootstrapCommand(std),

@@ -60,6 +60,7 @@ func newLibrary(opts options, log zerolog.Logger) (authority, error) {
 	if opts.state != "" {
 		settings.StateDir = opts.state
 	}
+	settings.GossipPool.Listen = opts.gossip
 	settings.Log = log
 	settings.Instances = []agent.Instance{{Service: signalbox.Service(opts.service), Name: opts.instance, Address: opts.listen}}
 	a, err := agent.New(settings)

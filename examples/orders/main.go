@@ -35,6 +35,7 @@ type options struct {
 	writeLog   string
 	bundle     string
 	state      string
+	gossip     string
 	leave      time.Duration
 }
 
@@ -64,6 +65,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.driver, "driver", "http", "how Signalbox drives this instance: http (an agent beside it) or library (the agent is in it)")
 	flags.StringVar(&opts.bundle, "bundle", "", "library: directory that signalbox keys made for the agent in this process")
 	flags.StringVar(&opts.state, "state", "", "library: directory for the instance's key and promises (default: in the bundle)")
+	flags.StringVar(&opts.gossip, "gossip", "", "library: IP:port in the data center's gossip pool (default: take no part)")
 	flags.StringVar(&opts.service, "service", "orders", "name of the service")
 	flags.StringVar(&opts.instance, "instance", "", "name of this instance")
 	flags.StringVar(&opts.dataCenter, "data-center", "", "data center of this instance")

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/guard"
+	"github.com/signalbox-io/signalbox/membership/gossip"
 	"github.com/signalbox-io/signalbox/rpc"
 )
 
@@ -20,6 +22,7 @@ type Agent struct {
 	metrics  *metrics
 	runners  []*runner
 	sessions []*session
+	pool     atomic.Pointer[gossip.Pool]
 
 	mu      sync.Mutex
 	running context.CancelFunc
@@ -95,6 +98,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	for _, s := range a.sessions {
 		all.Go(func() { s.run(ctx) })
+	}
+	if a.opts.GossipPool.Listen != "" {
+		all.Go(func() { a.runGossip(ctx) })
 	}
 	all.Wait()
 	a.metrics.unregister()

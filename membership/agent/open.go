@@ -3,6 +3,7 @@ package agent
 import (
 	"crypto/ed25519"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -20,15 +21,22 @@ const stateName = "state"
 
 // Open makes the agent of a bundle (a directory that `signalbox keys issue`
 // made) for its instances: LoadOptions and New. Logs go to standard error,
-// metrics to Prometheus' default registry.
+// metrics to Prometheus' default registry. Gossip listens on any port of the first
+// instance's address, when that is an IP.
 func Open(bundleDir string, instances ...Instance) (*Agent, error) {
 	opts, err := LoadOptions(bundleDir)
 	if err != nil {
 		return nil, err
 	}
 	opts.Instances = instances
+	if len(instances) == 0 {
+		return nil, fmt.Errorf("open agent: %w: no instance", signalbox.ErrInvalid)
+	}
 	opts.Log = zerolog.New(os.Stderr).With().Timestamp().Str("agent", opts.Keeper.Self().Name).Logger()
 	opts.Registerer = prometheus.DefaultRegisterer
+	if host, _, err := net.SplitHostPort(instances[0].Address); err == nil && net.ParseIP(host) != nil {
+		opts.GossipPool.Listen = net.JoinHostPort(host, "0")
+	}
 	return New(opts)
 }
 
@@ -60,8 +68,12 @@ func LoadOptions(bundleDir string) (Options, error) {
 		return Options{}, fmt.Errorf("load bundle %s: %w", bundleDir, err)
 	}
 	opts.Trust = rpc.Trust{Cluster: opts.Cluster, Quorum: list}
+	opts.GossipPool.Keys = b.Gossip
 	for _, g := range b.Gateways() {
 		opts.Gateways = append(opts.Gateways, g.RPC)
+		if g.GossipLAN != "" {
+			opts.GossipPool.Seeds = append(opts.GossipPool.Seeds, g.GossipLAN)
+		}
 	}
 	return opts, nil
 }

@@ -43,7 +43,9 @@ type Options struct {
 	// and must not be in images or backups.
 	StateDir  string
 	Instances []Instance
-	// Gossip may be nil.
+	// GossipPool is the data center's pool; see GossipOptions.
+	GossipPool GossipOptions
+	// Gossip is another way to deliver statements, for tests; may be nil.
 	Gossip Gossip
 	Log    zerolog.Logger
 	// Registerer takes the metrics; nil for none.

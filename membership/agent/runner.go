@@ -263,9 +263,7 @@ func (r *runner) say(e say) {
 		return
 	}
 	r.agent.metrics.said.WithLabelValues(string(r.in.Service), e.evidence.Kind.String()).Inc()
-	if g := r.agent.opts.Gossip; g != nil {
-		g.Broadcast(e.evidence.Envelope)
-	}
+	r.agent.broadcast(e.evidence.Envelope)
 	r.log.Info().Str("event", "said").Str("kind", e.evidence.Kind.String()).Str("handover", e.handover).
 		Uint64("term", uint64(e.evidence.Term)).Msg("statement signed")
 }
