@@ -2,12 +2,15 @@ package control_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/signalbox-io/signalbox/xds/resource"
@@ -129,7 +132,13 @@ func TestRemoveAndSetAgain(t *testing.T) {
 	}
 	g.server.Remove("orders")
 	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	eventually(t, "the listener to close", func() bool { return call(fresh, "GET", url, nil).err != nil })
+	eventually(t, "every worker to close the listener", func() bool {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 	g.set(orders(port, 7, east))
 	awaitListening(t, port)
 	if a := call(fresh, "GET", url, nil); a.body != "east term=7 read=0 proto=1" {
