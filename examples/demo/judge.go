@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/signalbox-io/signalbox/examples/load"
@@ -112,9 +113,11 @@ func (s *Site) judge(ctx context.Context, lenient bool, loads ...*Load) (oracle.
 	if err != nil {
 		return oracle.Verdict{}, err
 	}
-	var all []oracle.Certified
+	s.mu.Lock()
+	all := slices.Clone(s.adopted)
+	s.mu.Unlock()
 	for i := range records {
-		if c, ok := certified(&records[i]); ok {
+		if c, ok := certified(&records[i]); ok && !slices.Contains(all, c) {
 			all = append(all, c)
 		}
 	}

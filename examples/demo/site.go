@@ -15,6 +15,7 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/api/client"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/identity"
+	"github.com/signalbox-io/signalbox/tests/oracle"
 )
 
 // A Site is two data centers that run. Its methods are safe for concurrent use.
@@ -31,6 +32,7 @@ type Site struct {
 	order     []string
 	epochs    map[string]int // of Envoys that were restarted hot
 	all       []*process     // also those that were replaced
+	adopted   []oracle.Certified
 	once      sync.Once
 }
 
@@ -134,7 +136,7 @@ func (s *Site) instanceFlags(in Instance) []string {
 	if in.Driver == DriverHTTP {
 		return append(flags, "--control", in.Control)
 	}
-	return append(flags, "--bundle", s.Bundle(rpc.RoleAgent, in.DataCenter, in.Name), "--state", s.statePath(in.Name))
+	return append(flags, "--bundle", s.Bundle(rpc.RoleAgent, in.DataCenter, in.Name), "--state", s.statePath(in.Name), "--gossip", in.Gossip)
 }
 
 // run starts one process under a name and supervises it.

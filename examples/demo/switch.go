@@ -7,6 +7,7 @@ import (
 
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/api/client"
+	"github.com/signalbox-io/signalbox/tests/oracle"
 )
 
 // Adopt makes a data center the service's first master and waits until it serves everywhere.
@@ -14,6 +15,9 @@ func (s *Site) Adopt(ctx context.Context, service, dc string) error {
 	if _, err := s.client.Adopt(ctx, client.NewKey(), service, api.AdoptRequest{DataCenter: dc, Reason: "demo"}); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.adopted = append(s.adopted, oracle.Certified{Service: service, Term: 1, DataCenter: dc})
+	s.mu.Unlock()
 	return Await(ctx, service+" to be served by "+dc, func(ctx context.Context) error { return s.Steady(ctx, service, dc) })
 }
 

@@ -17,7 +17,7 @@ import (
 // heardWait is how fresh an instance's last word has to be before a switch
 // starts; freshWait bounds how long it is waited for.
 const (
-	heardWait = time.Second
+	heardWait = 4 * tickIdle
 	freshWait = 700 * time.Millisecond
 )
 

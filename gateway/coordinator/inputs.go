@@ -229,9 +229,11 @@ func (c *Coordinator) keepStatement(e signalbox.Evidence) {
 	c.later(func() error { return c.opt.Journal.PutNote(journal.KindStatement, key, e.Envelope) })
 }
 
-// housekeeping does what is not urgent: admissions that have to be tried again,
-// leaves that take an identity out of the outstanding, endpoints gone quiet.
+// housekeeping does what is not urgent: asking the agents how they are,
+// admissions that have to be tried again, leaves that take an identity out of
+// the outstanding, endpoints gone quiet.
 func (c *Coordinator) housekeeping() {
+	c.heartbeat()
 	for _, s := range c.services {
 		for _, i := range s.instances {
 			if i.local {
@@ -243,6 +245,24 @@ func (c *Coordinator) housekeeping() {
 		c.retire(s)
 	}
 	c.tellProxies()
+}
+
+// heartbeat asks every local agent for its status and tells the peers of all
+// local instances, so that a switch knows who was heard from just now.
+func (c *Coordinator) heartbeat() {
+	view := &wire.SiteView{DataCenter: string(c.opt.DataCenter)}
+	ping := &wire.GatewayFrame{Kind: &wire.GatewayFrame_Ping{Ping: &wire.Ping{Ping: uint64(c.opt.Now().UnixNano())}}}
+	for _, s := range c.services {
+		for id, i := range s.instances {
+			if i.local {
+				c.opt.Links.Send(id, ping)
+				view.Instances = append(view.Instances, c.wireStatus(i))
+			}
+		}
+	}
+	if len(view.Instances) > 0 {
+		c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_View{View: view}})
+	}
 }
 
 // removeLeft proposes to take identities that left out of the outstanding, so

@@ -32,7 +32,7 @@ func Open(bundleDir string, instances ...Instance) (*Agent, error) {
 	if len(instances) == 0 {
 		return nil, fmt.Errorf("open agent: %w: no instance", signalbox.ErrInvalid)
 	}
-	opts.Log = zerolog.New(os.Stderr).With().Timestamp().Str("agent", opts.Keeper.Self().Name).Logger()
+	opts.Log = zerolog.New(os.Stderr).Level(zerolog.InfoLevel).With().Timestamp().Str("agent", opts.Keeper.Self().Name).Logger()
 	opts.Registerer = prometheus.DefaultRegisterer
 	if host, _, err := net.SplitHostPort(instances[0].Address); err == nil && net.ParseIP(host) != nil {
 		opts.GossipPool.Listen = net.JoinHostPort(host, "0")
