@@ -162,15 +162,19 @@ func (j *Journal) appendLocked(b *signalbox.DecidedBlock) error {
 		// Inside the transaction: what does not apply is not written.
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		return j.ledger.Apply(b)
+		return j.ledger.Accepts(b)
 	})
 	if err != nil {
 		return fmt.Errorf("append block %d: %w", b.Index, err)
 	}
+	// Only what is on the disk is shown.
 	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.ledger.Apply(b); err != nil {
+		return fmt.Errorf("append block %d: %w", b.Index, err)
+	}
 	close(j.changed)
 	j.changed = make(chan struct{})
-	j.mu.Unlock()
 	return nil
 }
 
