@@ -49,9 +49,16 @@ func (s *sim) harm(until time.Time) {
 		return
 	}
 	s.faults = true
-	switch down := s.between(50*time.Millisecond, 5*time.Second); s.rnd.IntN(8) {
+	switch down := s.between(50*time.Millisecond, 5*time.Second); s.rnd.IntN(9) {
 	case 0, 1, 2:
 		s.gateways[s.rnd.IntN(len(s.gateways))].order()
+	case 7: // the new side is gone when it should promote
+		s.gateways[0].order()
+		for _, a := range s.agents {
+			if a.up && a.serving == 0 {
+				s.after(20*time.Millisecond, func() { a.crash(down) })
+			}
+		}
 	case 3:
 		if g := s.gateways[s.rnd.IntN(len(s.gateways))]; g.up {
 			g.crash(down)
@@ -64,7 +71,7 @@ func (s *sim) harm(until time.Time) {
 		if a := s.agents[s.rnd.IntN(len(s.agents))]; a.up {
 			a.stop()
 		}
-	case 7:
+	case 8:
 		g := s.gateways[s.rnd.IntN(len(s.gateways))]
 		others := s.neighbours(g.name)
 		s.cut(g.name, others[s.rnd.IntN(len(others))], down)

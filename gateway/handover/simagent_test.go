@@ -123,6 +123,10 @@ func (a *simAgent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
 }
 
 func (a *simAgent) expire(b *signalbox.DecidedBlock) {
+	entry, _ := b.Handover(orders).Entry(a.Identity)
+	if a.disk.left >= entry.Admission {
+		return // the leave is the only answer
+	}
 	if _, ok := a.disk.answers[b.Digest]; a.up && !ok && (a.disk.cert == nil || a.disk.cert.Term < b.Handover(orders).Term) {
 		a.answer(signalbox.SaysRefuse, b)
 	}
@@ -143,6 +147,9 @@ func (a *simAgent) drain(b *signalbox.DecidedBlock) {
 		}
 		a.serving, a.drained = 0, b.Digest
 		a.say(a.who.answer(signalbox.SaysDrained, b))
+		if a.s.faults && a.s.chance(0.1) { // for good, as far as the others can wait
+			a.s.after(0, func() { a.crash(a.s.between(3*time.Second, 9*time.Second)) })
+		}
 	})
 }
 

@@ -230,6 +230,9 @@ func (s *sim) proposed(r signalbox.Request) {
 	}
 	s.decided++
 	s.say("decided %d: %s", block.Index, describeRequest(&r))
+	if r.Handover != nil && r.Handover.Superseding() {
+		s.stats["superseding"]++
+	}
 	if r.Outcome != nil {
 		s.stats[map[bool]string{true: "forward", false: "fallback"}[r.Outcome.Certified%2 == 0]]++
 	}
