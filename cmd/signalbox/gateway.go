@@ -65,7 +65,8 @@ func gatewayServices(c *GatewayConfig, cluster *identity.Cluster) []coordinator.
 	for _, s := range c.Services {
 		svc := coordinator.Service{
 			Name: signalbox.Service(s.Name), Protocol: resource.Protocol(s.Protocol),
-			HoldBudget: time.Duration(s.HoldBudget), HoldTimeout: time.Duration(s.HoldTimeout), Observe: s.Mode == "observe",
+			HoldBudget: time.Duration(s.HoldBudget), HoldTimeout: time.Duration(s.HoldTimeout),
+			ConnectTimeout: time.Duration(s.ConnectTimeout), RequestTimeout: time.Duration(s.RequestTimeout), Observe: s.Mode == "observe",
 		}
 		if s.Listener != nil {
 			svc.Listener = &resource.Listener{Address: s.Listener.Address, Port: uint32(s.Listener.Port)}

@@ -47,6 +47,9 @@ type Gossip interface{ Broadcast(raw []byte) }
 type Proxies interface {
 	Set(s resource.Service) error
 	Proxies() []control.Proxy
+	// Behind lists connected proxies that follow the service's route and have
+	// not acknowledged the term.
+	Behind(service string, term uint64) []string
 }
 
 // Service is a service as the gateways' configuration has it.
@@ -56,6 +59,8 @@ type Service struct {
 	Listener    *resource.Listener
 	HoldBudget  time.Duration
 	HoldTimeout time.Duration
+	// ConnectTimeout and RequestTimeout are the proxies'; 0: the default, none.
+	ConnectTimeout, RequestTimeout time.Duration
 	DataCenters []signalbox.DataCenter
 	// Observe watches only: nothing is moved and no proxy is configured.
 	Observe bool

@@ -235,6 +235,7 @@ func (c *Coordinator) publish(s *service) {
 		Name: string(s.conf.Name), Protocol: s.conf.Protocol, Listener: s.conf.Listener,
 		RouteTerm: uint64(max(s.routeTerm, s.released)), CertifiedTerm: uint64(s.released), OldestTerm: uint64(s.oldest),
 		Endpoints: s.endpoints, HoldTimeout: s.conf.HoldTimeout,
+		ConnectTimeout: s.conf.ConnectTimeout, RequestTimeout: s.conf.RequestTimeout,
 	}
 	if s.published != nil && reflect.DeepEqual(*s.published, want) {
 		return

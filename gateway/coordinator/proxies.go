@@ -74,6 +74,8 @@ func (c *Coordinator) proxiesChanged(detail, proxy string) {
 }
 
 // ownHold says how far this gateway's proxies are with the hold of a block.
+// Which proxies they are is looked at only when nobody is behind, or somebody
+// has been for too long: with many services that costs more than the hold.
 func (c *Coordinator) ownHold(s *service, block signalbox.Digest) []handover.Event {
 	newest, open := s.machine.Open()
 	if !open || newest.Digest != block {
@@ -81,6 +83,13 @@ func (c *Coordinator) ownHold(s *service, block signalbox.Digest) []handover.Eve
 	}
 	term := uint64(newest.Handover(s.conf.Name).Term)
 	held := handover.Held{Gateway: c.opt.Gateway, Block: block, Complete: true}
+	if behind := c.opt.Proxies.Behind(string(s.conf.Name), term); len(behind) > 0 && !s.lookedAt(newest, c.opt.Now()) {
+		held.Complete = false
+		for _, id := range behind {
+			held.Proxies = append(held.Proxies, handover.ProxyHold{ID: id})
+		}
+		return []handover.Event{held}
+	}
 	for _, p := range c.opt.Proxies.Proxies() {
 		for _, ps := range p.Services {
 			if ps.Service != string(s.conf.Name) {
@@ -98,6 +107,13 @@ func (c *Coordinator) ownHold(s *service, block signalbox.Digest) []handover.Eve
 		c.holdComplete(s, block)
 	}
 	return []handover.Event{held}
+}
+
+// lookedAt reports whether a hold has lasted so long that the words of the
+// proxies behind it are wanted.
+func (s *service) lookedAt(b *signalbox.DecidedBlock, now time.Time) bool {
+	r := s.records[b.Digest]
+	return r != nil && !r.holdAt.IsZero() && now.Sub(r.holdAt) > handover.HoldWait/2
 }
 
 func heldFrame(s signalbox.Service, h handover.Held) *wire.PeerFrame {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,7 @@ import (
 	"github.com/signalbox-io/signalbox/rpc/identity"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 	"github.com/signalbox-io/signalbox/xds/control"
+	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
 // Listen says where a gateway listens, host:port each. Metrics and Parking may
@@ -125,9 +127,27 @@ func (s *Server) buildControl() (err error) {
 		OnRefused: func(node string, err error) {
 			s.opt.Logger.Warn().Err(err).Str("proxy", node).Msg("refused proxy")
 		},
-		Parking: s.listeners["parking"], Registerer: s.registry, Logger: s.opt.Logger, Limits: control.DefaultLimits(),
+		Parking: s.listeners["parking"], ParkingEndpoints: s.parking(), Registerer: s.registry, Logger: s.opt.Logger, Limits: control.DefaultLimits(),
 	})
 	return err
+}
+
+// parking lists the parking listeners of the data center's gateways, those with
+// an IP address.
+func (s *Server) parking() (out []resource.Endpoint) {
+	if s.listeners["parking"] == nil {
+		return nil
+	}
+	for _, dc := range s.opt.Cluster.DataCenters {
+		for _, g := range dc.Gateways {
+			host, port, err := net.SplitHostPort(g.Parking)
+			number, perr := strconv.ParseUint(port, 10, 16)
+			if dc.Name == s.opt.Bundle.Self.DataCenter && err == nil && perr == nil && net.ParseIP(host) != nil {
+				out = append(out, resource.Endpoint{Address: host, Port: uint32(number)})
+			}
+		}
+	}
+	return out
 }
 
 func (s *Server) buildCoordinator(trust rpc.Trust, scheme *signature.List) error {
