@@ -61,7 +61,7 @@ type Service struct {
 	HoldTimeout time.Duration
 	// ConnectTimeout and RequestTimeout are the proxies'; 0: the default, none.
 	ConnectTimeout, RequestTimeout time.Duration
-	DataCenters []signalbox.DataCenter
+	DataCenters                    []signalbox.DataCenter
 	// Observe watches only: nothing is moved and no proxy is configured.
 	Observe bool
 }

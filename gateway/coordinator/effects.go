@@ -40,7 +40,7 @@ func (c *Coordinator) do(s *service, effect handover.Effect) []handover.Event {
 	case handover.Route:
 		s.routeTerm = max(s.routeTerm, e.Term)
 		c.publish(s)
-		return c.ownHold(s, e.Block)
+		return c.ownHold(s, e.Block, false)
 	case handover.TellHeld:
 		c.opt.Links.Broadcast(heldFrame(s.conf.Name, e.Held))
 	case handover.Order:

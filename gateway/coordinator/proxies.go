@@ -51,7 +51,7 @@ func (c *Coordinator) routeAcknowledged(e control.RouteAcknowledged) {
 	}
 	c.event(s, eventProxy, e.Proxy, fmt.Sprintf("acknowledged the route of term %d", e.Term))
 	c.proxyRecord(s, newest.Digest, e.Proxy, e.Term)
-	for _, ev := range c.ownHold(s, newest.Digest) {
+	for _, ev := range c.ownHold(s, newest.Digest, false) {
 		c.step(s, ev)
 	}
 }
@@ -66,7 +66,7 @@ func (c *Coordinator) proxiesChanged(detail, proxy string) {
 		if detail != "" {
 			c.event(s, eventProxy, proxy, detail)
 		}
-		for _, ev := range c.ownHold(s, newest.Digest) {
+		for _, ev := range c.ownHold(s, newest.Digest, true) {
 			c.step(s, ev)
 		}
 	}
@@ -74,16 +74,17 @@ func (c *Coordinator) proxiesChanged(detail, proxy string) {
 }
 
 // ownHold says how far this gateway's proxies are with the hold of a block.
-// Which proxies they are is looked at only when nobody is behind, or somebody
-// has been for too long: with many services that costs more than the hold.
-func (c *Coordinator) ownHold(s *service, block signalbox.Digest) []handover.Event {
+// With words, it also says what the proxies behind have answered; without, that
+// is looked at only when nobody is behind: with many services it costs more than
+// the hold.
+func (c *Coordinator) ownHold(s *service, block signalbox.Digest, words bool) []handover.Event {
 	newest, open := s.machine.Open()
 	if !open || newest.Digest != block {
 		return nil
 	}
 	term := uint64(newest.Handover(s.conf.Name).Term)
 	held := handover.Held{Gateway: c.opt.Gateway, Block: block, Complete: true}
-	if behind := c.opt.Proxies.Behind(string(s.conf.Name), term); len(behind) > 0 && !s.lookedAt(newest, c.opt.Now()) {
+	if behind := c.opt.Proxies.Behind(string(s.conf.Name), term); len(behind) > 0 && !words {
 		held.Complete = false
 		for _, id := range behind {
 			held.Proxies = append(held.Proxies, handover.ProxyHold{ID: id})
@@ -107,13 +108,6 @@ func (c *Coordinator) ownHold(s *service, block signalbox.Digest) []handover.Eve
 		c.holdComplete(s, block)
 	}
 	return []handover.Event{held}
-}
-
-// lookedAt reports whether a hold has lasted so long that the words of the
-// proxies behind it are wanted.
-func (s *service) lookedAt(b *signalbox.DecidedBlock, now time.Time) bool {
-	r := s.records[b.Digest]
-	return r != nil && !r.holdAt.IsZero() && now.Sub(r.holdAt) > handover.HoldWait/2
 }
 
 func heldFrame(s signalbox.Service, h handover.Held) *wire.PeerFrame {
