@@ -119,8 +119,8 @@ func wanted(t reflect.Type) string {
 		return "a mapping (key: value)"
 	case reflect.Pointer:
 		return wanted(t.Elem())
-	case reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
-		return "a whole number that is not negative"
+	case reflect.Uint16:
+		return "a whole number from 0 to 65535"
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
 	}

@@ -117,10 +117,13 @@ func (s *ServiceConfig) UnmarshalYAML(node ast.Node) error {
 	return yaml.NodeToValue(node, (*plain)(s), yaml.DisallowUnknownField())
 }
 
+// newListenerConfig holds the defaults of a listener.
+func newListenerConfig() ListenerConfig { return ListenerConfig{Address: "0.0.0.0"} }
+
 // UnmarshalYAML decodes over the defaults.
 func (l *ListenerConfig) UnmarshalYAML(node ast.Node) error {
 	type plain ListenerConfig
-	*l = ListenerConfig{Address: "0.0.0.0"}
+	*l = newListenerConfig()
 	return yaml.NodeToValue(node, (*plain)(l), yaml.DisallowUnknownField())
 }
 

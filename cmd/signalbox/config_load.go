@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +69,9 @@ func decodeYAML(path string, data []byte, cfg checkable) error {
 		for _, e := range errs {
 			e.in(path, data)
 		}
-		slices.SortStableFunc(errs, func(a, b *positionError) int { return a.line - b.line })
+		slices.SortStableFunc(errs, func(a, b *positionError) int {
+			return cmp.Or(a.line-b.line, a.column-b.column, strings.Compare(a.message, b.message))
+		})
 		return usageError{fileErrors(errs)}
 	}
 	file, err := parser.ParseBytes(data, 0)
@@ -102,8 +105,8 @@ func onlyDocument(file *ast.File) (ast.Node, *positionError) {
 			continue
 		}
 		if body != nil {
-			at := doc.Body.GetToken().Position
-			return nil, &positionError{line: at.Line, column: at.Column, message: "a second document: want one in a file"}
+			at := firstToken(doc.Body)
+			return nil, &positionError{line: at.line, column: at.column, message: "a second document: want one in a file"}
 		}
 		body = doc.Body
 	}
@@ -125,6 +128,8 @@ func (p problem) at(body ast.Node) *positionError {
 		}
 		cut := strings.LastIndexAny(path, ".[")
 		if cut < 0 {
+			top := firstToken(body)
+			e.line, e.column = top.line, top.column
 			return e
 		}
 		path = path[:cut]

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/parser"
-	"github.com/rs/zerolog"
 
 	"github.com/signalbox-io/signalbox"
 )
@@ -121,13 +120,4 @@ func (p problems) inFile(file string) error {
 		errs = append(errs, e.in(file, data))
 	}
 	return usageError{errs}
-}
-
-// level is the least level that is logged.
-func (l LogConfig) level() zerolog.Level {
-	level, err := zerolog.ParseLevel(l.Level)
-	if err != nil {
-		return zerolog.InfoLevel
-	}
-	return level
 }

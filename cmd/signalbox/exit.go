@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
 // The exit codes; they are part of the interface (design, section 7).
@@ -68,6 +69,7 @@ var exitKinds = []struct {
 	{signalbox.ErrUnavailable, exitTimeout},
 	{context.DeadlineExceeded, exitTimeout},
 	{signalbox.ErrInvalid, exitUsage},
+	{resource.ErrInvalid, exitUsage},
 }
 
 func hasExitCode(err error) bool {
