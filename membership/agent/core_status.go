@@ -112,11 +112,12 @@ func (c *core) onConnected(gateway string, now time.Time) {
 	}
 }
 
-// Next is when the core wants a ticked event; zero for never.
+// Next is when the core wants a ticked event, zero for never, as of its last
+// Step. What was due then was done, or waits for something else than time.
 func (c *core) Next(now time.Time) time.Time {
 	var first time.Time
 	at := func(t time.Time) {
-		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+		if t.After(now) && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
 	}

@@ -170,17 +170,14 @@ func (r *rig) reportNow() {
 // pass lets time pass, with the ticks that the core asks for.
 func (r *rig) pass(d time.Duration) {
 	end := r.now.Add(d)
+	r.feed(ticked{})
 	for {
 		next := r.core.Next(r.now)
 		if next.IsZero() || next.After(end) {
 			r.now = end
 			return
 		}
-		if next.After(r.now) {
-			r.now = next
-		} else {
-			r.now = r.now.Add(time.Millisecond)
-		}
+		r.now = next
 		r.feed(ticked{})
 	}
 }
