@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/url"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -28,13 +27,11 @@ type AgentConfig struct {
 
 // InstanceConfig is one instance beside the agent.
 type InstanceConfig struct {
-	Service string   `yaml:"service" required:"true" doc:"name of the service"`
-	Name    string   `yaml:"name" required:"true" doc:"name of the instance, unique in the data center"`
-	Address string   `yaml:"address" required:"true" doc:"where proxies reach the instance, IP:port"`
-	Driver  string   `yaml:"driver" enum:"http" default:"http" doc:"how the instance is driven; a Go service may use the library instead of an agent"`
-	Base    string   `yaml:"base" required:"true" doc:"base URL of the driver contract on the instance, as http://127.0.0.1:8081/signalbox"`
-	Timeout Duration `yaml:"timeout" default:"2s" doc:"bound of one call of the driver contract; draining has the hold budget"`
-	Drain   string   `yaml:"drain" enum:"wait,cut,abort" default:"wait" doc:"what happens to what outlives the drain: wait for it, cut it, or abort the handover"`
+	Service string `yaml:"service" required:"true" doc:"name of the service"`
+	Name    string `yaml:"name" required:"true" doc:"name of the instance, unique in the data center"`
+	Address string `yaml:"address" required:"true" doc:"where proxies reach the instance, IP:port"`
+	Driver  string `yaml:"driver" enum:"http" default:"http" doc:"how the instance is driven; a Go service may use the library instead of an agent"`
+	Base    string `yaml:"base" required:"true" doc:"base URL of the driver contract on the instance, as http://127.0.0.1:8081/signalbox"`
 }
 
 // AgentGossipConfig is the agent's place in its data center's pool.
@@ -53,7 +50,7 @@ func newAgentConfig() *AgentConfig {
 
 // newInstanceConfig holds the defaults of an instance.
 func newInstanceConfig() InstanceConfig {
-	return InstanceConfig{Driver: "http", Drain: "wait", Timeout: Duration(2 * time.Second)}
+	return InstanceConfig{Driver: "http"}
 }
 
 // UnmarshalYAML decodes over the defaults.
@@ -118,11 +115,7 @@ func (i *InstanceConfig) check(p *problems, at string) {
 	p.required(at+".name", i.Name)
 	p.name(at+".name", i.Name)
 	p.oneOf(at+".driver", i.Driver, "http")
-	p.oneOf(at+".drain", i.Drain, "wait", "cut", "abort")
 	p.endpoint(at+".address", i.Address)
-	if i.Timeout <= 0 || i.Timeout > Duration(time.Minute) {
-		p.add(at+".timeout", "%s: want more than 0s and at most 1m", i.Timeout)
-	}
 	base, err := url.Parse(i.Base)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 		p.add(at+".base", "%q: want an http:// or https:// URL without query, as http://127.0.0.1:8081/signalbox", i.Base)

@@ -56,8 +56,8 @@ type ServiceConfig struct {
 	HoldBudget  Duration        `yaml:"hold_budget" default:"5s" doc:"longest interruption by a handover before it is given up, at most 15s"`
 	HoldTimeout Duration        `yaml:"hold_timeout" default:"30s" doc:"how long proxies park a request: at least hold_budget + timing.agreement_timeout + timing.margin; at most 60s for tcp"`
 	Mode        string          `yaml:"mode" enum:"manage,observe" default:"manage" doc:"observe watches a service without ever moving it"`
-	Drain       string          `yaml:"drain" enum:"wait,cut,abort" default:"wait" doc:"what happens to requests and streams that outlive the drain: wait for them, cut them, or abort the handover"`
-	Singleton   bool            `yaml:"singleton" default:"false" doc:"only one instance of the master data center serves, not all"`
+	Drain       string          `yaml:"drain" enum:"wait,cut,abort" default:"wait" doc:"what happens to requests and streams that outlive the drain: wait for them, cut them, or abort the handover; only wait is there yet"`
+	Singleton   bool            `yaml:"singleton" default:"false" doc:"only one instance of the master data center serves, not all; not there yet"`
 
 	ConnectTimeout Duration `yaml:"connect_timeout" default:"5s" doc:"bound of one connection attempt of a proxy to an instance"`
 	RequestTimeout Duration `yaml:"request_timeout" default:"0s" doc:"bound of a request from its end of stream in the proxies; 0s is none"`

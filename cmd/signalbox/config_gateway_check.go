@@ -49,6 +49,12 @@ func (s *ServiceConfig) check(p *problems, at string, timing TimingConfig) {
 	p.oneOf(at+".protocol", s.Protocol, "http", "http2", "grpc", "tcp")
 	p.oneOf(at+".mode", s.Mode, "manage", "observe")
 	p.oneOf(at+".drain", s.Drain, "wait", "cut", "abort")
+	if s.Drain == "cut" || s.Drain == "abort" {
+		p.add(at+".drain", "%s is not there yet: leave it at wait", s.Drain)
+	}
+	if s.Singleton {
+		p.add(at+".singleton", "singleton services are not there yet: leave it out")
+	}
 	seen := map[string]bool{}
 	for i, dc := range s.DataCenters {
 		p.name(fmt.Sprintf("%s.data_centers[%d]", at, i), dc)

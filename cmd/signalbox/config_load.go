@@ -67,7 +67,7 @@ func readConfig(path string) ([]byte, error) {
 func decodeYAML(path string, data []byte, cfg checkable) error {
 	wrong := func(errs ...*positionError) error {
 		for _, e := range errs {
-			e.in(path, data)
+			_ = e.in(path, data) // completes e itself
 		}
 		slices.SortStableFunc(errs, func(a, b *positionError) int {
 			return cmp.Or(a.line-b.line, a.column-b.column, strings.Compare(a.message, b.message))

@@ -61,7 +61,7 @@ func writeFile(path string, data []byte, mode os.FileMode) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			tmp.Close() // may be closed already
+			_ = tmp.Close() // may be closed already
 			os.Remove(tmp.Name())
 			err = fmt.Errorf("write %s: %w", path, err)
 		}
@@ -167,9 +167,12 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 		if block, data = pem.Decode(data); block == nil {
 			break
 		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("read certificate %s: %w: PEM block %q, want certificates only", path, signalbox.ErrInvalid, block.Type)
+		}
 		c, err := x509.ParseCertificate(block.Bytes)
-		if block.Type != "CERTIFICATE" || err != nil {
-			return nil, fmt.Errorf("read certificate %s: %w: PEM block %q: %v", path, signalbox.ErrInvalid, block.Type, err)
+		if err != nil {
+			return nil, fmt.Errorf("read certificate %s: %w: %w", path, signalbox.ErrInvalid, err)
 		}
 		out = append(out, c)
 	}
