@@ -93,7 +93,7 @@ func (s *Server) openPool(name, listen string, keys [][]byte, seeds []string) (*
 	})
 }
 
-// catchUp lets a restored journal count as current once every other gateway was
+// catchUp lets a restored or new journal count as current once every other gateway was
 // asked and none has more: with one voter, what a follower has is all there is.
 func (s *Server) catchUp(ctx context.Context) error {
 	wait := time.NewTicker(500 * time.Millisecond)
@@ -109,11 +109,11 @@ func (s *Server) catchUp(ctx context.Context) error {
 			if err := s.journal.CaughtUp(); err != nil {
 				return err
 			}
-			s.opt.Logger.Info().Uint64("log_index", s.journal.Index()).Msg("the restored journal has caught up")
+			s.opt.Logger.Info().Uint64("log_index", s.journal.Index()).Msg("the journal has caught up with every other gateway")
 			return nil
 		}
 		s.opt.Logger.Warn().Int("answered", len(newest)).Int("gateways", len(peers)).
-			Msg("the journal was restored from a backup; waiting for every other gateway before voting")
+			Msg("the journal is empty or was restored from a backup; waiting for every other gateway before voting")
 		select {
 		case <-ctx.Done():
 			return nil

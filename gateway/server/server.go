@@ -96,6 +96,9 @@ func (s *Server) build() error {
 	if s.keeper, err = s.opt.Bundle.Keeper(); err != nil {
 		return err
 	}
+	if n := len(s.opt.Cluster.Voters); n != 1 {
+		return fmt.Errorf("%w: the cluster has %d voters; this version decides with one (the other gateways follow). Make keys with a single --voter", signalbox.ErrNotConfigured, n)
+	}
 	scheme, err := signature.FromCluster(s.opt.Cluster, s.opt.Bundle.Voter)
 	if err != nil {
 		return err
@@ -157,6 +160,11 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme *signature.List) error
 		log.voter = journal.NewVoter(s.journal, scheme, s.opt.Cluster.Epoch, self.Name, s.opt.Bundle.Voter, time.Now)
 	}
 	peers, sites := s.topology()
+	if log.voter != nil && s.journal.Index() == 0 && len(peers) > 0 {
+		// A voter that lost its disk looks like a new one: before it decides
+		// anything every other gateway says that it has no log either (rule 8).
+		s.journal.Doubt()
+	}
 	handler := &lateHandler{}
 	var err error
 	s.peers, err = session.NewPeers(session.PeersOptions{
