@@ -255,6 +255,7 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		c.openRecord(s, b, r.Handover)
 		c.step(s, handover.Decided{Block: b})
 	case r.Outcome != nil:
+		c.settled(s, r.Outcome)
 		c.certifiedByLog(s)
 		c.step(s, handover.Logged{Block: r.Outcome.Block, Certified: r.Outcome.Certified})
 	case r.Admit != nil:

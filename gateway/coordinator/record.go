@@ -10,6 +10,7 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // The event kinds used here.
@@ -25,6 +26,7 @@ const maxTimeline = 2000
 // time, of what it saw.
 type record struct {
 	view  api.Handover
+	block *signalbox.DecidedBlock
 	phase handover.Phase
 	began time.Time
 
@@ -44,9 +46,12 @@ func newEvent(at time.Time, kind, service, who, detail string) api.Event {
 // openRecord begins the record of a decided handover; a requester began it
 // before, at the request.
 func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signalbox.Handover) {
+	if _, err := c.opt.Journal.Record(h.ID); err == nil {
+		return // it was closed before this gateway was started again
+	}
 	now := c.opt.Now()
 	r := &record{
-		began: now, phase: handover.PhasePrepare, due: map[string]bool{}, undrained: map[string]bool{}, late: map[string]bool{},
+		block: b, began: now, phase: handover.PhasePrepare, due: map[string]bool{}, undrained: map[string]bool{}, late: map[string]bool{},
 		view: api.Handover{
 			ID: h.ID, Service: string(h.Service), From: string(h.From), To: string(h.To),
 			Term: uint64(h.Term), FallbackTerm: uint64(h.Fallback), Outcome: api.OutcomeOpen, State: api.StatePreparing,
@@ -278,6 +283,21 @@ func (c *Coordinator) watchRecords(s *service) {
 		c.closeRecord(s, r)
 		delete(s.records, digest)
 	}
+}
+
+// settled takes the certificate that an outcome in the log stands for: a
+// gateway that was away knows newer ones only.
+func (c *Coordinator) settled(s *service, o *signalbox.Outcome) {
+	r := s.records[o.Block]
+	if r == nil || r.view.Certificate != nil {
+		return
+	}
+	cert, err := rpc.BuildCertificate(c.opt.Trust, r.block, o.Service, o.Certified, o.Evidence)
+	if err != nil {
+		c.opt.Logger.Warn().Err(err).Str("handover", r.view.ID).Msg("the record lacks its certificate")
+		return
+	}
+	r.certified(cert)
 }
 
 func (r *record) certified(cert *signalbox.Certificate) {
