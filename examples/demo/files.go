@@ -67,8 +67,15 @@ func (s *Site) prepare() error {
 			return err
 		}
 	}
-	s.client, err = s.Client(s.OperatorBundle())
-	return err
+	if s.client, err = s.Client(s.OperatorBundle()); err != nil {
+		return err
+	}
+	for _, g := range s.gateways {
+		if s.clients[g.Name], err = dial(s.OperatorBundle(), g.API); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Site) makeFolders() error {

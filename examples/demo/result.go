@@ -2,6 +2,7 @@ package demo
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/signalbox-io/signalbox/examples/load"
 	"github.com/signalbox-io/signalbox/gateway/api"
@@ -101,7 +102,7 @@ func PhasesOf(h *api.Handover) map[string]float64 {
 	out := map[string]float64{}
 	for _, p := range h.Phases {
 		if p.EndMS != nil {
-			out[p.Name] = *p.EndMS - p.BeginMS
+			out[p.Name] = math.Round((*p.EndMS-p.BeginMS)*1000) / 1000
 		}
 	}
 	return out

@@ -26,6 +26,8 @@ type Site struct {
 	ports  *ports
 	keys   *identity.Authority
 	client *client.Client
+	// clients speak to one gateway each.
+	clients map[string]*client.Client
 
 	mu        sync.Mutex
 	processes map[string]*process
@@ -45,7 +47,7 @@ func Start(ctx context.Context, opts Options) (*Site, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, StartWithin)
 	defer cancel()
-	s := &Site{opts: opts, processes: map[string]*process{}, epochs: map[string]int{}}
+	s := &Site{opts: opts, processes: map[string]*process{}, epochs: map[string]int{}, clients: map[string]*client.Client{}}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start site: %w", err), s.Close())
 	}
@@ -160,6 +162,9 @@ func (s *Site) Close() (err error) {
 	s.once.Do(func() {
 		if s.client != nil {
 			s.client.Close()
+		}
+		for _, c := range s.clients {
+			c.Close()
 		}
 		s.mu.Lock()
 		all, keep := slices.Clone(s.all), s.opts.Keep || s.opts.Dir != ""

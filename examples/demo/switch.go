@@ -21,19 +21,32 @@ func (s *Site) Adopt(ctx context.Context, service, dc string) error {
 	return Await(ctx, service+" to be served by "+dc, func(ctx context.Context) error { return s.Steady(ctx, service, dc) })
 }
 
-// Steady returns nil when dc is the service's master, no handover is open, all its instances serve and all proxies have
-// the certified term.
+// Steady returns nil when every gateway says that dc is the service's master, no handover is open, all instances of dc
+// serve, all proxies have the certified term, and the next switch would pass the readiness checks.
 func (s *Site) Steady(ctx context.Context, service, dc string) error {
-	v, err := s.client.Service(ctx, service)
-	if err != nil {
-		return err
+	for _, g := range s.gateways {
+		v, err := s.clients[g.Name].Service(ctx, service)
+		if err != nil {
+			return err
+		}
+		if err := s.steady(&v, dc); err != nil {
+			return fmt.Errorf("as %s sees it: %w", g.Name, err)
+		}
 	}
+	return nil
+}
+
+func (s *Site) steady(v *api.Service, dc string) error {
+	service := v.Name
 	if v.State != api.StateSteady || v.Master != dc {
 		return fmt.Errorf("%s is %s with master %q, waiting for %v", service, v.State, v.Master, v.Waiting)
 	}
 	for _, site := range v.DataCenters {
 		if site.Master && site.Serving < s.opts.Instances {
 			return fmt.Errorf("%d of %d instances serve in %s", site.Serving, s.opts.Instances, site.DataCenter)
+		}
+		if !site.Master && !site.Target {
+			return fmt.Errorf("a switch to %s is not possible: %v", site.DataCenter, site.Problems)
 		}
 		if site.Synced < s.opts.Envoys {
 			return fmt.Errorf("%d of %d proxies have the term in %s", site.Synced, s.opts.Envoys, site.DataCenter)

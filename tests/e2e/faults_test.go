@@ -26,7 +26,13 @@ func (f *fixture) slowly(t *testing.T, dc, id string, takes time.Duration) <-cha
 			via = e
 		}
 	}
-	before := f.inFlight(t, dc)
+	// Agents tell how much is in flight once in a while.
+	eventually(t, "nothing in flight in "+dc, func(context.Context) error {
+		if n := f.inFlight(t, dc); n > 0 {
+			return fmt.Errorf("%d in flight", n)
+		}
+		return nil
+	})
 	done := make(chan error, 1)
 	go func() {
 		url := fmt.Sprintf("http://%s/orders?slow=%s", via.Listener, takes)
@@ -43,8 +49,8 @@ func (f *fixture) slowly(t *testing.T, dc, id string, takes time.Duration) <-cha
 		done <- err
 	}()
 	eventually(t, "the slow request to be in flight", func(context.Context) error {
-		if n := f.inFlight(t, dc); n <= before {
-			return fmt.Errorf("%d in flight in %s, %d before", n, dc, before)
+		if f.inFlight(t, dc) == 0 {
+			return errors.New("none")
 		}
 		return nil
 	})
@@ -154,9 +160,8 @@ func testAllGatewaysKilled(t *testing.T, f *fixture) {
 // starts, and the old data center serves again without it.
 func testDeadBetweenDrainedAndAck(t *testing.T, f *fixture) {
 	f.toMaster(t, demo.West)
-	victim := f.Instances()[len(f.Instances())-1]
-	must(t, errors.Join(checkVictim(victim)))
-	slow := f.slowlyElsewhere(t, victim)
+	slow := f.slowly(t, demo.West, "elsewhere", 3*time.Second)
+	victim := f.idle(t, demo.West)
 	l := f.load(t)
 	h, err := f.Begin(within(t), api.SwitchRequest{Service: demo.Service, To: demo.East})
 	must(t, err)
@@ -196,26 +201,19 @@ func testDeadBetweenDrainedAndAck(t *testing.T, f *fixture) {
 	f.steady(t, demo.West)
 }
 
-func checkVictim(in demo.Instance) error {
-	if in.DataCenter != demo.West || in.Agent == "" {
-		return fmt.Errorf("%s has no agent of its own to be stopped", in.Name)
-	}
-	return nil
-}
-
-// slowlyElsewhere has a slow request in flight at another instance than this one.
-func (f *fixture) slowlyElsewhere(t *testing.T, not demo.Instance) <-chan error {
+// idle is an instance of the data center with nothing in flight and an agent beside it.
+func (f *fixture) idle(t *testing.T, dc string) demo.Instance {
 	t.Helper()
-	for n := range 20 {
-		slow := f.slowly(t, not.DataCenter, fmt.Sprintf("elsewhere-%d", n), 2*time.Second)
-		list, err := f.API().Instances(within(t), demo.Service)
-		must(t, err)
-		busy := slices.ContainsFunc(list, func(in api.Instance) bool { return in.Name == not.Name && in.InFlight > 0 })
-		if !busy {
-			return slow
+	list, err := f.API().Instances(within(t), demo.Service)
+	must(t, err)
+	for _, in := range f.Instances() {
+		if in.DataCenter != dc || in.Agent == "" {
+			continue
 		}
-		must(t, <-slow)
+		if slices.ContainsFunc(list, func(v api.Instance) bool { return v.Name == in.Name && v.InFlight == 0 }) {
+			return in
+		}
 	}
-	t.Fatalf("20 requests all went to %s", not.Name)
-	return nil
+	t.Fatalf("no instance in %s is idle: %+v", dc, list)
+	return demo.Instance{}
 }

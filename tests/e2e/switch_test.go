@@ -87,7 +87,7 @@ func testCommand(t *testing.T, f *fixture) {
 	if code, out, _ := f.command(t, "verify", file, "--keys", keys); code == 0 {
 		t.Errorf("a spoiled certificate verifies:\n%s", out)
 	}
-	for _, args := range [][]string{{"status"}, {"instance", "list"}, {"proxy", "list"}, {"history"}, {"plan", demo.Service, "--to", "east"}} {
+	for _, args := range [][]string{{"status"}, {"instance", "list"}, {"proxy", "list"}, {"history"}, {"plan", demo.Service, "east"}} {
 		if code, out, errs := f.command(t, args...); code != 0 || out == "" {
 			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
 		}
@@ -105,11 +105,8 @@ func testConflict(t *testing.T, f *fixture) {
 	answers := make([]answer, 2)
 	done := make(chan int)
 	for i, gateway := range []string{gateways[0].Name, gateways[len(gateways)-1].Name} {
-		c, err := f.ClientOf(gateway)
-		must(t, err)
-		defer c.Close()
 		go func() {
-			h, err := c.Switch(within(t), client.NewKey(), api.SwitchRequest{Service: demo.Service, To: to, Reason: gateway})
+			h, err := f.ClientOf(gateway).Switch(within(t), client.NewKey(), api.SwitchRequest{Service: demo.Service, To: to, Reason: gateway})
 			answers[i] = answer{h, err}
 			done <- i
 		}()
