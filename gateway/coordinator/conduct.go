@@ -299,12 +299,10 @@ func (c *Coordinator) decide(ctx context.Context, s *service, h *signalbox.Hando
 	c.remember(h.ID, started)
 	if err := c.opt.Links.ProposeTo(ctx, signalbox.Request{Handover: h}); err != nil {
 		if errors.Is(err, signalbox.ErrConflict) {
-			f := &api.Fault{Err: err}
-			_ = c.ask(ctx, func() {
-				if newest, open := s.machine.Open(); open {
-					f.Handover = newest.Handover(s.conf.Name).ID
-				}
-			})
+			f := &api.Fault{Err: err, Handover: c.winner(ctx, s, h.Term)}
+			if f.Handover != "" {
+				f.Err = fmt.Errorf("%w: handover %s came first", signalbox.ErrConflict, f.Handover)
+			}
 			return api.Handover{}, f
 		}
 		return api.Handover{}, err
@@ -313,6 +311,32 @@ func (c *Coordinator) decide(ctx context.Context, s *service, h *signalbox.Hando
 		return api.Handover{}, err
 	}
 	return c.Handover(ctx, h.ID)
+}
+
+// winner names the handover that took the term, once the own log has it; empty
+// when it does not come soon.
+func (c *Coordinator) winner(ctx context.Context, s *service, term signalbox.Term) (id string) {
+	ctx, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	for {
+		changed := c.opt.Journal.Changed()
+		err := c.ask(ctx, func() {
+			c.applyLog()
+			if newest, open := s.machine.Open(); open {
+				id = newest.Handover(s.conf.Name).ID
+			} else if cert := s.machine.Certificate(); cert != nil && cert.Term >= term {
+				id = cert.Handover().ID
+			}
+		})
+		if err != nil || id != "" {
+			return id
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ""
+		}
+	}
 }
 
 // remember keeps when a handover was asked for: its record begins there.
