@@ -13,13 +13,8 @@ package journal
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -36,6 +31,7 @@ var (
 	bucketHandovers = []byte("handovers") // handover id -> big-endian index
 	bucketNotes     = []byte("notes")     // certificates, endpoints, statements: "kind/key" -> bytes
 	bucketRecords   = []byte("records")   // big-endian start, id -> cutover record
+	bucketRecordIDs = []byte("recordids") // handover id -> key in records
 	bucketMeta      = []byte("meta")
 	keyRestored     = []byte("restored")
 	keyCluster      = []byte("cluster")
@@ -50,55 +46,10 @@ type Journal struct {
 	ledger   *handover.Ledger
 	changed  chan struct{}
 	restored bool
+	failed   error // a write whose end is not known: nothing more is decided
 
-	write sync.Mutex // serialises Append; taken before mu
-}
-
-// Open opens the journal in dir, verifies the whole log and replays it.
-// enrollment is for voters' checks (see handover.NewLedger).
-func Open(dir string, trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error)) (*Journal, error) {
-	path := filepath.Join(dir, FileName)
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second})
-	if errors.Is(err, bolt.ErrTimeout) {
-		return nil, fmt.Errorf("open journal %s: another process has it open; stop that gateway first", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open journal %s: %w", path, err)
-	}
-	j := &Journal{db: db, trust: trust, ledger: handover.NewLedger(trust, enrollment), changed: make(chan struct{})}
-	if err := j.load(); err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("open journal %s: %w", path, err)
-	}
-	return j, nil
-}
-
-func (j *Journal) load() error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketBlocks, bucketHandovers, bucketNotes, bucketRecords, bucketMeta} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		meta := tx.Bucket(bucketMeta)
-		if c := meta.Get(keyCluster); c != nil && string(c) != j.trust.Cluster {
-			return fmt.Errorf("%w: it is of cluster %q, this is %q", signalbox.ErrUntrusted, c, j.trust.Cluster)
-		}
-		return meta.Put(keyCluster, []byte(j.trust.Cluster))
-	})
-	if err != nil {
-		return err
-	}
-	return j.db.View(func(tx *bolt.Tx) error {
-		j.restored = tx.Bucket(bucketMeta).Get(keyRestored) != nil
-		return tx.Bucket(bucketBlocks).ForEach(func(k, v []byte) error {
-			b, err := rpc.OpenBlock(j.trust, append([]byte(nil), v...))
-			if err != nil {
-				return fmt.Errorf("block %d: %w", binary.BigEndian.Uint64(k), err)
-			}
-			return j.ledger.Apply(b)
-		})
-	})
+	write   sync.Mutex // serialises Append and PutRecord; taken before mu
+	records int        // in the bucket; guarded by write
 }
 
 // Close closes the file.
@@ -126,7 +77,8 @@ func (j *Journal) Changed() <-chan struct{} {
 }
 
 // Append verifies a decided block and writes it, when it is the next one. A
-// block that is there already is no error; one further ahead is ErrConflict.
+// block that is there already is no error; one further ahead is ErrConflict, and
+// another one at an index that is taken is ErrUntrusted: a voter lost its state.
 func (j *Journal) Append(raw []byte) error {
 	b, err := rpc.OpenBlock(j.trust, raw)
 	if err != nil {
@@ -139,42 +91,75 @@ func (j *Journal) Append(raw []byte) error {
 
 func (j *Journal) appendLocked(b *signalbox.DecidedBlock) error {
 	j.mu.Lock()
-	index := j.ledger.Index()
-	j.mu.Unlock()
-	if b.Index <= index {
-		return nil
+	index, err := j.ledger.Index(), j.failed
+	if err == nil && b.Index == index+1 {
+		err = j.ledger.Accepts(b) // what does not apply is not written
 	}
-	if b.Index != index+1 {
+	j.mu.Unlock()
+	switch {
+	case err != nil:
+		return fmt.Errorf("append block %d: %w", b.Index, err)
+	case b.Index <= index:
+		return j.sameBlock(b)
+	case b.Index != index+1:
 		return fmt.Errorf("append block %d: %w: the newest here is %d", b.Index, signalbox.ErrConflict, index)
 	}
-	err := j.db.Update(func(tx *bolt.Tx) error {
-		key := binary.BigEndian.AppendUint64(nil, b.Index)
-		if err := tx.Bucket(bucketBlocks).Put(key, b.Raw); err != nil {
-			return err
-		}
-		for i := range b.Requests {
-			if h := b.Requests[i].Handover; h != nil {
-				if err := tx.Bucket(bucketHandovers).Put([]byte(h.ID), key); err != nil {
-					return err
-				}
-			}
-		}
-		// Inside the transaction: what does not apply is not written.
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		return j.ledger.Accepts(b)
-	})
-	if err != nil {
-		return fmt.Errorf("append block %d: %w", b.Index, err)
+	if err := j.db.Update(func(tx *bolt.Tx) error { return putBlock(tx, b) }); err != nil {
+		return j.fail(b.Index, err)
 	}
-	// Only what is on the disk is shown.
+	// On the disk: only now may anybody see it.
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.ledger.Apply(b); err != nil {
-		return fmt.Errorf("append block %d: %w", b.Index, err)
+		j.failed = fmt.Errorf("apply block %d that was accepted: %w", b.Index, err)
+		return j.failed
 	}
 	close(j.changed)
 	j.changed = make(chan struct{})
+	return nil
+}
+
+func putBlock(tx *bolt.Tx, b *signalbox.DecidedBlock) error {
+	key := binary.BigEndian.AppendUint64(nil, b.Index)
+	if err := tx.Bucket(bucketBlocks).Put(key, b.Raw); err != nil {
+		return err
+	}
+	for i := range b.Requests {
+		if h := b.Requests[i].Handover; h != nil {
+			if err := tx.Bucket(bucketHandovers).Put([]byte(h.ID), key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fail ends this journal's writing: after a failed write nobody knows whether
+// the block is on the disk, so no other may be decided in its place. Opening the
+// file again finds out.
+func (j *Journal) fail(index uint64, err error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.failed = fmt.Errorf("%w: writing block %d to the journal failed (%w); look at the disk, then start this gateway again", signalbox.ErrUnavailable, index, err)
+	return j.failed
+}
+
+// Failed returns why nothing more can be written, or nil.
+func (j *Journal) Failed() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failed
+}
+
+// sameBlock returns nil when b is what stands at its index.
+func (j *Journal) sameBlock(b *signalbox.DecidedBlock) error {
+	have, err := j.Block(b.Index)
+	if err != nil {
+		return fmt.Errorf("append block %d: %w", b.Index, err)
+	}
+	if have.Digest != b.Digest {
+		return fmt.Errorf("append block %d: %w: this log has %s there, the other %s; a voter lost part of its log and decided again: keep the older history, give that voter a new key", b.Index, signalbox.ErrUntrusted, have.Digest, b.Digest)
+	}
 	return nil
 }
 
@@ -226,21 +211,22 @@ func (j *Journal) Handover(id string) (*signalbox.DecidedBlock, error) {
 	return j.Block(index)
 }
 
-// Backup writes a consistent copy of the file while the gateway goes on. It
-// holds no private key.
-func (j *Journal) Backup(w io.Writer) error {
-	return j.db.View(func(tx *bolt.Tx) error {
-		_, err := tx.WriteTo(w)
-		return err
-	})
-}
-
-// Restored reports whether the journal came from a backup and has not caught
-// up since. A voter must not vote from it: it might have voted for more.
+// Restored reports whether the journal came from a backup, or is doubted, and
+// has not caught up since. A voter must not vote from it: it might have voted
+// for more.
 func (j *Journal) Restored() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.restored
+}
+
+// Doubt makes the journal count as restored until CaughtUp: the caller knows of
+// a reason why it might be older than what this voter voted for, such as being
+// empty (interlock rule 8).
+func (j *Journal) Doubt() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.restored = true
 }
 
 // CaughtUp says that every other gateway was asked and this log is as new as
@@ -254,62 +240,4 @@ func (j *Journal) CaughtUp() error {
 	j.restored = false
 	j.mu.Unlock()
 	return nil
-}
-
-// Restore puts a backup into dir as the journal, after verifying all of it,
-// and marks it as restored. An existing journal is moved aside, never
-// overwritten.
-func Restore(backup, dir string, trust rpc.Trust) (index uint64, err error) {
-	work, err := os.MkdirTemp(dir, "restore-")
-	if err != nil {
-		return 0, fmt.Errorf("restore journal: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(work) }()
-	if err := copyFile(backup, filepath.Join(work, FileName)); err != nil {
-		return 0, fmt.Errorf("restore journal: %w", err)
-	}
-	j, err := Open(work, trust, nil)
-	if err != nil {
-		return 0, fmt.Errorf("restore journal: %w", err)
-	}
-	index = j.Index()
-	err = j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyRestored, []byte{1}) })
-	if cerr := j.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return 0, fmt.Errorf("restore journal: %w", err)
-	}
-	target := filepath.Join(dir, FileName)
-	if _, err := os.Stat(target); err == nil {
-		aside := fmt.Sprintf("%s.before-restore-%d", target, time.Now().Unix())
-		if err := os.Rename(target, aside); err != nil {
-			return 0, fmt.Errorf("restore journal: move the old one aside: %w", err)
-		}
-	}
-	if err := os.Rename(filepath.Join(work, FileName), target); err != nil {
-		return 0, fmt.Errorf("restore journal: %w", err)
-	}
-	return index, nil
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		_ = out.Close()
-		return err
-	}
-	if err := out.Sync(); err != nil {
-		_ = out.Close()
-		return err
-	}
-	return out.Close()
 }

@@ -1,14 +1,10 @@
 package journal
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
-
-	"github.com/signalbox-io/signalbox"
 )
 
 // A Kind is a kind of note: what a gateway keeps beside the log. Notes are
@@ -66,63 +62,4 @@ func (j *Journal) DropNotes(kind Kind, gone func(key string) bool) error {
 		}
 		return nil
 	})
-}
-
-// MaxRecords is how many cutover records are kept; the oldest go first.
-const MaxRecords = 10000
-
-func recordKey(started time.Time, id string) []byte {
-	return append(binary.BigEndian.AppendUint64(nil, uint64(started.UnixNano())), id...)
-}
-
-// PutRecord keeps the cutover record of a handover.
-func (j *Journal) PutRecord(id string, started time.Time, record []byte) error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketRecords)
-		if err := b.Put(recordKey(started, id), record); err != nil {
-			return err
-		}
-		for b.Stats().KeyN > MaxRecords {
-			k, _ := b.Cursor().First()
-			if err := b.Delete(k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("keep record %s: %w", id, err)
-	}
-	return nil
-}
-
-// Records calls f with the records, newest first, until f returns false.
-func (j *Journal) Records(f func(id string, record []byte) bool) error {
-	return j.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketRecords).Cursor()
-		for k, v := c.Last(); k != nil; k, v = c.Prev() {
-			if len(k) < 8 {
-				continue
-			}
-			if !f(string(k[8:]), v) {
-				break
-			}
-		}
-		return nil
-	})
-}
-
-// Record returns the record of a handover; ErrUnknown when there is none.
-func (j *Journal) Record(id string) ([]byte, error) {
-	var out []byte
-	err := j.Records(func(have string, record []byte) bool {
-		if have == id {
-			out = append([]byte(nil), record...)
-		}
-		return out == nil
-	})
-	if err == nil && out == nil {
-		err = fmt.Errorf("%w: handover %q", signalbox.ErrUnknown, id)
-	}
-	return out, err
 }

@@ -39,12 +39,12 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if v.journal.Restored() {
-		return nil, fmt.Errorf("%w: the voter's journal was restored from a backup and has not caught up with every other gateway yet", signalbox.ErrUnavailable)
+	if err := v.mayVote(); err != nil {
+		return nil, err
 	}
 	if r.Handover != nil {
-		b, err := v.journal.Handover(r.Handover.ID)
-		if err == nil || !errors.Is(err, signalbox.ErrUnknown) {
+		b, err := v.decided(r.Handover)
+		if b != nil || err != nil {
 			return b, err
 		}
 	}
@@ -61,7 +61,38 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 	if err != nil {
 		return nil, err
 	}
-	return decided, v.journal.appendLocked(decided)
+	if err := v.journal.appendLocked(decided); err != nil {
+		return nil, err // its signature must not get out
+	}
+	return decided, nil
+}
+
+// decided returns the block of a handover that is in the log already, nil when
+// its id is new. ErrConflict: the id is another handover's.
+func (v *Voter) decided(h *signalbox.Handover) (*signalbox.DecidedBlock, error) {
+	b, err := v.journal.Handover(h.ID)
+	if errors.Is(err, signalbox.ErrUnknown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	have := b.Handover(h.Service)
+	if have == nil || have.ID != h.ID || have.From != h.From || have.To != h.To {
+		return nil, fmt.Errorf("%w: the id %q is another handover's (block %d); use a new one", signalbox.ErrConflict, h.ID, b.Index)
+	}
+	return b, nil
+}
+
+// mayVote: what this voter voted for before must be in its journal (rules 8, 9).
+func (v *Voter) mayVote() error {
+	if err := v.journal.Failed(); err != nil {
+		return err
+	}
+	if v.journal.Restored() {
+		return fmt.Errorf("%w: the voter's journal is empty or from a backup and every other gateway has to be asked first whether it has more; start them", signalbox.ErrUnavailable)
+	}
+	return nil
 }
 
 func (v *Voter) sign(block *signalbox.Block) (*signalbox.DecidedBlock, error) {
@@ -86,8 +117,8 @@ func (v *Voter) Answer(s signalbox.Service, id signalbox.Identity, nonce []byte)
 	if len(nonce) != rpc.NonceSize {
 		return nil, fmt.Errorf("%w: nonce has %d bytes, want %d", signalbox.ErrInvalid, len(nonce), rpc.NonceSize)
 	}
-	if v.journal.Restored() {
-		return nil, fmt.Errorf("%w: the voter's journal was restored and has not caught up", signalbox.ErrUnavailable)
+	if err := v.mayVote(); err != nil {
+		return nil, err
 	}
 	a := rpc.Answer{Voter: v.name, Service: s, Identity: id, Nonce: nonce}
 	v.journal.View(func(l *handover.Ledger) {
