@@ -42,7 +42,7 @@ func TestTranscripts(t *testing.T) {
 			}
 			got := play(t, string(raw))
 			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				return
