@@ -56,7 +56,8 @@ type core struct {
 	fresh   bool // a quorum answered since the instance started
 	started quiz
 	report  reported
-	run     string
+	met     bool   // the driver has said which run of the instance this is
+	run     string // see driver.Status
 	stop    stop
 
 	serving  signalbox.Evidence // the statement that it serves

@@ -148,6 +148,7 @@ func (c *core) onReported(ev reported, now time.Time) {
 	if g.busy || ev.op != g.op {
 		return // asked before the last order was carried out
 	}
+	c.met = true
 	status := ev.status
 	another := c.run != "" && status.Run != c.run
 	c.run = status.Run

@@ -79,9 +79,13 @@ func (c *core) restarted() {
 	c.emit(note{warn: true, what: "the instance was started: asking the voters"})
 }
 
+// asksStart reports whether the start's question is to be asked: not before the
+// instance is known, or it could have started after the answers.
+func (c *core) asksStart() bool { return c.met && !c.fresh }
+
 // repeat asks again what nobody has answered.
 func (c *core) repeat(now time.Time) {
-	if !c.fresh && !now.Before(c.started.asked.Add(repeatAfter)) {
+	if c.asksStart() && !now.Before(c.started.asked.Add(repeatAfter)) {
 		c.started.asked = now
 		c.question(&c.started, "")
 	}

@@ -101,7 +101,7 @@ func (c *core) onConnected(gateway string, now time.Time) {
 	if c.serving.Envelope != nil && c.gate.open {
 		c.emit(say{gateway: gateway, evidence: c.serving})
 	}
-	if !c.fresh {
+	if c.asksStart() {
 		c.question(&c.started, gateway)
 	}
 	if c.asksToLeave() {
@@ -125,7 +125,7 @@ func (c *core) Next(now time.Time) time.Time {
 	if !c.gate.busy && c.gate.failures > 0 {
 		at(c.gate.retryAt)
 	}
-	if !c.fresh {
+	if c.asksStart() {
 		at(c.started.asked.Add(repeatAfter))
 	}
 	if c.asksToLeave() {

@@ -132,7 +132,7 @@ func TestRestartPastBudget(t *testing.T) {
 	if r.master {
 		t.Fatal("serves on one of three voters")
 	}
-	r.step(answered{raw: w.answer(0, w.id("a"), r.nonce, block)})
+	r.step(answered{raw: w.answer(0, w.id("a"), r.nonce, adopted)}) // other bytes of the same voter
 	if r.master {
 		t.Fatal("counted a voter twice")
 	}

@@ -21,7 +21,10 @@ type rig struct {
 	name  string
 	dc    signalbox.DataCenter
 	core  *core
-	disk  state // what a crash leaves
+	disk  state             // what a crash of the process leaves
+	hard  state             // what a crash of the machine leaves for sure
+	watch func(effect) bool // sees each effect first; false: crash before it
+	dead  bool              // crashed until the next start
 	now   time.Time
 	drawn byte // nonces so far
 
@@ -53,6 +56,7 @@ func newRig(t testing.TB, w *world, name string, dc signalbox.DataCenter) *rig {
 // start starts the agent from its disk.
 func (r *rig) start() {
 	r.disk.Incarnation++
+	r.hard, r.dead = r.disk.clone(), false
 	r.closing, r.nonce, r.closed = nil, nil, 0
 	r.core = newCore(coreConfig{
 		trust: r.w.trust, address: "127.0.0.1:80", key: r.w.key(r.name), quorum: len(r.w.voters)/2 + 1,
@@ -94,7 +98,16 @@ func (r *rig) step(ev event) {
 }
 
 func (r *rig) feed(ev event) {
+	if r.dead {
+		return
+	}
 	for _, e := range r.core.Step(ev, r.now) {
+		if r.watch != nil && !r.watch(e) {
+			r.dead = true
+		}
+		if r.dead {
+			return
+		}
 		r.do(e)
 	}
 	r.work()
@@ -117,6 +130,9 @@ func (r *rig) do(e effect) {
 	switch e := e.(type) {
 	case persist:
 		r.disk.apply(e.record)
+		if e.sync {
+			r.hard = r.disk.clone()
+		}
 		r.script = append(r.script, fmt.Sprintf("persist sync=%t", e.sync))
 	case say:
 		s := r.w.open(r.name, e.evidence.Envelope)
