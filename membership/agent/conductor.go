@@ -79,11 +79,11 @@ func (c *conductor) carryOut(ctx context.Context) {
 			}
 		case next := <-c.orders:
 			cancel()
-			<-result
+			_ = <-result // of an order that nobody waits for any more
 			o = next
 		case <-ctx.Done():
 			cancel()
-			<-result
+			_ = <-result // of an order that nobody waits for any more
 			return
 		}
 	}

@@ -42,7 +42,7 @@ type coreConfig struct {
 }
 
 // core decides for one instance: events and time in, effects out. It holds the
-// interlock's rules 2, 4 and 8 (see INVARIANTS.md). It starts no goroutine and
+// interlock's rules 2, 4 and 8 (gateway/handover/INVARIANTS.md). It starts no goroutine and
 // reads no clock; not safe for concurrent use.
 type core struct {
 	cfg coreConfig

@@ -29,7 +29,6 @@ type gateway struct {
 	t      *testing.T
 	w      *world
 	keeper *rpc.Keeper
-	server *grpc.Server
 	frames chan *wire.AgentFrame
 
 	mu     sync.Mutex

@@ -82,7 +82,7 @@ func openStore(dir string, fault func(string) error) (*store, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		s.lock.Close()
+		_ = s.lock.Close() // it holds nothing
 		return nil, fmt.Errorf("lock state directory %s: %w: another agent uses it; give each instance a directory of its own", dir, err)
 	}
 	if err := s.load(); err != nil {
@@ -200,7 +200,7 @@ func (s *store) compact() error {
 		return fmt.Errorf("open state: %w", err)
 	}
 	if s.file != nil {
-		s.file.Close()
+		_ = s.file.Close() // what had to last was synced
 	}
 	s.file, s.size = file, int64(len(buf))
 	return nil
@@ -248,9 +248,9 @@ func (s *store) step(name string) error {
 // close releases the directory.
 func (s *store) close() {
 	if s.file != nil {
-		s.file.Close()
+		_ = s.file.Close() // what had to last was synced
 	}
-	s.lock.Close() // the lock goes with it
+	_ = s.lock.Close() // the lock goes with it
 }
 
 func syncDir(dir string) error {
