@@ -54,6 +54,8 @@ type Options struct {
 	Services []coordinator.Service
 	Version  string
 	Logger   zerolog.Logger
+	// wrap, in tests, stands between the sessions and the coordinator.
+	wrap func(session.Handler) session.Handler
 }
 
 // Server is one gateway.
@@ -193,6 +195,9 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme *signature.List) error
 		Metrics: coordinator.NewMetrics(s.registry), Logger: s.opt.Logger,
 	})
 	handler.Handler = s.coordinator
+	if s.opt.wrap != nil {
+		handler.Handler = s.opt.wrap(s.coordinator)
+	}
 	return err
 }
 

@@ -1,0 +1,161 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+)
+
+// judge sees every instance open and close: never two data centers at once, and
+// terms only grow. It knows nothing of what Signalbox thinks.
+type judge struct {
+	t testing.TB
+
+	mu   sync.Mutex
+	open map[string]opening
+	last signalbox.Term
+}
+
+type opening struct {
+	dc   signalbox.DataCenter
+	term signalbox.Term
+}
+
+func (j *judge) opened(name string, dc signalbox.DataCenter, term signalbox.Term) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for other, o := range j.open {
+		if o.dc != dc {
+			j.t.Errorf("two masters: %s opens in %s at term %d while %s is open in %s at term %d", name, dc, term, other, o.dc, o.term)
+		}
+	}
+	if o, ok := j.open[name]; ok && o.term > term {
+		j.t.Errorf("the term of %s went from %d to %d", name, o.term, term)
+	}
+	if term < j.last && len(j.open) == 0 {
+		j.t.Errorf("%s opens at term %d after term %d was served", name, term, j.last)
+	}
+	j.last = max(j.last, term)
+	j.open[name] = opening{dc, term}
+}
+
+func (j *judge) closed(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.open, name)
+}
+
+// instance is a process of the service, made up: it does what it is told unless
+// a test makes it stubborn.
+type instance struct {
+	judge   *judge
+	name    string
+	dc      signalbox.DataCenter
+	address string
+
+	mu       sync.Mutex
+	master   bool
+	term     signalbox.Term
+	run      int
+	inFlight uint64 // drains wait for it
+	refuses  bool   // promotions fail
+	notReady bool
+	leaving  bool
+	drains   int
+	changed  chan struct{}
+}
+
+var instancePort atomic.Int32
+
+func newInstance(j *judge, name string, dc signalbox.DataCenter) *instance {
+	return &instance{
+		judge: j, name: name, dc: dc, run: 1, changed: make(chan struct{}),
+		address: fmt.Sprintf("127.0.0.1:%d", 1000+instancePort.Add(1)),
+	}
+}
+
+// set changes the instance.
+func (i *instance) set(f func(*instance)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	f(i)
+	close(i.changed)
+	i.changed = make(chan struct{})
+}
+
+func (i *instance) serves() (signalbox.Term, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.term, i.master
+}
+
+// draining reports whether it was told to step down and has something in flight.
+func (i *instance) draining() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.drains > 0 && i.inFlight > 0
+}
+
+// crash ends the process; it comes back closed.
+func (i *instance) crash() {
+	i.set(func(i *instance) { i.master, i.inFlight, i.run = false, 0, i.run+1 })
+	i.judge.closed(i.name)
+}
+
+func (i *instance) StepDown(ctx context.Context, _ driver.StepDown) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.drains++
+	defer func() { i.drains-- }()
+	for i.inFlight > 0 {
+		changed := i.changed
+		i.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		i.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	i.master = false
+	i.judge.closed(i.name)
+	return nil
+}
+
+func (i *instance) Promote(_ context.Context, o driver.Promotion) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.refuses {
+		return errors.New("the disk is full")
+	}
+	i.judge.opened(i.name, i.dc, o.Term)
+	i.master, i.term = true, o.Term
+	return nil
+}
+
+func (i *instance) Ready(context.Context) (driver.Readiness, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.notReady {
+		return driver.Readiness{Problem: "the cache is cold"}, nil
+	}
+	return driver.Readiness{Ready: true}, nil
+}
+
+func (i *instance) Status(context.Context) (driver.Status, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return driver.Status{Master: i.master, Term: i.term, InFlight: i.inFlight, Run: fmt.Sprint(i.run), Leaving: i.leaving}, nil
+}
+
+func (i *instance) Stop(context.Context) error { return nil }
