@@ -15,10 +15,6 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/api/client"
 )
 
-func newJournalCommand(std stdio) *cobra.Command {
-	return group("journal", "Back up the agreed log", groupSetup, newBackupCommand(std))
-}
-
 func newBackupCommand(std stdio) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
