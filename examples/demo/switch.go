@@ -2,9 +2,11 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/api/client"
 	"github.com/signalbox-io/signalbox/tests/oracle"
@@ -12,7 +14,17 @@ import (
 
 // Adopt makes a data center the service's first master and waits until it serves everywhere.
 func (s *Site) Adopt(ctx context.Context, service, dc string) error {
-	if _, err := s.client.Adopt(ctx, client.NewKey(), service, api.AdoptRequest{DataCenter: dc, Reason: "demo"}); err != nil {
+	// An instance says that it is ready a moment before its enrolment is in the log.
+	var refused error
+	err := Await(ctx, service+" to be adoptable", func(ctx context.Context) error {
+		_, err := s.client.Adopt(ctx, client.NewKey(), service, api.AdoptRequest{DataCenter: dc, Reason: "demo"})
+		if errors.Is(err, signalbox.ErrNotReady) {
+			return err
+		}
+		refused = err
+		return nil
+	})
+	if err := errors.Join(err, refused); err != nil {
 		return err
 	}
 	s.mu.Lock()

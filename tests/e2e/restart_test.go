@@ -18,6 +18,8 @@ func testRestartGateways(t *testing.T, f *fixture) {
 		must(t, f.Restart(within(t), g.Name, orderly))
 		eventually(t, g.Name, func(ctx context.Context) error { return f.GatewayReady(ctx, g.Name) })
 	}
+	master, _ := f.master(t)
+	f.steady(t, master)
 	f.thereAndBack(t)
 	unharmed(t, l)
 }

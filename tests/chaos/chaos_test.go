@@ -1,0 +1,115 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/examples/load"
+	"github.com/signalbox-io/signalbox/gateway/api"
+)
+
+// after are the delays from the begin of a phase to the kill.
+var after = []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond}
+
+var rounds = flag.Int("rounds", 1, "how often the whole matrix is run")
+
+const patience = time.Minute
+
+// TestMatrix kills every process at every step. Rule: no dual master, nothing acknowledged is lost, and the handover
+// ends by itself; no request fails that a hold could have saved.
+func TestMatrix(t *testing.T) {
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./cmd/signalbox", "./examples/orders")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	binaries, err := demo.FindBinaries(filepath.Join(dir, "signalbox"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range *rounds {
+		for _, kind := range Kinds() {
+			t.Run(fmt.Sprintf("%d/%s", round+1, kind), func(t *testing.T) { row(t, binaries, kind) })
+		}
+	}
+}
+
+// row kills every process of a kind at every phase, on one site.
+func row(t *testing.T, binaries demo.Binaries, kind Kind) {
+	site, err := demo.Start(t.Context(), demo.Options{Binaries: binaries, HoldBudget: 3 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			site.Keep()
+			t.Logf("the site's logs are in %s", site.Dir())
+		}
+		_ = site.Close()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := site.Adopt(ctx, demo.Service, demo.East); err != nil {
+		t.Fatal(err)
+	}
+	var loads []*demo.Load
+	for which := range Names(site, kind) {
+		for _, phase := range api.Phases() {
+			for _, delay := range after {
+				trial := Trial{Kind: kind, Phase: phase, Which: which, After: delay}
+				t.Run(fmt.Sprintf("%s/%s+%s", Names(site, kind)[which], phase, delay), func(t *testing.T) {
+					loads = append(loads, once(t, site, trial))
+				})
+			}
+		}
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	judge := site.JudgeLenient
+	if kind.Harmless() {
+		judge = site.Judge
+	}
+	verdict, err := judge(ctx, loads...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !verdict.OK() {
+		t.Errorf("the oracle finds %d violations: overlap %v ms\n%s", verdict.Found, verdict.OverlapMs, strings.Join(verdict.Violations, "\n"))
+	}
+	t.Logf("%d writes, %d requests, %d unanswered", verdict.Writes, verdict.Requests, verdict.Unanswered)
+}
+
+// once is one trial under load.
+func once(t *testing.T, site *demo.Site, trial Trial) *demo.Load {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	l, err := site.Load(300, func(c *load.Config) { c.SlowFraction = 0.005 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := trial.Run(ctx, site)
+	if err == nil {
+		t.Log(result)
+		err = demo.Await(ctx, "a steady site", func(ctx context.Context) error { return site.Steady(ctx, demo.Service, result.Master) })
+	}
+	if stop := l.Stop(); stop != nil {
+		t.Error(stop)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if report := l.Report(l.Window()); trial.Kind.Harmless() && report.Failed > 0 {
+		t.Errorf("%d of %d requests failed: %v", report.Failed, report.Total, report.Failures)
+	}
+	return l
+}
