@@ -2,9 +2,8 @@ package agent
 
 import (
 	"context"
-	"time"
-
 	"sync/atomic"
+	"time"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 )
@@ -64,13 +63,13 @@ func (c *conductor) carryOut(ctx context.Context) {
 	}
 	for {
 		call, cancel := context.WithCancel(ctx)
-		result := make(chan error, 1)
-		go func() { result <- c.call(call, o) }()
+		result := make(chan drove, 1)
+		go func() { result <- drove{op: o.op, err: c.call(call, o)} }()
 		select {
-		case err := <-result:
+		case ev := <-result:
 			cancel()
 			c.done.Store(o.op)
-			c.r.post(ctx, drove{op: o.op, err: err})
+			c.r.post(ctx, ev)
 			c.look()
 			select {
 			case o = <-c.orders:
@@ -79,11 +78,11 @@ func (c *conductor) carryOut(ctx context.Context) {
 			}
 		case next := <-c.orders:
 			cancel()
-			_ = <-result // of an order that nobody waits for any more
+			<-result // of an order that nobody waits for any more
 			o = next
 		case <-ctx.Done():
 			cancel()
-			_ = <-result // of an order that nobody waits for any more
+			<-result // of an order that nobody waits for any more
 			return
 		}
 	}
