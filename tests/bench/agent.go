@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+// tenfold is one agent beside instances of many services, which only exist as answers of the driver contract.
+type tenfold struct {
+	cmd  *exec.Cmd
+	fake *http.Server
+}
+
+const nameTenfold = "agent-bench"
+
+// startAgent starts it in west and returns when the gateways know all its instances to be ready.
+func startAgent(ctx context.Context, o options, site *demo.Site) (_ *tenfold, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	t := &tenfold{fake: &http.Server{Handler: http.HandlerFunc(answer)}}
+	go func() { _ = t.fake.Serve(listener) }() // it ends with close
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	bundle, err := site.Issue(rpc.RoleAgent, demo.West, nameTenfold)
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(site.Dir(), nameTenfold+".yaml")
+	text, err := agentConfig(site.Dir(), bundle, listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(site.Dir(), nameTenfold+".log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	t.cmd = exec.Command(o.binaries.Signalbox, "agent", "run", "--config", config)
+	t.cmd.Stdout, t.cmd.Stderr = log, log
+	t.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := t.cmd.Start(); err != nil {
+		return nil, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, demo.StartWithin)
+	defer cancel()
+	return t, demo.Await(waiting, "the instances of "+nameTenfold, func(ctx context.Context) error { return known(ctx, site) })
+}
+
+func agentConfig(dir, bundle, base string) (string, error) {
+	gossip, err := freePort()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "bundle: %q\nstate: %q\ngossip:\n  listen: %s\ninstances:\n", bundle, filepath.Join(dir, nameTenfold), gossip)
+	for n := range fewServices {
+		service := demo.ExtraService(n)
+		fmt.Fprintf(&b, "  - service: %s\n    name: %s-west-1\n    address: 127.0.0.1:9\n    driver: http\n    base: http://%s/%s\n",
+			service, service, base, service)
+	}
+	return b.String(), nil
+}
+
+// freePort finds an address that is free for TCP and UDP at the moment.
+func freePort() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	packet, err := net.ListenPacket("udp", listener.Addr().String())
+	if err != nil {
+		return "", err
+	}
+	defer packet.Close()
+	return listener.Addr().String(), nil
+}
+
+// answer is an instance that is ready, and not master.
+func answer(w http.ResponseWriter, r *http.Request) {
+	service := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")[0]
+	_, _ = io.WriteString(w, `{"ready":true,"master":false,"drained":true,"run":"`+service+`"}`) // the agent asks again
+}
+
+func known(ctx context.Context, site *demo.Site) error {
+	for n := range fewServices {
+		service := demo.ExtraService(n)
+		list, err := site.API().Instances(ctx, service)
+		if err != nil {
+			return err
+		}
+		if !ready(list) {
+			return fmt.Errorf("%s has no ready instance: %+v", service, list)
+		}
+	}
+	return nil
+}
+
+func ready(list []api.Instance) bool {
+	for _, in := range list {
+		if in.Ready {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *tenfold) pid() int { return t.cmd.Process.Pid }
+
+func (t *tenfold) close() {
+	_ = t.fake.Close()
+	if t.cmd != nil && t.cmd.Process != nil {
+		_ = t.cmd.Process.Kill() // it may be gone already
+		_ = t.cmd.Wait()
+	}
+}
