@@ -55,7 +55,10 @@ func (m *Machine) advanceRun(r *run, now time.Time) []Effect {
 		return m.finish(r, c, now)
 	}
 	if r.logged {
-		r.phase = PhaseDone
+		// With the certificate in the log too, this gateway has yet to release it.
+		if r.outcome == 0 || m.cert != nil && m.cert.Term >= r.outcome {
+			r.phase = PhaseDone
+		}
 		return nil
 	}
 	if m.superseded(r) {
