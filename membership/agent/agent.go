@@ -70,6 +70,7 @@ func New(opts Options) (*Agent, error) {
 func (a *Agent) Close() {
 	for _, r := range a.runners {
 		r.store.close()
+		r.release()
 	}
 	for _, s := range a.sessions {
 		s.conn.Close()

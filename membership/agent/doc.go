@@ -22,4 +22,7 @@
 //	a, err := agent.Open(bundleDir, agent.Instance{Service: "orders", Name: "orders-east-1", Address: addr})
 //	go a.Run(ctx)
 //	http.ListenAndServe(addr, a.Guard(handler))
+//
+// At SIGTERM call Stop while the server still listens, and shut the server down
+// when Stop has returned.
 package agent

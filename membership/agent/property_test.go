@@ -220,7 +220,7 @@ func (j *judge) actions() map[string]func(*rapid.T) {
 // ack, by an admission that was left, or after a start that no quorum knows of.
 func TestRulesOverCrashes(t *testing.T) {
 	s := newScene(t)
-	for run := range 20 { // rapid's number of checks is a flag: many short runs instead
+	for run := range 6 { // rapid's number of checks is a flag: many short runs instead
 		t.Run(fmt.Sprint(run), rapid.MakeCheck(func(rt *rapid.T) {
 			j := &judge{
 				s: s, given: map[int]bool{}, answers: map[signalbox.Digest]signalbox.StatementKind{},

@@ -142,6 +142,7 @@ func (r *runner) post(ctx context.Context, ev event) {
 // differ: the core starts again from the disk, as after a crash of the agent,
 // while the instance stays as it is.
 func (r *runner) run(ctx context.Context) {
+	defer r.release()
 	wait := driveBackoff
 	for {
 		err := r.serve(ctx)
@@ -171,6 +172,13 @@ func (r *runner) run(ctx context.Context) {
 	}
 }
 
+// release lets go of what the driver holds.
+func (r *runner) release() {
+	if err := r.driver.Stop(context.Background()); err != nil {
+		r.log.Warn().Err(err).Str("event", "release").Msg("the driver could not be released")
+	}
+}
+
 // serve owns core and store until ctx ends (nil) or the store fails.
 func (r *runner) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -196,6 +204,9 @@ func (r *runner) serve(ctx context.Context) error {
 			if err := r.do(ctx, c, e); err != nil {
 				return err
 			}
+		}
+		if err := r.store.tidy(); err != nil {
+			return err
 		}
 		if next := r.core.Next(now); next.IsZero() {
 			timer.Stop()
@@ -254,7 +265,7 @@ func (r *runner) persist(e persist) error {
 	if e.record.Certificate != nil {
 		r.introduce()
 	}
-	return r.store.tidy()
+	return nil
 }
 
 func (r *runner) say(e say) {
