@@ -174,9 +174,10 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.ctx = ctx
-	defer close(c.done)
 	c.inflight.Go(func() { c.writeDisk(ctx) })
 	defer c.inflight.Wait()
+	// Before that wait: whoever posts to a full inbox now would never get in.
+	defer close(c.done)
 	defer cancel()
 	if err := c.load(); err != nil {
 		return err
@@ -228,6 +229,7 @@ func (c *Coordinator) nextTick() time.Duration {
 
 func (c *Coordinator) tick() {
 	for s := range c.busy {
+		c.lookAgain(s)
 		c.step(s, handover.Tick{})
 	}
 	if now := c.opt.Now(); now.Sub(c.kept) >= tickIdle {

@@ -42,6 +42,9 @@ func (c *Coordinator) do(s *service, effect handover.Effect) []handover.Event {
 		c.publish(s)
 		return c.ownHold(s, e.Block, false)
 	case handover.TellHeld:
+		if r := s.records[e.Held.Block]; r != nil {
+			r.heldBy(e.Held, c.opt.DataCenter, c.opt.Now())
+		}
 		c.opt.Links.Broadcast(heldFrame(s.conf.Name, e.Held))
 	case handover.Order:
 		c.order(s, e)
@@ -70,11 +73,10 @@ func (c *Coordinator) do(s *service, effect handover.Effect) []handover.Event {
 	return nil
 }
 
+// clip shortens a text to at most that many bytes. What it returns is valid
+// UTF-8, as everything that goes into a message has to be.
 func clip(text string, most int) string {
-	if len(text) > most {
-		return text[:most]
-	}
-	return text
+	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }
 
 func (c *Coordinator) order(s *service, e handover.Order) {

@@ -131,7 +131,7 @@ func (c *Coordinator) peerHeld(gateway string, f *wire.Held) {
 	}
 	c.post(func() {
 		if r := s.records[block]; r != nil {
-			r.peerHeld(h)
+			r.heldBy(h, c.opt.Peers[gateway], c.opt.Now())
 		}
 		c.step(s, h)
 	})

@@ -50,7 +50,11 @@ func (c *Coordinator) routeAcknowledged(e control.RouteAcknowledged) {
 		return
 	}
 	c.event(s, eventProxy, e.Proxy, fmt.Sprintf("acknowledged the route of term %d", e.Term))
-	c.proxyRecord(s, newest.Digest, e.Proxy, e.Term)
+	if r := s.records[newest.Digest]; r != nil {
+		if row := r.proxy(e.Proxy, c.opt.DataCenter); row.HeldMS == nil {
+			row.HeldMS = r.ms(c.opt.Now())
+		}
+	}
 	for _, ev := range c.ownHold(s, newest.Digest, false) {
 		c.step(s, ev)
 	}
@@ -104,10 +108,25 @@ func (c *Coordinator) ownHold(s *service, block signalbox.Digest, words bool) []
 			held.Proxies = append(held.Proxies, h)
 		}
 	}
-	if held.Complete {
-		c.holdComplete(s, block)
-	}
 	return []handover.Event{held}
+}
+
+// lookAgain asks once for the words of the proxies that are behind in a hold,
+// before it is given up because of them: an acknowledgement of another proxy
+// has taken their place meanwhile.
+func (c *Coordinator) lookAgain(s *service) {
+	newest, open := s.machine.Open()
+	if !open {
+		return
+	}
+	r := s.records[newest.Digest]
+	if r == nil || r.looked || r.holdAt.IsZero() || c.opt.Now().Sub(r.holdAt) < handover.HoldWait/2 {
+		return
+	}
+	r.looked = true
+	for _, ev := range c.ownHold(s, newest.Digest, true) {
+		c.step(s, ev)
+	}
 }
 
 func heldFrame(s signalbox.Service, h handover.Held) *wire.PeerFrame {

@@ -3,7 +3,6 @@ package coordinator
 import (
 	"encoding/json"
 	"fmt"
-	"sort"
 	"strings"
 	"time"
 
@@ -30,13 +29,14 @@ type record struct {
 	phase handover.Phase
 	began time.Time
 
-	holdAt, heldAt, drainAt, drainedAt, ackedAt   time.Time
+	holdAt, drainAt, drainedAt, ackedAt           time.Time
 	sealedAt, servingAt, releasedAt, doneAt, shut time.Time
 	due                                           map[string]bool // roster identities without evidence
 	undrained                                     map[string]bool
 	late                                          map[string]bool
 	waiting                                       string
 	saved                                         bool
+	looked                                        bool // at the words of late proxies
 }
 
 func newEvent(at time.Time, kind, service, who, detail string) api.Event {
@@ -67,9 +67,10 @@ func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signa
 	}
 	if h.Superseding() {
 		r.view.Supersedes = strings.TrimSuffix(h.ID, "-back")
-		for _, old := range s.records {
-			if old.view.ID == r.view.Supersedes {
-				old.view.SupersededBy = h.ID
+		if old := s.recordOf(r.view.Supersedes); old != nil {
+			old.view.SupersededBy = h.ID
+			if old.view.GivenUp == "" {
+				old.view.GivenUp = h.Reason
 			}
 		}
 	}
@@ -134,11 +135,14 @@ func (c *Coordinator) recordLine(s *service, e handover.Record) {
 		mark(&r.servingAt, e.At)
 	case handover.PhaseRelease:
 		mark(&r.releasedAt, e.At)
+		if old := s.recordOf(r.view.Supersedes); old != nil {
+			mark(&old.releasedAt, e.At) // what was parked under its name flows now
+		}
 	case handover.PhaseDone:
 		mark(&r.doneAt, e.At)
 	case handover.PhaseGiveUp:
 		if r.view.GivenUp == "" {
-			r.view.GivenUp = e.Detail
+			r.view.GivenUp = e.Detail + r.undrainedWords()
 		}
 	}
 	r.phase = e.Phase
@@ -174,38 +178,6 @@ func stateOf(p handover.Phase) string {
 	return api.StatePreparing
 }
 
-func (c *Coordinator) holdComplete(s *service, block signalbox.Digest) {
-	if r := s.records[block]; r != nil {
-		mark(&r.heldAt, c.opt.Now())
-	}
-}
-
-func (r *record) peerHeld(h handover.Held) {
-	for _, p := range h.Proxies {
-		if h.Final && !p.Acknowledged {
-			r.late[p.ID] = true
-		}
-	}
-}
-
-// proxyRecord notes when a proxy took the hold, and the release after it.
-func (c *Coordinator) proxyRecord(s *service, block signalbox.Digest, proxy string, term uint64) {
-	r := s.records[block]
-	if r == nil {
-		return
-	}
-	now := c.opt.Now()
-	for i := range r.view.Proxies {
-		if r.view.Proxies[i].ID == proxy {
-			if term >= r.view.Term && r.view.Proxies[i].HeldMS == nil {
-				r.view.Proxies[i].HeldMS = r.ms(now)
-			}
-			return
-		}
-	}
-	r.view.Proxies = append(r.view.Proxies, api.ProxyHold{ID: proxy, DataCenter: string(c.opt.DataCenter), HeldMS: r.ms(now)})
-}
-
 // recordStatement takes what an instance signed into the open records.
 func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence) {
 	now := c.opt.Now()
@@ -233,6 +205,20 @@ func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence) {
 		name = i.Name
 	}
 	c.event(s, kind, name, fmt.Sprintf("%s: %s, term %d", name, e.Kind, e.Term))
+}
+
+// undrainedWords names who had not drained, when the handover is given up.
+func (r *record) undrainedWords() string {
+	var names []string
+	for _, a := range r.view.Acks {
+		if r.undrained[a.Identity] && !r.drainAt.IsZero() {
+			names = append(names, a.Instance)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; not drained: " + strings.Join(names, ", ")
 }
 
 func (r *record) drained(e signalbox.Evidence, now time.Time) {
@@ -280,9 +266,22 @@ func (c *Coordinator) watchRecords(s *service) {
 		if r.saved || s.machine.Runs(digest) || r.phase == handover.PhasePrepare && cert == nil {
 			continue
 		}
+		if by := s.recordOf(r.view.SupersededBy); by != nil && by.releasedAt.IsZero() && s.machine.Runs(by.block.Digest) {
+			continue // what it parked is still held
+		}
 		c.closeRecord(s, r)
 		delete(s.records, digest)
 	}
+}
+
+// recordOf returns the open record of a handover, or nil.
+func (s *service) recordOf(id string) *record {
+	for _, r := range s.records {
+		if r.view.ID == id {
+			return r
+		}
+	}
+	return nil
 }
 
 // settled takes the certificate that an outcome in the log stands for: a
@@ -312,7 +311,7 @@ func (c *Coordinator) closeRecord(s *service, r *record) {
 	now := c.opt.Now()
 	r.saved, r.shut = true, now
 	switch {
-	case r.view.Certificate == nil:
+	case r.view.Certificate == nil || r.view.SupersededBy != "":
 		r.view.Outcome = api.OutcomeSuperseded
 	case r.view.Certificate.Fallback:
 		r.view.Outcome = api.OutcomeFallback
@@ -351,55 +350,4 @@ func outcomeLine(v *api.Handover) string {
 		return fmt.Sprintf("given up: %s is master on at term %d (%s)", v.From, v.CertifiedTerm, v.GivenUp)
 	}
 	return "superseded by " + v.SupersededBy
-}
-
-// recordView computes the phases from the marks.
-func (c *Coordinator) recordView(s *service, r *record) api.Handover {
-	v := r.view
-	v.Acks, v.Events = append([]api.Ack(nil), v.Acks...), append([]api.Event(nil), v.Events...)
-	v.Proxies, v.Promotions = append([]api.ProxyHold(nil), v.Proxies...), append([]api.Promotion(nil), v.Promotions...)
-	for i := range v.Acks {
-		if in := s.instances[signalbox.Identity(v.Acks[i].Identity)]; in != nil {
-			if n := in.newest(); n != nil {
-				v.Acks[i].InFlight, v.Acks[i].Problem = n.status.GetInFlight(), n.status.GetProblem()
-			}
-		}
-	}
-	marks := []struct {
-		name       string
-		begin, end time.Time
-	}{
-		{api.PhasePrepare, r.began, r.holdAt},
-		{api.PhaseHold, r.holdAt, first(r.drainAt, r.drainedAt, r.sealedAt)},
-		{api.PhaseDrain, r.drainAt, first(r.drainedAt, r.sealedAt)},
-		{api.PhaseAck, r.drainedAt, first(r.ackedAt, r.sealedAt)},
-		{api.PhaseSeal, first(r.ackedAt, r.sealedAt), r.sealedAt},
-		{api.PhasePromote, r.sealedAt, r.servingAt},
-		{api.PhaseRelease, r.servingAt, r.releasedAt},
-		{api.PhaseSettle, r.releasedAt, first(r.doneAt, r.shut)},
-	}
-	v.Phases = nil
-	for _, m := range marks {
-		if begin := r.ms(m.begin); begin != nil {
-			v.Phases = append(v.Phases, api.Phase{Name: m.name, BeginMS: *begin, EndMS: r.ms(m.end)})
-		}
-	}
-	if !r.holdAt.IsZero() && !r.releasedAt.IsZero() {
-		hold := sinceMS(r.releasedAt.Sub(r.holdAt))
-		v.HoldMS = &hold
-	}
-	for id := range r.late {
-		v.LateProxies = append(v.LateProxies, id)
-	}
-	sort.Strings(v.LateProxies)
-	return v
-}
-
-func first(times ...time.Time) time.Time {
-	for _, t := range times {
-		if !t.IsZero() {
-			return t
-		}
-	}
-	return noTime
 }

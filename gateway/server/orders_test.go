@@ -66,6 +66,11 @@ func (s *site) order(to signalbox.DataCenter) api.Order {
 func (s *site) ready(gateway string, o api.Order) {
 	s.t.Helper()
 	var last api.Plan
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("%s: %v", gateway, last.Blocks)
+		}
+	}()
 	eventually(s.t, gateway+" to be ready for the switch", func() bool {
 		var err error
 		last, err = s.gateways[gateway].coordinator.Plan(context.Background(), o)
