@@ -23,7 +23,10 @@ type tenfold struct {
 	fake *http.Server
 }
 
-const nameTenfold = "agent-bench"
+const (
+	nameTenfold = "agent-bench"
+	logTail     = 2048 // bytes of its log that an error shows
+)
 
 // startAgent starts it in west and returns when the gateways know all its instances to be ready.
 func startAgent(ctx context.Context, o options, site *demo.Site) (_ *tenfold, err error) {
@@ -63,7 +66,12 @@ func startAgent(ctx context.Context, o options, site *demo.Site) (_ *tenfold, er
 	}
 	waiting, cancel := context.WithTimeout(ctx, demo.StartWithin)
 	defer cancel()
-	return t, demo.Await(waiting, "the instances of "+nameTenfold, func(ctx context.Context) error { return known(ctx, site) })
+	err = demo.Await(waiting, "the instances of "+nameTenfold, func(ctx context.Context) error { return known(ctx, site) })
+	if err != nil {
+		text, _ := os.ReadFile(log.Name()) // for the message only
+		err = fmt.Errorf("%w; its log ends: %s", err, text[max(0, len(text)-logTail):])
+	}
+	return t, err
 }
 
 func agentConfig(dir, bundle, base string) (string, error) {
@@ -75,8 +83,8 @@ func agentConfig(dir, bundle, base string) (string, error) {
 	fmt.Fprintf(&b, "bundle: %q\nstate: %q\ngossip:\n  listen: %s\ninstances:\n", bundle, filepath.Join(dir, nameTenfold), gossip)
 	for n := range fewServices {
 		service := demo.ExtraService(n)
-		fmt.Fprintf(&b, "  - service: %s\n    name: %s-west-1\n    address: 127.0.0.1:9\n    driver: http\n    base: http://%s/%s\n",
-			service, service, base, service)
+		fmt.Fprintf(&b, "  - service: %s\n    name: %s-west-1\n    address: 127.0.0.1:%d\n    driver: http\n    base: http://%s/%s\n",
+			service, service, n+1, base, service) // nobody is ever sent there
 	}
 	return b.String(), nil
 }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/signalbox-io/signalbox/examples/demo"
+)
+
+// TestQuick guards that the benchmark works as a whole: every section measures something, and Signalbox neither fails a
+// request nor has two masters. How fast it is depends on what else the machine does, so no goal of time is looked at.
+func TestQuick(t *testing.T) {
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./cmd/signalbox", "./examples/orders")
+	build.Dir, build.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the binaries: %v\n%s", err, out)
+	}
+	result := filepath.Join(dir, "result.md")
+	o, err := parse([]string{"-quick", "-configs", "2:200", "-bin", dir, "-out", result, "-within", "5m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| 2 Envoys, 200/s | floor | 3 |", "| 2 Envoys, 200/s | Signalbox | 3 |", "| haproxy-map | 3 |", "| envoy-rds | 3 |",
+		"1% slow", "1000 services", "RssAnon", "Guard, allocations per request |  | 0 (goal 0: met)",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the result says nothing of %q", want)
+		}
+	}
+	missed := regexp.MustCompile(`(?m)^- .*(failed requests|overlap).*$`)
+	if found := missed.FindAllString(string(text), -1); len(found) > 0 || t.Failed() {
+		t.Errorf("%s\n%s", strings.Join(found, "\n"), text)
+	}
+}
+
+// TestParse guards that wrong flags are errors that name what was expected.
+func TestParse(t *testing.T) {
+	for _, args := range [][]string{
+		{"-configs", "3:500"}, {"-configs", "4"}, {"-configs", "4:0"}, {"-configs", "400:1"}, {"-switches", "0"}, {"-only", "flor"}, {"more"},
+	} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%v: no error", args)
+		}
+	}
+}
+
+// TestSummary guards the figures: what was measured ends up in its place, sorted, and a goal that is missed is said so.
+func TestSummary(t *testing.T) {
+	if got := quantile([]float64{1, 2, 3, 4}, 0.5); got != 2 {
+		t.Errorf("median %v, want 2", got)
+	}
+	if got := quantile([]float64{1, 2, 3, 4}, 0.99); got != 4 {
+		t.Errorf("p99 %v, want 4", got)
+	}
+	if got := quantile(nil, 0.5); !math.IsNaN(got) {
+		t.Errorf("median of nothing %v", got)
+	}
+	of := config{4, 500}
+	floor, fast, slow := newMeasured(nameFloor, of, nil), newMeasured(nameSignalbox, of, nil), newMeasured(nameSignalbox, of, nil)
+	floor.interruption = []float64{9, 10, 11}
+	fast.interruption = []float64{13, 14.9, 25}
+	slow.interruption, slow.failed = []float64{13, 15.1, 27}, 2
+	for m, want := range map[*measured]int{fast: 0, slow: 3} {
+		r := &report{machine: &machine{}, floors: map[config]*measured{}}
+		r.config([]*measured{floor, m})
+		if len(r.missed) != want {
+			t.Errorf("missed %q, want %d", r.missed, want)
+		}
+		if text := r.finish(); strings.Count(text, "missed)") != want {
+			t.Errorf("the text says %d times that a goal was missed, want %d:\n%s", strings.Count(text, "missed)"), want, text)
+		}
+	}
+	if got := other(demo.East); got != demo.West {
+		t.Errorf("the other of east is %s", got)
+	}
+}
