@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/api/client"
@@ -105,7 +106,18 @@ func (t Trial) Run(ctx context.Context, s *demo.Site) (Result, error) {
 	if service.Master == demo.West {
 		to = demo.East
 	}
-	watch := watching(ctx, s, t.Phase)
+	if err := demo.Await(ctx, r.Killed, func(context.Context) error {
+		if s.Pid(r.Killed) == 0 {
+			return errors.New("it does not run")
+		}
+		return nil
+	}); err != nil {
+		return r, err
+	}
+	if t.Phase == api.PhasePrepare {
+		return r, r.early(ctx, s, t, to)
+	}
+	watch := watching(ctx, s, t.begin())
 	defer watch.stop()
 	if err := watch.wait(ctx, watch.open); err != nil {
 		return r, fmt.Errorf("open the event stream: %w", err)
@@ -136,6 +148,48 @@ func (t Trial) Run(ctx context.Context, s *demo.Site) (Result, error) {
 	err = r.follow(ctx, s, h.ID)
 	r.Duration = time.Since(killed)
 	return r, err
+}
+
+// begin is the phase whose event is waited for: that of settle comes with the outcome, too late to be hit.
+func (t Trial) begin() string {
+	if t.Phase == api.PhaseSettle {
+		return api.PhaseRelease
+	}
+	return t.Phase
+}
+
+// early kills while the handover is being agreed on; it may come to nothing.
+func (r *Result) early(ctx context.Context, s *demo.Site, t Trial, to string) error {
+	before, err := s.API().Service(ctx, demo.Service)
+	if err != nil {
+		return err
+	}
+	killed := make(chan error, 1)
+	go func() {
+		pause(ctx, t.After)
+		killed <- s.Kill(r.Killed)
+	}()
+	h, err := s.Begin(ctx, api.SwitchRequest{Service: demo.Service, To: to, Reason: "chaos: killed while it is agreed on"})
+	at := time.Now()
+	if err := <-killed; err != nil {
+		return err
+	}
+	if err != nil && !errors.Is(err, signalbox.ErrNotReady) && !errors.Is(err, signalbox.ErrUnavailable) {
+		return err
+	}
+	if err != nil {
+		r.Master = before.Master
+		// No answer came, but it may have been agreed on.
+		list, err := s.API().Handovers(ctx, demo.Service, 1)
+		if err == nil && len(list) > 0 && list[0].Term > before.Term {
+			return r.follow(ctx, s, list[0].ID)
+		}
+		return err
+	}
+	r.Began = true
+	err = r.follow(ctx, s, h.ID)
+	r.Duration = time.Since(at)
+	return err
 }
 
 // follow collects the handover and those that superseded it, until one is over for good.

@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os/exec"
@@ -98,10 +99,17 @@ func once(t *testing.T, site *demo.Site, trial Trial) *demo.Load {
 		t.Fatal(err)
 	}
 	result, err := trial.Run(ctx, site)
-	if err == nil {
-		t.Log(result)
-		err = demo.Await(ctx, "a steady site", func(ctx context.Context) error { return site.Steady(ctx, demo.Service, result.Master) })
-	}
+	t.Log(result)
+	err = errors.Join(err, demo.Await(ctx, "a steady site", func(ctx context.Context) error {
+		service, err := site.API().Service(ctx, demo.Service)
+		if err != nil {
+			return err
+		}
+		if result.Master != "" && service.Master != result.Master {
+			return fmt.Errorf("master is %q, and was %q at the end of the handover", service.Master, result.Master)
+		}
+		return errors.Join(site.AllReady(ctx), site.Steady(ctx, demo.Service, service.Master))
+	}))
 	if stop := l.Stop(); stop != nil {
 		t.Error(stop)
 	}
