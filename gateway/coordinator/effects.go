@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/journal"
@@ -150,11 +152,11 @@ func (c *Coordinator) propose(s *service, what string, r signalbox.Request) {
 	c.background(func(ctx context.Context) {
 		err := c.opt.Links.ProposeTo(ctx, r)
 		if err != nil && ctx.Err() == nil {
-			level := c.opt.Logger.Warn()
+			level := zerolog.WarnLevel
 			if errors.Is(err, signalbox.ErrConflict) {
-				level = c.opt.Logger.Debug()
+				level = zerolog.DebugLevel
 			}
-			level.Err(err).Str("service", string(s.conf.Name)).Str("request", what).Msg("proposal was not decided")
+			c.opt.Logger.WithLevel(level).Err(err).Str("service", string(s.conf.Name)).Str("request", what).Msg("proposal was not decided")
 		}
 	})
 }
@@ -163,7 +165,7 @@ func (c *Coordinator) propose(s *service, what string, r signalbox.Request) {
 func (c *Coordinator) proposeReturn(s *service, e handover.ProposeReturn) {
 	before := e.Block.Handover(s.conf.Name)
 	h := &signalbox.Handover{
-		ID: before.ID + "-back", Service: s.conf.Name, From: before.To, To: before.From,
+		ID: returnID(before.ID), Service: s.conf.Name, From: before.To, To: before.From,
 		Allowed: signalbox.AckOnly, HoldBudget: before.HoldBudget, AllowLateProxies: true,
 		By: "signalbox", Reason: clip(fmt.Sprintf("supersedes %s: %s", before.ID, e.Reason), signalbox.MaxReason),
 	}
@@ -180,6 +182,12 @@ func (c *Coordinator) proposeReturn(s *service, e handover.ProposeReturn) {
 		return
 	}
 	c.propose(s, "handover back", signalbox.Request{Handover: h})
+}
+
+// returnID names the way back of a handover, the same for every gateway.
+func returnID(id string) string {
+	const suffix = "-back"
+	return clip(id, 2*signalbox.MaxName-len(suffix)) + suffix
 }
 
 // candidates lists the enrolled instances of a data center that were heard

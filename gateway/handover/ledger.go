@@ -62,6 +62,11 @@ type Ledger struct {
 	digest   signalbox.Digest
 	services map[signalbox.Service]*ServiceState
 	enrolled map[signalbox.Identity]signalbox.Instance
+
+	// accepted is the block that Accepts took last, outcomes the certificates
+	// that it verified for it.
+	accepted signalbox.Digest
+	outcomes map[signalbox.Service]*signalbox.Certificate
 }
 
 // NewLedger returns the state of an empty log. enrollment may be nil for a
@@ -152,11 +157,22 @@ func (l *Ledger) Accepts(b *signalbox.DecidedBlock) error {
 	if b.Index != l.index+1 || b.Prev != l.digest {
 		return fmt.Errorf("%w: block %d (after %s) does not follow block %d (%s)", signalbox.ErrConflict, b.Index, b.Prev, l.index, l.digest)
 	}
+	if l.accepted == b.Digest {
+		return nil
+	}
+	outcomes := map[signalbox.Service]*signalbox.Certificate{}
 	for i := range b.Requests {
-		if err := l.form(&b.Requests[i]); err != nil {
+		o := b.Requests[i].Outcome
+		if o == nil {
+			continue
+		}
+		c, err := l.outcomeCertificate(o)
+		if err != nil {
 			return fmt.Errorf("apply block %d: %w", b.Index, err)
 		}
+		outcomes[o.Service] = c
 	}
+	l.accepted, l.outcomes = b.Digest, outcomes
 	return nil
 }
 
@@ -172,15 +188,6 @@ func (l *Ledger) Apply(b *signalbox.DecidedBlock) error {
 	}
 	l.index, l.digest = b.Index, b.Digest
 	return nil
-}
-
-// form checks what apply relies on, whoever decided it.
-func (l *Ledger) form(r *signalbox.Request) error {
-	if r.Outcome == nil {
-		return nil
-	}
-	_, err := l.outcomeCertificate(r.Outcome)
-	return err
 }
 
 func (l *Ledger) state(s signalbox.Service) *ServiceState {
@@ -202,7 +209,7 @@ func (l *Ledger) apply(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	case r.Admit != nil:
 		l.applyAdmission(b, r.Admit)
 	case r.Outcome != nil:
-		l.applyOutcome(r.Outcome)
+		l.applyOutcome(l.outcomes[r.Outcome.Service])
 	case r.Remove != nil:
 		delete(l.state(r.Remove.Service).Outstanding, r.Remove.Identity)
 		delete(l.state(r.Remove.Service).Admissions, r.Remove.Identity)
@@ -236,12 +243,8 @@ func (l *Ledger) applyAdmission(b *signalbox.DecidedBlock, a *signalbox.Admissio
 	st.Admissions[a.Identity] = b
 }
 
-func (l *Ledger) applyOutcome(o *signalbox.Outcome) {
-	st := l.state(o.Service)
-	c, err := l.outcomeCertificate(o)
-	if err != nil {
-		return // form refused it before
-	}
+func (l *Ledger) applyOutcome(c *signalbox.Certificate) {
+	st := l.state(c.Service)
 	h, index := c.Handover(), c.Block.Index
 	if c.IsFallback() {
 		// The forward term of a voided block can never be certified. Whom a

@@ -61,8 +61,8 @@ func (m *Machine) advanceRun(r *run, now time.Time) []Effect {
 		}
 		return nil
 	}
-	if m.superseded(r) {
-		return nil // the newer block decides who is master; both need no more answers to this one
+	if m.superseded(r) || m.cert != nil && m.cert.Term >= r.h.Term {
+		return nil // a newer block decides, or has decided, who is master
 	}
 	out := m.tell(r, now)
 	if effects := m.certify(r, now); effects != nil {
@@ -119,9 +119,6 @@ func (m *Machine) refusal(r *run) (signalbox.Evidence, bool) {
 
 // certify builds the certificate when its evidence is whole.
 func (m *Machine) certify(r *run, now time.Time) []Effect {
-	if m.cert != nil && m.cert.Term >= max(r.h.Term, r.h.Fallback) {
-		return nil
-	}
 	if !r.certifying.IsZero() && now.Sub(r.certifying) < Resend {
 		return []Effect{}
 	}
@@ -131,9 +128,6 @@ func (m *Machine) certify(r *run, now time.Time) []Effect {
 			Record{Block: r.block.Digest, Phase: PhaseGiveUp, Detail: r.name(s.Identity) + " refused", At: now},
 			Certify{Block: r.block, Term: r.h.Fallback, Evidence: [][]byte{s.Envelope}},
 		}
-	}
-	if m.cert != nil && m.cert.Term >= r.h.Term {
-		return nil
 	}
 	var evidence [][]byte
 	for _, e := range r.h.Roster {

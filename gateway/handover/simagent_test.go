@@ -218,5 +218,12 @@ func (a *simAgent) serve() {
 		a.s.say("%s serves term %d", a.name, c.Term)
 		a.s.judge()
 	}
-	a.say(a.says(signalbox.Statement{Kind: signalbox.SaysServing, Term: c.Term, Block: c.Block.Digest}))
+	for _, n := range a.s.neighbours(a.name) { // its status, unsigned
+		g, term := a.s.gateway(n), a.serving
+		a.s.send(a.name, n, func() {
+			serves := handover.Serves{Identity: a.Identity, Term: term}
+			g.broadcast(func(p *simGateway) { p.step(serves) })
+			g.step(serves)
+		})
+	}
 }

@@ -47,6 +47,7 @@ type Journal struct {
 	changed  chan struct{}
 	restored bool
 	failed   error // a write whose end is not known: nothing more is decided
+	broken   chan struct{}
 
 	write   sync.Mutex // serialises Append and PutRecord; taken before mu
 	records int        // in the bucket; guarded by write
@@ -111,8 +112,7 @@ func (j *Journal) appendLocked(b *signalbox.DecidedBlock) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.ledger.Apply(b); err != nil {
-		j.failed = fmt.Errorf("apply block %d that was accepted: %w", b.Index, err)
-		return j.failed
+		return j.failLocked(b.Index, fmt.Errorf("it was accepted and does not apply: %w", err))
 	}
 	close(j.changed)
 	j.changed = make(chan struct{})
@@ -140,6 +140,13 @@ func putBlock(tx *bolt.Tx, b *signalbox.DecidedBlock) error {
 func (j *Journal) fail(index uint64, err error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.failLocked(index, err)
+}
+
+func (j *Journal) failLocked(index uint64, err error) error {
+	if j.failed == nil {
+		close(j.broken)
+	}
 	j.failed = fmt.Errorf("%w: writing block %d to the journal failed (%w); look at the disk, then start this gateway again", signalbox.ErrUnavailable, index, err)
 	return j.failed
 }
@@ -150,6 +157,10 @@ func (j *Journal) Failed() error {
 	defer j.mu.Unlock()
 	return j.failed
 }
+
+// Broken returns a channel that is closed when the journal has failed: the
+// process should end, and find out at its next start what is on the disk.
+func (j *Journal) Broken() <-chan struct{} { return j.broken }
 
 // sameBlock returns nil when b is what stands at its index.
 func (j *Journal) sameBlock(b *signalbox.DecidedBlock) error {

@@ -186,6 +186,11 @@ func TestFailedWrite(t *testing.T) {
 		t.Error("the log did not grow, and followers were told so")
 	default:
 	}
+	select {
+	case <-j.Broken():
+	default:
+		t.Error("nobody is told that the journal failed")
+	}
 	if _, err := v.Propose(context.Background(), enroll(t, "e3")); !errors.Is(err, signalbox.ErrUnavailable) {
 		t.Fatalf("another block in its place: %v", err)
 	}

@@ -29,7 +29,7 @@ func Open(dir string, trust rpc.Trust, enrollment func([]byte) (signalbox.Instan
 
 func open(dir string, trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error), file openFile) (*Journal, error) {
 	path := filepath.Join(dir, FileName)
-	j := &Journal{trust: trust, ledger: handover.NewLedger(trust, enrollment), changed: make(chan struct{})}
+	j := &Journal{trust: trust, ledger: handover.NewLedger(trust, enrollment), changed: make(chan struct{}), broken: make(chan struct{})}
 	err := guarded(func() error {
 		if err := whole(path); err != nil {
 			return err

@@ -168,6 +168,14 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme *signature.List) error
 		s.journal.Doubt()
 	}
 	handler := &lateHandler{}
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signalbox_peers_refused_total", Help: "What was refused of agents, gateways and strangers, by who it should have been and reason.",
+	}, []string{"kind", "reason"})
+	s.registry.MustRegister(refused)
+	count := func(kind string) func(string) {
+		return func(reason string) { refused.WithLabelValues(kind, reason).Inc() }
+	}
+	s.refused = count
 	var err error
 	s.peers, err = session.NewPeers(session.PeersOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
@@ -256,6 +264,14 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.coordinator.Run(ctx) })
 	g.Go(func() error { return s.peers.Run(ctx) })
 	g.Go(func() error { return s.catchUp(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.journal.Broken():
+			return s.journal.Failed() // the supervisor's next start finds out what is on the disk
+		}
+	})
 	for i, open := range []func(context.Context) (*gossip.Pool, error){s.lanPool, s.wanPool} {
 		p, err := open(ctx)
 		if err != nil {
