@@ -95,8 +95,10 @@ func (a *simAgent) tick(run int) {
 func (a *simAgent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
 	h := b.Handover(orders)
 	if e, ok := a.disk.answers[b.Digest]; ok {
-		a.say(e)
-		return
+		if a.say(e); a.s.broken != "one answer" || a.s.chance(0.5) {
+			return
+		}
+		a.answer(signalbox.SaysRefuse, b)
 	}
 	entry, listed := h.Entry(a.Identity)
 	if !listed || a.disk.cert != nil && a.disk.cert.Term >= h.Term {
@@ -115,6 +117,8 @@ func (a *simAgent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
 	switch {
 	case h.Voidable() && (kind == handover.OrderRefuse || !a.s.now.Before(a.disk.first[b.Digest].Add(h.HoldBudget))):
 		a.answer(signalbox.SaysRefuse, b)
+	case a.s.broken == "gate closed before the ack" && kind == handover.OrderDrain:
+		a.answer(signalbox.SaysAck, b)
 	case kind == handover.OrderAck && a.drained == b.Digest:
 		a.answer(signalbox.SaysAck, b)
 	case kind == handover.OrderDrain || kind == handover.OrderAck:
@@ -155,9 +159,13 @@ func (a *simAgent) drain(b *signalbox.DecidedBlock) {
 
 func (a *simAgent) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) {
 	h := b.Handover(orders)
-	if kind == signalbox.SaysAck {
+	switch {
+	case kind == signalbox.SaysAck && a.s.broken == "gate closed before the ack":
+	case kind == signalbox.SaysAck && a.s.broken == "never below the ack":
+		a.serving, a.drained = 0, signalbox.Digest{}
+	case kind == signalbox.SaysAck:
 		a.serving, a.disk.floor = 0, max(a.disk.floor, h.Term)
-	} else {
+	default:
 		a.drained = signalbox.Digest{}
 	}
 	e := a.who.answer(kind, b)
@@ -202,7 +210,7 @@ func (a *simAgent) basis() uint64 {
 	if a.disk.admitted == c.Term {
 		by = max(by, a.disk.admission)
 	}
-	if by <= a.disk.left {
+	if by <= a.disk.left && a.s.broken != "a leave is final" {
 		return 0
 	}
 	return by

@@ -22,6 +22,7 @@ type sim struct {
 	agents   []*simAgent
 	links    map[string]*simLink
 	faults   bool
+	broken   string // the rule that agents break, to see that it shows
 	trace    []string
 	problem  string
 	decided  int
