@@ -14,6 +14,13 @@ import (
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
+// maxAttempts is how often an order is planned anew because the log moved on;
+// catchUp is how long the own log is waited for meanwhile.
+const (
+	maxAttempts = 3
+	catchUp     = 300 * time.Millisecond
+)
+
 // heardWait is how fresh an instance's last word has to be before a switch
 // starts; freshWait bounds how long it is waited for.
 const (
@@ -253,6 +260,19 @@ func (c *Coordinator) Switch(ctx context.Context, o api.Order) (api.Handover, er
 	if err != nil {
 		return api.Handover{}, err
 	}
+	for attempt := 1; ; attempt++ {
+		v, err := c.try(ctx, s, o, started)
+		var f *api.Fault
+		another := errors.As(err, &f) && f.Handover != ""
+		if !errors.Is(err, signalbox.ErrConflict) || another || attempt == maxAttempts {
+			return v, err
+		}
+		// This gateway was a little behind the log; it has caught up since.
+	}
+}
+
+// try plans once and has the handover decided.
+func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started time.Time) (api.Handover, error) {
 	p, err := c.Plan(ctx, o)
 	if err != nil {
 		return api.Handover{}, err
@@ -313,30 +333,29 @@ func (c *Coordinator) decide(ctx context.Context, s *service, h *signalbox.Hando
 	return c.Handover(ctx, h.ID)
 }
 
-// winner names the handover that took the term, once the own log has it; empty
-// when it does not come soon.
+// winner names the handover that took the term; empty when what the own log
+// lacked was something else, or does not come soon.
 func (c *Coordinator) winner(ctx context.Context, s *service, term signalbox.Term) (id string) {
-	ctx, cancel := context.WithTimeout(ctx, freshWait)
+	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
-	for {
-		changed := c.opt.Journal.Changed()
-		err := c.ask(ctx, func() {
-			c.applyLog()
-			if newest, open := s.machine.Open(); open {
-				id = newest.Handover(s.conf.Name).ID
-			} else if cert := s.machine.Certificate(); cert != nil && cert.Term >= term {
-				id = cert.Handover().ID
-			}
-		})
-		if err != nil || id != "" {
-			return id
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ""
+	changed := c.opt.Journal.Changed()
+	look := func() {
+		c.applyLog()
+		if newest, open := s.machine.Open(); open {
+			id = newest.Handover(s.conf.Name).ID
+		} else if cert := s.machine.Certificate(); cert != nil && cert.Term >= term {
+			id = cert.Handover().ID
 		}
 	}
+	if c.ask(ctx, look) != nil || id != "" {
+		return id
+	}
+	select {
+	case <-changed:
+		_ = c.ask(ctx, look) // without an answer nobody is named
+	case <-ctx.Done():
+	}
+	return id
 }
 
 // remember keeps when a handover was asked for: its record begins there.

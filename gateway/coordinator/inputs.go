@@ -8,6 +8,7 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/gateway/session"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
@@ -50,7 +51,7 @@ func (c *Coordinator) AgentHello(in signalbox.Instance, hello *wire.Hello) error
 	c.mu.Unlock()
 	if hello.GetIncarnation() < highest {
 		// Rule 8: rolled-back state means a new key.
-		return fmt.Errorf("%w: incarnation %d of %s was seen already (this is %d): its state was rolled back; it needs a new key", signalbox.ErrRefused, highest, in.Name, hello.GetIncarnation())
+		return fmt.Errorf("%w: incarnation %d of %s was seen already, this is %d; it needs a new key", session.ErrRolledBack, highest, in.Name, hello.GetIncarnation())
 	}
 	c.learnKey(in.Identity, in.PublicKey)
 	c.post(func() {

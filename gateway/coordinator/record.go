@@ -34,7 +34,6 @@ type record struct {
 	due                                           map[string]bool // roster identities without evidence
 	undrained                                     map[string]bool
 	late                                          map[string]bool
-	waiting                                       string
 	saved                                         bool
 	looked                                        bool // at the words of late proxies
 }

@@ -3,7 +3,9 @@ package session
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -42,11 +44,17 @@ type Agents struct {
 }
 
 type agentSession struct {
-	name  string
-	out   chan *wire.GatewayFrame
-	stop  context.CancelFunc
-	asks  chan struct{}
-	known map[signalbox.Identity]signalbox.Instance
+	name string
+	out  chan *wire.GatewayFrame
+	stop context.CancelFunc
+	asks chan struct{}
+
+	// handling is held while a frame is handled; after closed none is. It is
+	// taken before Agents.mu.
+	handling sync.Mutex
+	closed   bool
+	ended    bool // guarded by Agents.mu: it gets no instance any more
+	known    map[signalbox.Identity]signalbox.Instance
 }
 
 // NewAgents returns the server; register it with wire.RegisterAgentsServer.
@@ -67,6 +75,19 @@ func (a *Agents) Send(id signalbox.Identity, frame *wire.GatewayFrame) bool {
 		return false
 	}
 	return s.send(frame)
+}
+
+// SendAll queues a frame for every session, once each.
+func (a *Agents) SendAll(frame *wire.GatewayFrame) {
+	a.mu.Lock()
+	all := map[*agentSession]bool{}
+	for _, s := range a.sessions {
+		all[s] = true
+	}
+	a.mu.Unlock()
+	for s := range all {
+		s.send(frame)
+	}
 }
 
 func (s *agentSession) send(frame *wire.GatewayFrame) bool {
@@ -112,7 +133,7 @@ func (a *Agents) Session(stream wire.Agents_SessionServer) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return firstError(received, ctx)
+			return firstError(ctx, received)
 		case f := <-s.out:
 			if err := stream.Send(f); err != nil {
 				return err
@@ -121,9 +142,12 @@ func (a *Agents) Session(stream wire.Agents_SessionServer) error {
 	}
 }
 
-func firstError(received <-chan error, ctx context.Context) error {
+func firstError(ctx context.Context, received <-chan error) error {
 	select {
 	case err := <-received:
+		if errors.Is(err, io.EOF) {
+			return nil // the agent ended it in an orderly way
+		}
 		return err
 	default:
 		return status.FromContextError(ctx.Err()).Err()
@@ -140,9 +164,15 @@ func (a *Agents) enter() bool {
 	return true
 }
 
+// leave forgets a session. Its stream may have frames left: a hello among them
+// would bring the instance back without a session.
 func (a *Agents) leave(s *agentSession) {
+	s.handling.Lock()
+	s.closed = true
+	s.handling.Unlock()
 	a.mu.Lock()
 	a.count--
+	s.ended = true
 	var gone []signalbox.Identity
 	for id, have := range a.sessions {
 		if have == s {
@@ -159,22 +189,38 @@ func (a *Agents) leave(s *agentSession) {
 func (a *Agents) receive(ctx context.Context, stream wire.Agents_SessionServer, s *agentSession, who rpc.Principal) error {
 	for {
 		f, err := stream.Recv()
+		if status.Code(err) == codes.ResourceExhausted {
+			a.opt.Refused("oversized")
+			a.opt.Logger.Warn().Err(err).Str("agent", who.String()).Msg("refused frame")
+		}
 		if err != nil {
 			return err
 		}
-		switch k := f.Kind.(type) {
-		case *wire.AgentFrame_Hello:
-			a.hello(s, who, k.Hello)
-		case *wire.AgentFrame_Question:
-			a.question(ctx, s, k.Question)
-		default:
-			if id, ok := s.speaksFor(f); ok {
-				a.opt.Handler.AgentFrame(id, f)
-			} else {
-				a.opt.Refused("not-enrolled")
-			}
+		if !a.handle(ctx, s, who, f) {
+			return status.Error(codes.Canceled, "the session has ended")
 		}
 	}
+}
+
+func (a *Agents) handle(ctx context.Context, s *agentSession, who rpc.Principal, f *wire.AgentFrame) bool {
+	s.handling.Lock()
+	defer s.handling.Unlock()
+	if s.closed {
+		return false
+	}
+	switch k := f.Kind.(type) {
+	case *wire.AgentFrame_Hello:
+		a.hello(s, who, k.Hello)
+	case *wire.AgentFrame_Question:
+		a.question(ctx, s, k.Question)
+	default:
+		if id, ok := s.speaksFor(f); ok {
+			a.opt.Handler.AgentFrame(id, f)
+		} else {
+			a.opt.Refused("not-enrolled")
+		}
+	}
+	return true
 }
 
 // hello verifies an enrollment and takes the instance into the session.
@@ -186,33 +232,61 @@ func (a *Agents) hello(s *agentSession, who rpc.Principal, h *wire.Hello) {
 		err = fmt.Errorf("%w: the enrollment was made by %s", signalbox.ErrUntrusted, by)
 	case len(h.GetAddress()) > signalbox.MaxAddress || len(h.GetVersion()) > signalbox.MaxName || len(h.GetDriver()) > signalbox.MaxName:
 		err = fmt.Errorf("%w: address, version or driver is too long", signalbox.ErrInvalid)
-	case len(s.known) >= MaxInstances:
+	case len(s.known) >= MaxInstances && s.known[in.Identity].Identity == "":
 		err = fmt.Errorf("%w: one agent speaks for at most %d instances", signalbox.ErrRefused, MaxInstances)
 	default:
-		s.known[in.Identity] = in
-		a.mu.Lock()
-		before := a.sessions[in.Identity]
-		a.sessions[in.Identity] = s
-		a.mu.Unlock()
-		if before != nil && before != s {
-			before.stop() // the agent connected again before the old stream broke
-		}
-		err = a.opt.Handler.AgentHello(in, h)
+		err = a.take(s, in, h)
 	}
 	if err == nil {
 		return
 	}
 	a.opt.Refused("enrollment")
 	a.opt.Logger.Warn().Err(err).Str("agent", who.String()).Str("instance", in.Name).Msg("refused instance")
-	a.mu.Lock()
-	if in.Identity != "" && a.sessions[in.Identity] == s {
-		delete(a.sessions, in.Identity)
-	}
-	a.mu.Unlock()
-	delete(s.known, in.Identity)
 	s.send(&wire.GatewayFrame{Kind: &wire.GatewayFrame_Refusal{Refusal: &wire.Refusal{
-		Identity: rpc.IdentityToBytes(in.Identity), Problem: err.Error(),
+		Identity: rpc.IdentityToBytes(in.Identity), Problem: err.Error(), NewKey: errors.Is(err, ErrNewKey),
 	}}})
+}
+
+// take makes the session the instance's, unless the handler refuses it: what
+// the handler sends while it says hello has to arrive.
+func (a *Agents) take(s *agentSession, in signalbox.Instance, h *wire.Hello) error {
+	a.mu.Lock()
+	before := a.sessions[in.Identity]
+	a.sessions[in.Identity] = s
+	a.mu.Unlock()
+	s.known[in.Identity] = in
+	err := a.opt.Handler.AgentHello(in, h)
+	if err == nil {
+		if before != nil && before != s {
+			before.stop() // the agent connected again before the old stream broke
+		}
+		return nil
+	}
+	delete(s.known, in.Identity)
+	if a.giveBack(s, before, in.Identity) {
+		a.opt.Handler.AgentGone(in.Identity)
+	}
+	return err
+}
+
+// giveBack undoes take: an old copy of an agent does not take the place of the
+// newer one. It reports whether nobody speaks for the instance any more who did
+// before.
+func (a *Agents) giveBack(s, before *agentSession, id signalbox.Identity) (gone bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sessions[id] != s {
+		return false
+	}
+	delete(a.sessions, id)
+	if before == nil {
+		return false
+	}
+	if before != s && !before.ended {
+		a.sessions[id] = before
+		return false
+	}
+	return true
 }
 
 // speaksFor returns the instance that a frame is of, when it is one of the

@@ -12,6 +12,8 @@ package session
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/rpc/wire"
@@ -24,10 +26,19 @@ const (
 	// MaxAgents is the number of agents' sessions of one gateway.
 	MaxAgents = 4096
 	// MaxInstances is the number of instances that one agent may speak for.
-	MaxInstances = 64
-	// MaxQuestions is the number of questions of one session under way at once.
-	MaxQuestions = 4
+	MaxInstances = 256
+	// MaxQuestions is the number of questions of one session under way at once;
+	// after a start, each of its instances asks.
+	MaxQuestions = 64
 )
+
+// ErrNewKey is wrapped by AgentHello when the identity must not be used again:
+// its state was lost or rolled back (rule 8). The agent makes a new key.
+var ErrNewKey = errors.New("its state was rolled back; it needs a new key")
+
+// ErrRolledBack is what a Handler's AgentHello wraps when the instance's state is
+// older than what was seen of it: it needs a new key (interlock rule 8).
+var ErrRolledBack = fmt.Errorf("%w: state was rolled back", signalbox.ErrRefused)
 
 // Handler takes what comes in. Methods are called from the sessions' own
 // goroutines, in the order of each session; they may block, which holds up that
@@ -36,7 +47,8 @@ type Handler interface {
 	// AgentHello introduces a verified instance. An error is told to the agent,
 	// and the instance is not taken into the session.
 	AgentHello(in signalbox.Instance, hello *wire.Hello) error
-	// AgentGone is called when an instance's session ended.
+	// AgentGone is called when an instance's session ended. Nothing of that
+	// session comes after it.
 	AgentGone(id signalbox.Identity)
 	// AgentFrame is a status, statement or want of an instance of the session.
 	AgentFrame(id signalbox.Identity, frame *wire.AgentFrame)

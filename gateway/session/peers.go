@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/rpc"
@@ -38,6 +41,8 @@ type PeersOptions struct {
 	// Voter says that this gateway votes.
 	Voter  bool
 	Logger zerolog.Logger
+	// Refused counts what was refused, by reason. Optional.
+	Refused func(reason string)
 }
 
 // Peers keeps a stream to every other gateway, and serves theirs.
@@ -82,6 +87,9 @@ func ClientOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 // NewPeers returns the peers; register it with wire.RegisterGatewaysServer and
 // Run it.
 func NewPeers(opt PeersOptions) (*Peers, error) {
+	if opt.Refused == nil {
+		opt.Refused = func(string) {}
+	}
 	p := &Peers{opt: opt, links: map[string]*link{}}
 	for _, peer := range opt.Peers {
 		conn, err := grpc.NewClient("passthrough:///"+peer.Address, ClientOptions(opt.Credential)...)
@@ -210,7 +218,9 @@ func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
 		return err
 	}
 	if first.GetHello().GetGateway() != l.peer.Name {
-		return rpc.ToStatus(fmt.Errorf("%w: hello of %q from %s", signalbox.ErrUntrusted, first.GetHello().GetGateway(), l.peer.Name))
+		p.opt.Refused("wrong-name")
+		p.opt.Logger.Warn().Str("peer", l.peer.Name).Str("claims", clip(first.GetHello().GetGateway())).Msg("refused gateway")
+		return rpc.ToStatus(fmt.Errorf("%w: hello of %q from %s", signalbox.ErrUntrusted, clip(first.GetHello().GetGateway()), l.peer.Name))
 	}
 	// The first reply says how new our log is.
 	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: &wire.Ping{Ping: p.opt.Log.Index()}}}); err != nil {
@@ -219,6 +229,10 @@ func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
 	l.conn.ResetConnectBackoff() // whoever reaches us can be reached
 	for {
 		f, err := stream.Recv()
+		if status.Code(err) == codes.ResourceExhausted {
+			p.opt.Refused("oversized")
+			p.opt.Logger.Warn().Err(err).Str("peer", l.peer.Name).Msg("refused frame")
+		}
 		if err != nil {
 			return err
 		}
@@ -230,11 +244,17 @@ func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
 func (p *Peers) peerOf(ctx context.Context) (*link, error) {
 	who, err := rpc.PrincipalFrom(ctx)
 	if err != nil {
+		p.opt.Refused("no-certificate")
 		return nil, err
 	}
 	l := p.links[who.Name]
 	if who.Role != rpc.RoleGateway || l == nil || l.peer.DataCenter != who.DataCenter {
+		p.opt.Refused("wrong-role")
+		p.opt.Logger.Warn().Str("peer", who.String()).Msg("refused gateway")
 		return nil, fmt.Errorf("%w: %s is no gateway of the configuration", signalbox.ErrUntrusted, who)
 	}
 	return l, nil
 }
+
+// clip keeps what somebody else says short enough to be repeated.
+func clip(name string) string { return strings.ToValidUTF8(name[:min(len(name), signalbox.MaxName)], "?") }
