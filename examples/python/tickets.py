@@ -46,6 +46,7 @@ class Gate:
             if self.master and term < self.term:
                 return False  # promoted above that meanwhile
             self.master = False
+            self.changed.notify_all()
             return self.changed.wait_for(lambda: self.in_flight == 0, seconds) and not self.master
 
 
@@ -141,6 +142,9 @@ def stop(*_):  # SIGTERM: tell the agent, go when it has had us step down, after
 
 class Server(ThreadingHTTPServer):
     request_queue_size, daemon_threads = 1024, True
+
+    def handle_error(self, *_):  # a caller that went away is none of ours
+        pass
 
 
 if __name__ == "__main__":
