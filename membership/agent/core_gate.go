@@ -38,6 +38,11 @@ func (c *core) target() signalbox.Term {
 	return c.mayServe()
 }
 
+// untouched reports whether the instance was never part of a term.
+func (c *core) untouched() bool {
+	return c.cert == nil && c.Floor == 0 && c.Admission == 0 && len(c.open) == 0
+}
+
 // unmanaged reports whether the instance serves without ever having been handed
 // over: a live service before its adoption, which is left alone until it can be
 // promoted to the term that adopts it.

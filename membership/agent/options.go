@@ -65,6 +65,11 @@ type Instance struct {
 	Driver driver.Driver
 	// DriverName says to people which driver it is; "library" when nil.
 	DriverName string
+	// Unmanaged has a library instance serve before its service was adopted,
+	// as it did without Signalbox. It ends for good when the instance hears of
+	// the service's first certificate. Set it for the running master only:
+	// until then nothing keeps two such instances from serving at once.
+	Unmanaged bool
 	// Streams and MaxParked are for the Go library only.
 	Streams   guard.Streams
 	MaxParked int

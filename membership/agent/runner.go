@@ -71,6 +71,9 @@ func newRunner(a *Agent, in Instance) (*runner, error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
+	if in.Unmanaged && r.gate != nil && r.core.untouched() {
+		r.gate.OpenUnmanaged()
+	}
 	return r, nil
 }
 

@@ -2,16 +2,10 @@ package control_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
-
-	"context"
-	"crypto/tls"
 
 	"github.com/signalbox-io/signalbox/xds/control"
 	"github.com/signalbox-io/signalbox/xds/resource"
@@ -192,12 +186,9 @@ func TestHTTP2(t *testing.T) {
 	g.set(service(7, east))
 	e := startProxy(t, p, "envoy-1", g.addr)
 	awaitListening(t, port)
-	client := &http.Client{Transport: &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
-	}}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
 	url := fmt.Sprintf("http://127.0.0.1:%d/", port)
 	if a := call(client, "GET", url, nil); a.body != "east term=7 read=0 proto=2" {
 		t.Fatalf("before: %v", a)

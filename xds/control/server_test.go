@@ -116,7 +116,9 @@ func TestSlowConsumer(t *testing.T) {
 			t.Errorf("%d events and last %v: want all 21 accounted for", len(got), got[len(got)-1])
 		}
 		s.Close()
-		<-p.done
+		if err := <-p.done; err == nil {
+			t.Error("the stream ended without saying why")
+		}
 	})
 }
 

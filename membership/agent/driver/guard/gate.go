@@ -105,6 +105,16 @@ func New(opts Options) *Gate {
 	return g
 }
 
+// OpenUnmanaged opens a gate that was never promoted at term 0: a live service
+// that is not adopted yet. The next StepDown or Promote ends that.
+func (g *Gate) OpenUnmanaged() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.promoted == 0 {
+		g.word.And(^uint64(closedBit))
+	}
+}
+
 // enter counts a request in and reports whether the gate was open. After false
 // nothing has to be undone.
 func (g *Gate) enter() bool {
