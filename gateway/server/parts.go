@@ -49,7 +49,26 @@ func (p *pool) Broadcast(raw []byte) {
 	}
 }
 
-func (s *Server) lanPool(context.Context) (*gossip.Pool, error) {
+func (s *Server) openPools() error {
+	for i, open := range []func() (*gossip.Pool, error){s.lanPool, s.wanPool} {
+		p, err := open()
+		if err != nil {
+			return err
+		}
+		s.pools[i].Pool.Store(p)
+	}
+	return nil
+}
+
+func (s *Server) closePools() {
+	for _, p := range s.pools {
+		if open := p.Pool.Swap(nil); open != nil {
+			_ = open.Close()
+		}
+	}
+}
+
+func (s *Server) lanPool() (*gossip.Pool, error) {
 	self := s.opt.Bundle.Self
 	var seeds []string
 	for _, g := range s.opt.Bundle.Gateways() {
@@ -60,7 +79,7 @@ func (s *Server) lanPool(context.Context) (*gossip.Pool, error) {
 	return s.openPool(string(self.DataCenter), s.opt.Listen.GossipLAN, s.opt.Bundle.Gossip, seeds)
 }
 
-func (s *Server) wanPool(context.Context) (*gossip.Pool, error) {
+func (s *Server) wanPool() (*gossip.Pool, error) {
 	var seeds []string
 	for _, dc := range s.opt.Cluster.DataCenters {
 		for _, g := range dc.Gateways {

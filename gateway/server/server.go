@@ -29,7 +29,6 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/coordinator"
 	"github.com/signalbox-io/signalbox/gateway/journal"
 	"github.com/signalbox-io/signalbox/gateway/session"
-	"github.com/signalbox-io/signalbox/membership/gossip"
 	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/identity"
@@ -71,6 +70,7 @@ type Server struct {
 	registry    *prometheus.Registry
 	listeners   map[string]net.Listener
 	pools       []*pool
+	refusals    refusals
 }
 
 // links joins both kinds of sessions for the coordinator.
@@ -82,6 +82,7 @@ type links struct {
 // New opens the journal and listens; Run serves.
 func New(opt Options) (*Server, error) {
 	s := &Server{opt: opt, registry: prometheus.NewRegistry(), listeners: map[string]net.Listener{}}
+	s.refusals = newRefusals(s.registry)
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := s.build(); err != nil {
 		s.close()
@@ -168,32 +169,20 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme *signature.List) error
 		s.journal.Doubt()
 	}
 	handler := &lateHandler{}
-	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "signalbox_peers_refused_total", Help: "What was refused of agents, gateways and strangers, by who it should have been and reason.",
-	}, []string{"kind", "reason"})
-	s.registry.MustRegister(refused)
-	count := func(kind string) func(string) {
-		return func(reason string) { refused.WithLabelValues(kind, reason).Inc() }
-	}
-	s.refused = count
 	var err error
 	s.peers, err = session.NewPeers(session.PeersOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
 		Credential: credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
-		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger,
+		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
 	})
 	if err != nil {
 		return err
 	}
-	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "signalbox_agents_refused_total", Help: "Agents and instances that were refused, by reason.",
-	}, []string{"reason"})
-	s.registry.MustRegister(refused)
 	s.agents = session.NewAgents(session.AgentsOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name,
 		Roots: func() *x509.CertPool { return s.keeper.Roots() }, Handler: handler,
 		Ask: s.peers.AskVoters, Logger: s.opt.Logger,
-		Refused: func(reason string) { refused.WithLabelValues(reason).Inc() },
+		Refused: s.refusals.of("agent"),
 	})
 	s.pools = []*pool{{}, {}}
 	s.coordinator, err = coordinator.New(coordinator.Options{
@@ -236,7 +225,7 @@ func (s *Server) topology() ([]session.Peer, map[string]signalbox.DataCenter) {
 func (s *Server) listen() error {
 	l := s.opt.Listen
 	for name, address := range map[string]string{"rpc": l.RPC, "xds": l.XDS, "api": l.API, "metrics": l.Metrics, "parking": l.Parking} {
-		if address == "" {
+		if address == "" && (name == "metrics" || name == "parking") {
 			continue
 		}
 		listener, err := net.Listen("tcp", address)
@@ -260,7 +249,12 @@ func (s *Server) close() {
 // Run serves until ctx ends or a part fails.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
+	if err := s.openPools(); err != nil {
+		s.closePools()
+		return fmt.Errorf("join gossip: %w", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { <-ctx.Done(); s.closePools(); return nil })
 	g.Go(func() error { return s.coordinator.Run(ctx) })
 	g.Go(func() error { return s.peers.Run(ctx) })
 	g.Go(func() error { return s.catchUp(ctx) })
@@ -272,16 +266,6 @@ func (s *Server) Run(ctx context.Context) error {
 			return s.journal.Failed() // the supervisor's next start finds out what is on the disk
 		}
 	})
-	for i, open := range []func(context.Context) (*gossip.Pool, error){s.lanPool, s.wanPool} {
-		p, err := open(ctx)
-		if err != nil {
-			return fmt.Errorf("join gossip: %w", err)
-		}
-		if p != nil {
-			s.pools[i].Pool.Store(p)
-			g.Go(func() error { <-ctx.Done(); return p.Close() })
-		}
-	}
 	s.serveGRPC(ctx, g, "rpc", func(gs *grpc.Server) {
 		wire.RegisterAgentsServer(gs, s.agents)
 		wire.RegisterGatewaysServer(gs, s.peers)
@@ -309,9 +293,15 @@ func rpcOptions() []grpc.ServerOption {
 }
 
 func (s *Server) serveGRPC(ctx context.Context, g *errgroup.Group, name string, register func(*grpc.Server), options []grpc.ServerOption) {
-	gs := grpc.NewServer(append(options, grpc.Creds(credentials.NewTLS(s.keeper.Server())))...)
+	creds := watchHandshakes(credentials.NewTLS(s.keeper.Server()), s.refusals.of("connection"), s.opt.Logger)
+	gs := grpc.NewServer(append(options, grpc.Creds(creds), grpc.WaitForHandlers(true))...)
 	register(gs)
-	g.Go(func() error { return gs.Serve(s.listeners[name]) })
+	g.Go(func() error {
+		if err := gs.Serve(s.listeners[name]); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			return fmt.Errorf("serve %s: %w", name, err)
+		}
+		return nil
+	})
 	g.Go(func() error {
 		<-ctx.Done()
 		if name == "xds" {

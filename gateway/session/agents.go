@@ -243,7 +243,7 @@ func (a *Agents) hello(s *agentSession, who rpc.Principal, h *wire.Hello) {
 	a.opt.Refused("enrollment")
 	a.opt.Logger.Warn().Err(err).Str("agent", who.String()).Str("instance", in.Name).Msg("refused instance")
 	s.send(&wire.GatewayFrame{Kind: &wire.GatewayFrame_Refusal{Refusal: &wire.Refusal{
-		Identity: rpc.IdentityToBytes(in.Identity), Problem: err.Error(), NewKey: errors.Is(err, ErrNewKey),
+		Identity: rpc.IdentityToBytes(in.Identity), Problem: err.Error(), NewKey: errors.Is(err, ErrRolledBack),
 	}}})
 }
 

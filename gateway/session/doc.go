@@ -12,7 +12,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/signalbox-io/signalbox"
@@ -31,10 +30,6 @@ const (
 	// after a start, each of its instances asks.
 	MaxQuestions = 64
 )
-
-// ErrNewKey is wrapped by AgentHello when the identity must not be used again:
-// its state was lost or rolled back (rule 8). The agent makes a new key.
-var ErrNewKey = errors.New("its state was rolled back; it needs a new key")
 
 // ErrRolledBack is what a Handler's AgentHello wraps when the instance's state is
 // older than what was seen of it: it needs a new key (interlock rule 8).

@@ -257,4 +257,6 @@ func (p *Peers) peerOf(ctx context.Context) (*link, error) {
 }
 
 // clip keeps what somebody else says short enough to be repeated.
-func clip(name string) string { return strings.ToValidUTF8(name[:min(len(name), signalbox.MaxName)], "?") }
+func clip(name string) string {
+	return strings.ToValidUTF8(name[:min(len(name), signalbox.MaxName)], "?")
+}
