@@ -23,6 +23,9 @@ const (
 	// again, with jitter.
 	reconnectMin = 50 * time.Millisecond
 	reconnectMax = 2 * time.Second
+	// openWithin is how long a session may take to open before the reason is
+	// logged and it is tried anew.
+	openWithin = 5 * time.Second
 	// silence is how long a gateway that has pinged may say nothing before the
 	// session is given up; gateways ping every second.
 	silence = 3 * time.Second
@@ -101,7 +104,10 @@ func (s *session) run(ctx context.Context) {
 func (s *session) talk(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// The wait is cut short now and then, so that somebody hears why it lasts.
+	opening := time.AfterFunc(openWithin, cancel)
 	stream, err := wire.NewAgentsClient(s.conn).Session(ctx, grpc.WaitForReady(true))
+	opening.Stop()
 	if err != nil {
 		return fmt.Errorf("open session: %w", err)
 	}
