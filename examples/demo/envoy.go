@@ -27,10 +27,19 @@ func (s *Site) prepareEnvoy(e Envoy) error {
 
 // writeBootstrap writes an Envoy's bootstrap; without a bundle it has no TLS.
 func (s *Site) writeBootstrap(e Envoy, gateways []string, bundle string) error {
-	host, port, err := splitPort(e.Admin)
+	o, err := s.bootstrapOptions(e, gateways, bundle)
 	if err != nil {
 		return err
 	}
+	config, err := ownListener(o, e.Listener)
+	if err != nil {
+		return fmt.Errorf("make bootstrap of %s: %w", e.Name, err)
+	}
+	return s.write(e.Name+".json", string(config))
+}
+
+func (s *Site) bootstrapOptions(e Envoy, gateways []string, bundle string) (resource.BootstrapOptions, error) {
+	host, port, err := splitPort(e.Admin)
 	o := resource.BootstrapOptions{
 		Cluster: clusterName, DataCenter: e.DataCenter, Name: e.Name, Gateways: gateways,
 		AdminAddress: host, AdminPort: port,
@@ -39,11 +48,7 @@ func (s *Site) writeBootstrap(e Envoy, gateways []string, bundle string) error {
 		o.CertFile, o.KeyFile = filepath.Join(bundle, identity.FileCertificate), filepath.Join(bundle, identity.FileKey)
 		o.CAFile = filepath.Join(bundle, identity.FileCA)
 	}
-	config, err := ownListener(o, e.Listener)
-	if err != nil {
-		return fmt.Errorf("make bootstrap of %s: %w", e.Name, err)
-	}
-	return s.write(e.Name+".json", string(config))
+	return o, err
 }
 
 func splitPort(hostport string) (string, uint32, error) {

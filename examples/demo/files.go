@@ -58,7 +58,7 @@ func (s *Site) prepare() error {
 		if in.Agent == "" {
 			continue
 		}
-		if err := s.write(in.Agent+".yaml", s.agentConfig(in, bundle)); err != nil {
+		if err := s.write(in.Agent+".yaml", s.agentConfig(Service, in, bundle)); err != nil {
 			return err
 		}
 	}
@@ -133,13 +133,19 @@ func (s *Site) gatewayConfig(g Gateway) string {
 	for n := range s.opts.Services {
 		fmt.Fprintf(&b, "  - name: %s\n    protocol: http\n", ExtraService(n))
 	}
+	for _, m := range s.opts.More {
+		fmt.Fprintf(&b, "  - name: %s\n    protocol: %s\n", m.Name, m.Protocol)
+		if m.Port != 0 {
+			fmt.Fprintf(&b, "    listener:\n      address: 127.0.0.1\n      port: %d\n", m.Port)
+		}
+	}
 	return b.String()
 }
 
 // ExtraService is the name of the nth service of Options.Services, counted from 0.
 func ExtraService(n int) string { return fmt.Sprintf("extra-%04d", n+1) }
 
-func (s *Site) agentConfig(in Instance, bundle string) string {
+func (s *Site) agentConfig(service string, in Instance, bundle string) string {
 	return fmt.Sprintf(`bundle: %q
 state: %q
 gossip:
@@ -153,5 +159,5 @@ instances:
     address: %s
     driver: http
     base: http://%s/signalbox
-`, bundle, s.statePath(in.Agent), in.Gossip, in.Metrics, s.opts.LogLevel, Service, in.Name, in.Address, in.Control)
+`, bundle, s.statePath(in.Agent), in.Gossip, in.Metrics, s.opts.LogLevel, service, in.Name, in.Address, in.Control)
 }

@@ -17,6 +17,8 @@ type Options struct {
 	Envoys, Gateways, Instances int
 	// Services are configured beside the example service, unmanaged: 0 by default.
 	Services int
+	// More are services with a protocol or a listener of their own, configured beside the others.
+	More []MoreService
 	// Drivers of the instances by data center; default: the Go library in east, HTTP in west.
 	Drivers map[string]string
 
@@ -33,6 +35,13 @@ type Options struct {
 	LogLevel string
 	// Notice is told what is being done, one line each; may be nil.
 	Notice func(line string)
+}
+
+// MoreService is one service as the gateways' configuration has it.
+type MoreService struct {
+	Name     string
+	Protocol string // http, http2, grpc or tcp
+	Port     int    // of the listener on 127.0.0.1 that the gateways hand out; 0 for none
 }
 
 // Maxima of Options: a site is for one machine.

@@ -10,7 +10,9 @@ import (
 // TestInterlock is a planned switchover and everything that can get in its way, on one site. Whatever happens: no two
 // masters, nothing answered is lost (design, section 2).
 func TestInterlock(t *testing.T) {
-	f := start(t, demo.Options{HotRestart: true, HoldBudget: 3 * time.Second})
+	f := start(t, demo.Options{HotRestart: true, HoldBudget: 3 * time.Second, More: []demo.MoreService{
+		{Name: blockedService, Protocol: "http", Port: block(t)}, {Name: callsService, Protocol: "grpc"},
+	}})
 	must(t, f.Adopt(within(t), demo.Service, demo.East))
 	for _, s := range []struct {
 		name string
@@ -28,6 +30,9 @@ func TestInterlock(t *testing.T) {
 		{"restart-agents", testRestartAgents},
 		{"restart-instances", testRestartInstances},
 		{"restart-envoys", testRestartEnvoys},
+		{"rejected-configuration", testRejectedConfiguration},
+		{"strangers", testStrangers},
+		{"proxyless", testProxyless},
 		{"kill-gateway", testKillGateway},
 		{"kill-agent", testKillAgent},
 		{"kill-instance", testKillInstance},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/gateway/api"
 )
 
 // orderly is how long a process may take to end after SIGTERM.
@@ -65,13 +66,24 @@ func testRestartEnvoys(t *testing.T, f *fixture) {
 	unharmed(t, l)
 }
 
+// moveTo switches as soon as the checks let it: gateways hear of what was restarted a moment later.
+func (f *fixture) moveTo(t *testing.T, to string) {
+	t.Helper()
+	var h api.Handover
+	eventually(t, "a switch to "+to+" to be possible", func(ctx context.Context) (err error) {
+		h, err = f.Begin(ctx, api.SwitchRequest{Service: demo.Service, To: to})
+		return err
+	})
+	h, err := f.Follow(within(t), h.ID)
+	forward(t, h, err)
+}
+
 // thereAndBack makes two switches.
 func (f *fixture) thereAndBack(t *testing.T) {
 	t.Helper()
 	for range 2 {
 		_, to := f.master(t)
-		h, err := f.Switch(within(t), to)
-		forward(t, h, err)
+		f.moveTo(t, to)
 		f.steady(t, to)
 	}
 }

@@ -1,0 +1,69 @@
+package demo
+
+import (
+	"fmt"
+
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/xds/resource"
+)
+
+// What is added to a site that runs. It is restarted and ended with the others, but belongs to no list of theirs.
+
+// AddEnvoy starts an Envoy with the complete bootstrap, whose listeners the gateways hand out. change may alter the
+// bootstrap's options; nil for none.
+func (s *Site) AddEnvoy(dc, name string, change func(*resource.BootstrapOptions)) (Envoy, error) {
+	e := Envoy{Name: name, DataCenter: dc}
+	port, err := s.takePorts(1)
+	if err != nil {
+		return e, err
+	}
+	e.Admin = loopback(port)
+	bundle, err := s.Issue(rpc.RoleProxy, dc, name)
+	if err != nil {
+		return e, err
+	}
+	o, err := s.bootstrapOptions(e, s.xds(dc), bundle)
+	if err != nil {
+		return e, err
+	}
+	if change != nil {
+		change(&o)
+	}
+	config, err := resource.Bootstrap(o)
+	if err != nil {
+		return e, err
+	}
+	if err := s.write(name+".json", string(config)); err != nil {
+		return e, err
+	}
+	return e, s.run(name, s.command(s.opts.Binaries.Envoy, "--config-path", s.configPath(name+".json"), "--disable-hot-restart",
+		"--concurrency", "1", "--log-level", "warning"))
+}
+
+// AddAgent starts an agent beside an instance that somebody else runs. Name is the agent's; in says where the instance
+// and its driver contract are. An empty bundle is made here.
+func (s *Site) AddAgent(service, name, bundle string, in Instance) error {
+	port, err := s.takePorts(2)
+	if err != nil {
+		return err
+	}
+	in.Agent, in.Gossip, in.Metrics = name, loopback(port), loopback(port+1)
+	if bundle == "" {
+		if bundle, err = s.Issue(rpc.RoleAgent, in.DataCenter, name); err != nil {
+			return err
+		}
+	}
+	if err := s.write(name+".yaml", s.agentConfig(service, in, bundle)); err != nil {
+		return fmt.Errorf("add agent: %w", err)
+	}
+	return s.run(name, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(name+".yaml")))
+}
+
+func (s *Site) takePorts(n int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ports.take(n)
+}
+
+// FreePort takes a port of the site for somebody else's use.
+func (s *Site) FreePort() (int, error) { return s.takePorts(1) }

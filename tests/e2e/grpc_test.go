@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/xds"
+
+	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/api/client"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/identity"
+	"github.com/signalbox-io/signalbox/xds/resource"
+)
+
+// callsService is a gRPC service with one instance in each data center, called by proxyless clients.
+const callsService = "calls"
+
+// greeter is a gRPC instance with the HTTP driver contract, written from its documentation only.
+type greeter struct {
+	healthpb.UnimplementedHealthServer
+	mu       sync.Mutex
+	master   bool
+	term     uint64
+	inFlight int
+	served   atomic.Int64
+	during   *atomic.Int64 // calls being served in all data centers but this one's
+	other    *atomic.Int64
+	overlaps *atomic.Int64
+}
+
+// Check answers while this instance is master.
+func (g *greeter) Check(context.Context, *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	g.mu.Lock()
+	if !g.master {
+		g.mu.Unlock()
+		return nil, status.Error(codes.FailedPrecondition, "not master")
+	}
+	g.inFlight++
+	g.mu.Unlock()
+	g.during.Add(1)
+	if g.other.Load() > 0 {
+		g.overlaps.Add(1)
+	}
+	defer func() {
+		g.during.Add(-1)
+		g.mu.Lock()
+		g.inFlight--
+		g.mu.Unlock()
+		g.served.Add(1)
+	}()
+	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil
+}
+
+// contract is the HTTP driver contract.
+func (g *greeter) contract() http.Handler {
+	say := func(w http.ResponseWriter, body any) { _ = json.NewEncoder(w).Encode(body) }
+	order := func(r *http.Request) (o struct{ Term uint64 }) {
+		_ = json.NewDecoder(r.Body).Decode(&o)
+		return o
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /signalbox/ready", func(w http.ResponseWriter, _ *http.Request) { say(w, map[string]any{"ready": true}) })
+	mux.HandleFunc("GET /signalbox/mastership", func(w http.ResponseWriter, _ *http.Request) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		say(w, map[string]any{"master": g.master, "term": g.term, "in_flight": g.inFlight})
+	})
+	mux.HandleFunc("POST /signalbox/promote", func(w http.ResponseWriter, r *http.Request) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.master, g.term = true, order(r).Term
+		say(w, map[string]any{"master": true, "term": g.term})
+	})
+	mux.HandleFunc("POST /signalbox/step-down", func(w http.ResponseWriter, _ *http.Request) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.master = false
+		say(w, map[string]any{"drained": g.inFlight == 0, "in_flight": g.inFlight})
+	})
+	return mux
+}
+
+// startGreeter serves gRPC and the contract, with an agent of the site beside it.
+func startGreeter(t *testing.T, f *fixture, dc string, g *greeter) {
+	t.Helper()
+	calls, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	server := grpc.NewServer()
+	healthpb.RegisterHealthServer(server, g)
+	go func() { _ = server.Serve(calls) }()
+	t.Cleanup(server.Stop)
+	control, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	contract := &http.Server{Handler: g.contract(), ReadHeaderTimeout: patience}
+	go func() { _ = contract.Serve(control) }()
+	t.Cleanup(func() { _ = contract.Close() })
+	must(t, f.AddAgent(callsService, "agent-calls-"+dc, "", demo.Instance{
+		Name: "calls-" + dc + "-1", DataCenter: dc, Address: calls.Addr().String(), Control: control.Addr().String(),
+	}))
+}
+
+// Rule: a proxyless grpc-go client, the second and independent xDS client, is held and released: no call fails, and no
+// two data centers answer at once.
+func testProxyless(t *testing.T, f *fixture) {
+	var east, west, overlaps atomic.Int64
+	startGreeter(t, f, demo.East, &greeter{during: &east, other: &west, overlaps: &overlaps})
+	startGreeter(t, f, demo.West, &greeter{during: &west, other: &east, overlaps: &overlaps})
+	eventually(t, "the adoption", func(ctx context.Context) error {
+		_, err := f.API().Adopt(ctx, client.NewKey(), callsService, api.AdoptRequest{DataCenter: demo.East})
+		return err
+	})
+	conn := proxylessClient(t, f, demo.West)
+	stub := healthpb.NewHealthClient(conn)
+	var made, failed atomic.Int64
+	var last atomic.Value
+	callers, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
+	for range 4 {
+		all.Go(func() {
+			for callers.Err() == nil {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				_, err := stub.Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+				cancel()
+				if err != nil {
+					failed.Add(1)
+					last.Store(err)
+				}
+				made.Add(1)
+			}
+		})
+	}
+	goOn := func() {
+		before := made.Load()
+		eventually(t, "calls to go on", func(context.Context) error {
+			if made.Load() < before+50 {
+				return fmt.Errorf("%d calls, %d before; %d failed: %v", made.Load(), before, failed.Load(), last.Load())
+			}
+			return nil
+		})
+	}
+	for n := range 4 {
+		goOn()
+		to := demo.West
+		if n%2 == 1 {
+			to = demo.East
+		}
+		var h api.Handover
+		eventually(t, "the switch of "+callsService, func(ctx context.Context) (err error) {
+			h, err = f.API().Switch(ctx, client.NewKey(), api.SwitchRequest{Service: callsService, To: to})
+			return err
+		})
+		h, err := f.Follow(within(t), h.ID)
+		forward(t, h, err)
+	}
+	goOn()
+	stop()
+	all.Wait()
+	if failed.Load() > 0 || overlaps.Load() > 0 {
+		t.Errorf("%d of %d calls failed (%v), %d overlapped", failed.Load(), made.Load(), last.Load(), overlaps.Load())
+	}
+}
+
+// proxylessClient is a grpc-go channel with the bootstrap that signalbox makes for it.
+func proxylessClient(t *testing.T, f *fixture, dc string) *grpc.ClientConn {
+	t.Helper()
+	bundle, err := f.Issue(rpc.RoleProxy, dc, "caller")
+	must(t, err)
+	o := resource.BootstrapOptions{
+		Cluster: "demo", DataCenter: dc, Name: "caller",
+		CertFile: bundle + "/" + identity.FileCertificate, KeyFile: bundle + "/" + identity.FileKey, CAFile: bundle + "/" + identity.FileCA,
+	}
+	for _, g := range f.Gateways() {
+		if g.DataCenter == dc {
+			o.Gateways = append(o.Gateways, g.XDS)
+		}
+	}
+	config, err := resource.BootstrapGRPC(o)
+	must(t, err)
+	resolver, err := xds.NewXDSResolverWithConfigForTesting(config)
+	must(t, err)
+	conn, err := grpc.NewClient("xds:///"+callsService, grpc.WithResolvers(resolver), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	eventually(t, "the first call", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+		if errors.Is(err, context.Canceled) {
+			return errors.New("canceled")
+		}
+		return err
+	})
+	return conn
+}
