@@ -104,9 +104,6 @@ func (m *Machine) drained(r *run, e signalbox.RosterEntry) bool {
 
 // refusal returns a refuse of the block, if one is known and can void it.
 func (m *Machine) refusal(r *run) (signalbox.Evidence, bool) {
-	if !r.h.Voidable() {
-		return signalbox.Evidence{}, false
-	}
 	for _, e := range r.h.Roster {
 		for _, s := range m.statements[e.Identity] {
 			if rpc.Voids(r.h, r.block.Digest, e, s.Statement) {
