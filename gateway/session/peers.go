@@ -66,8 +66,11 @@ const (
 	keepaliveTime = 2 * time.Second
 	keepaliveWait = 2 * time.Second
 	retryFirst    = 50 * time.Millisecond
-	retryMost     = time.Second
-	followBatch   = 64
+	// retryMost is short, so that a gateway that was started again takes part in
+	// a hold that is under way. (ClientConn.ResetConnectBackoff would do it at
+	// once; in gRPC 1.85 it reads a map while others write it.)
+	retryMost   = 300 * time.Millisecond
+	followBatch = 64
 )
 
 // ClientOptions are the gRPC options of connections between Signalbox's
@@ -226,7 +229,6 @@ func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
 	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: &wire.Ping{Ping: p.opt.Log.Index()}}}); err != nil {
 		return err
 	}
-	l.conn.ResetConnectBackoff() // whoever reaches us can be reached
 	for {
 		f, err := stream.Recv()
 		if status.Code(err) == codes.ResourceExhausted {
