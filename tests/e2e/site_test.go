@@ -153,18 +153,6 @@ func (f *fixture) load(t *testing.T, change ...func(*load.Config)) *demo.Load {
 // noSlow: requests that ask to be slow would make every drain slow.
 func noSlow(c *load.Config) { c.SlowFraction = 0 }
 
-// only sends to the Envoys of one data center.
-func only(f *fixture, dc string) func(*load.Config) {
-	return func(c *load.Config) {
-		c.Targets = nil
-		for _, e := range f.Envoys() {
-			if e.DataCenter == dc {
-				c.Targets = append(c.Targets, load.Target{Name: e.Name, URL: "http://" + e.Listener})
-			}
-		}
-	}
-}
-
 // unharmed stops a load: no request may have failed.
 func unharmed(t *testing.T, l *demo.Load) {
 	t.Helper()
