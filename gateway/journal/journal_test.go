@@ -61,6 +61,7 @@ func TestFailedWrite(t *testing.T) {
 	if _, err := v.Propose(context.Background(), enroll(t, "e1")); err != nil {
 		t.Fatal(err)
 	}
+	next := nextBlock(t, dir)
 	changed := j.Changed()
 	if err := file.Close(); err != nil { // from now on every write fails
 		t.Fatal(err)
@@ -90,11 +91,33 @@ func TestFailedWrite(t *testing.T) {
 	if _, err := v.Answer(orders, rpc.IdentityOf(keyOf("e1").Public().(ed25519.PublicKey)), make([]byte, rpc.NonceSize)); !errors.Is(err, signalbox.ErrUnavailable) {
 		t.Fatalf("an answer from a journal that failed: %v", err)
 	}
+	first := j.Failed()
+	if err := j.Append(next); !errors.Is(err, first) {
+		t.Fatalf("a follower tried to write again: %v", err)
+	}
 	_ = j.Close()
 	again := openIn(t, dir)
 	if again.Index() != 1 || again.Failed() != nil {
 		t.Fatalf("after the restart: index %d, %v", again.Index(), again.Failed())
 	}
+}
+
+// nextBlock is what the voter would have decided next, from a copy of the file.
+func nextBlock(t *testing.T, dir string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, FileName), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := voterOf(t, openIn(t, other)).Propose(context.Background(), enroll(t, "e3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Raw
 }
 
 // TestAppend guards the order of blocks: the next one is taken, one that is
@@ -128,6 +151,9 @@ func TestAppend(t *testing.T) {
 	}
 	if err := forked.Append(blocks[1]); !errors.Is(err, signalbox.ErrConflict) || forked.Index() != 1 {
 		t.Fatalf("a block of another history: %v", err)
+	}
+	if got, err := forked.Blocks(1, 10); err != nil || len(got) != 1 || forked.Failed() != nil {
+		t.Fatalf("a block that does not apply was written: %d, %v, %v", len(got), err, forked.Failed())
 	}
 	bad := bytes.Clone(blocks[2])
 	bad[len(bad)-1]++
