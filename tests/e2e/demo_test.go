@@ -2,24 +2,45 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/signalbox-io/signalbox/gateway/api"
 )
 
-// Rule: signalbox demo prints one document of the promised form on standard output and everything else beside it; it
-// ends with 0 when no request failed and nothing overlapped, and leaves no process behind.
+// Rule: signalbox demo prints one document of the promised form on standard output and everything else beside it; with
+// --keep it runs on for the other commands; it ends with 0 when no request failed and nothing overlapped, and leaves no
+// process behind.
 func TestDemo(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "site")
-	cmd := exec.CommandContext(within(t), binaries.Signalbox, "demo", "--switches", "2", "--rate", "400", "--pause", "1s", "-o", "json", "--dir", dir)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
+	cmd := exec.CommandContext(within(t), binaries.Signalbox, "demo", "--switches", "2", "--rate", "400", "--pause", "1s", "-o", "json", "--dir", dir, "--keep")
+	var out bytes.Buffer
+	errs := &terminal{}
+	cmd.Stdout, cmd.Stderr = &out, errs
+	must(t, cmd.Start())
+	look := ""
+	eventually(t, "the demo to keep running", func(context.Context) error {
+		_, after, found := strings.Cut(errs.String(), "export SIGNALBOX_BUNDLE=")
+		if !found || !strings.Contains(after, "Logs, keys") {
+			return errors.New(errs.String())
+		}
+		look, _, _ = strings.Cut(after, "\n")
+		return nil
+	})
+	status := exec.CommandContext(within(t), binaries.Signalbox, "status", "orders")
+	status.Env = append(os.Environ(), "SIGNALBOX_BUNDLE="+look)
+	if text, err := status.CombinedOutput(); err != nil || !strings.Contains(string(text), "east") {
+		t.Errorf("signalbox status beside it: %v\n%s", err, text)
+	}
+	must(t, cmd.Process.Signal(os.Interrupt))
+	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, errs.String())
 	}
 	var document struct {
@@ -67,6 +88,24 @@ func TestDemo(t *testing.T) {
 	if left := runningIn(t, dir); len(left) > 0 {
 		t.Errorf("still running: %v", left)
 	}
+}
+
+// terminal is what a process wrote so far.
+type terminal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *terminal) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+func (w *terminal) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
 }
 
 // Rule: a missing binary is named with what to do about it.
