@@ -135,7 +135,7 @@ func TestRestoreRefuses(t *testing.T) {
 	if err := os.Truncate(backup, 9000); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(backup, dir, trustOf(t)); !errors.Is(err, signalbox.ErrInvalid) {
+	if _, err := Restore(backup, dir, trustOf(t)); !errors.Is(err, signalbox.ErrInvalid) || !strings.Contains(err.Error(), "it was cut off") {
 		t.Fatal(err)
 	}
 	if _, err := Restore(filepath.Join(dir, "none"), dir, trustOf(t)); err == nil {
