@@ -118,6 +118,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 	wait := time.NewTicker(500 * time.Millisecond)
 	defer wait.Stop()
 	peers, _ := s.topology()
+	told := -1 // how many had answered when it was logged last
 	for s.journal.Restored() {
 		newest := s.peers.Newest(ctx)
 		behind := false
@@ -131,8 +132,11 @@ func (s *Server) catchUp(ctx context.Context) error {
 			s.opt.Logger.Info().Uint64("log_index", s.journal.Index()).Msg("the journal has caught up with every other gateway")
 			return nil
 		}
-		s.opt.Logger.Warn().Int("answered", len(newest)).Int("gateways", len(peers)).
-			Msg("the journal is empty or was restored from a backup; waiting for every other gateway before voting")
+		if len(newest) != told {
+			told = len(newest)
+			s.opt.Logger.Warn().Int("answered", told).Int("gateways", len(peers)).
+				Msg("the journal is empty or was restored from a backup; waiting for every other gateway before voting")
+		}
 		select {
 		case <-ctx.Done():
 			return nil
