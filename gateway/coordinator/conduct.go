@@ -11,7 +11,6 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/handover"
-	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
 // maxAttempts is how often an order is planned anew because the log moved on;
@@ -70,11 +69,11 @@ func (c *Coordinator) listen(ctx context.Context, s *service) {
 		fresh := true
 		err := c.ask(ctx, func() {
 			now := c.opt.Now()
-			for id, i := range s.instances {
+			if !asked {
+				c.opt.Links.SendAll(pingFrame(now))
+			}
+			for _, i := range s.instances {
 				n := i.newest()
-				if i.local && !asked {
-					c.opt.Links.Send(id, &wire.GatewayFrame{Kind: &wire.GatewayFrame_Ping{Ping: &wire.Ping{Ping: uint64(now.UnixNano())}}})
-				}
 				if i.reachable() && n != nil && now.Sub(n.at) > heardWait {
 					fresh = false
 				}
@@ -160,24 +159,29 @@ func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*pro
 		sort.Strings(bad)
 		return api.Check{Name: name, Blocking: true, Detail: strings.Join(bad, "; "), Do: do}
 	}
-	var managed []string
-	cert := s.machine.Certificate()
-	switch {
-	case s.conf.Observe:
-		managed = append(managed, "the service is only observed")
-	case cert == nil:
-		managed = append(managed, "the service has no term yet")
-	case cert.DataCenter() == to:
-		managed = append(managed, string(to)+" is master already")
-	}
+	managed, manage := c.unmanaged(s, to)
 	return []api.Check{
-		check("managed", managed, "the service is managed", "set mode: manage, or adopt it: signalbox service adopt "+string(s.conf.Name)),
+		check("managed", managed, "the service is managed", manage),
 		check("no-open-handover", c.openWords(s), "no other handover is open", "follow it: signalbox watch "+string(s.conf.Name)),
 		check("gateways-connected", c.gatewaysDown(), "every gateway can be reached", "start them, or look at the network between"),
 		check("roster-heard", c.rosterSilent(s, to), "every roster instance was heard from just now", "start its agent again; its silence is no evidence (lapse, fence and attest are not configured in this version)"),
 		check("target-ready", c.targetProblems(s, to), "the new side is ready", "make its instances ready, or start them"),
 		check("proxies-synced", c.proxiesLate(s, proxies), "every connected proxy has the certified route", "see signalbox proxy list; a proxy that cannot follow should be stopped"),
 	}
+}
+
+// unmanaged says why there is nothing to move, and what to do about it.
+func (c *Coordinator) unmanaged(s *service, to signalbox.DataCenter) (bad []string, do string) {
+	cert := s.machine.Certificate()
+	switch {
+	case s.conf.Observe:
+		return []string{"the service is only observed"}, "set mode: manage in the gateways' configuration and restart them"
+	case cert == nil:
+		return []string{"the service has no term yet"}, "adopt it where it runs: signalbox service adopt " + string(s.conf.Name)
+	case cert.DataCenter() == to:
+		return []string{string(to) + " is master already"}, "nothing needs to be done"
+	}
+	return nil, ""
 }
 
 func (c *Coordinator) openWords(s *service) (bad []string) {
@@ -391,10 +395,32 @@ func (c *Coordinator) Adopt(ctx context.Context, o api.Order) (api.Handover, err
 		ID: o.ID, Service: s.conf.Name, Term: 1, To: signalbox.DataCenter(o.To), Allowed: signalbox.AckOnly,
 		HoldBudget: c.budget(s, o), By: o.By, Reason: o.Reason,
 	}
-	if err := c.ask(ctx, func() { h.Incoming = c.candidates(s, h.To) }); err != nil {
+	var elsewhere []string
+	err = c.ask(ctx, func() { h.Incoming, elsewhere = c.candidates(s, h.To), c.servingElsewhere(s, h.To) })
+	switch {
+	case err != nil:
 		return api.Handover{}, err
+	case len(elsewhere) > 0:
+		return api.Handover{}, fmt.Errorf("%w: %s says that it serves %s; adopt it there, and switch afterwards",
+			signalbox.ErrRefused, strings.Join(elsewhere, ", "), s.conf.Name)
 	}
 	return c.decide(ctx, s, h, c.opt.Now())
+}
+
+// servingElsewhere names the instances outside dc that say, or last said, that
+// they serve. An adoption takes no evidence from anybody, so it must not make a
+// second master of a data center beside the one that runs.
+func (c *Coordinator) servingElsewhere(s *service, dc signalbox.DataCenter) (names []string) {
+	if s.machine.Certificate() != nil {
+		return nil // adopted already: the log says so better
+	}
+	for _, i := range s.instances {
+		if v := i.newest(); i.DataCenter != dc && v != nil && v.status.GetState() == stateServing {
+			names = append(names, fmt.Sprintf("%s (%s)", i.Name, i.DataCenter))
+		}
+	}
+	sort.Strings(names)
+	return names
 }
 
 // GiveUp implements api.Conductor.

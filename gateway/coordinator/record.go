@@ -270,6 +270,7 @@ func (c *Coordinator) watchRecords(s *service) {
 		}
 		c.closeRecord(s, r)
 		delete(s.records, digest)
+		c.dropSettled(s)
 	}
 }
 
@@ -303,6 +304,9 @@ func (r *record) certified(cert *signalbox.Certificate) {
 	r.view.Certificate = &api.Certificate{
 		Service: string(cert.Service), Term: uint64(cert.Term), Master: string(cert.DataCenter()), Fallback: cert.IsFallback(),
 		Block: fmt.Sprintf("%x", cert.Block.Digest[:]), Evidence: len(cert.Evidence), Raw: cert.Raw,
+	}
+	if document, err := rpc.EncodeCertificateJSON(cert); err == nil {
+		r.view.Certificate.Document = document
 	}
 }
 
