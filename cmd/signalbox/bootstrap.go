@@ -87,6 +87,9 @@ func newBootstrapEnvoyCommand(std stdio) *cobra.Command {
 			return err
 		}
 		var out []byte
+		if p := resource.Protocol(protocol); p != resource.HTTP && p != resource.HTTP2 && p != resource.GRPC && p != resource.TCP {
+			return usagef("--protocol %q: want http, http2, grpc or tcp", protocol)
+		}
 		if routeOnly {
 			out, err = resource.RouteOnly(o, service, resource.Protocol(protocol), time.Duration(hold))
 		} else {

@@ -220,9 +220,12 @@ func stillGoing(h *api.Handover, cause error) error {
 	if len(h.Waiting) > 0 {
 		waiting = ", waiting for " + strings.Join(h.Waiting, "; ")
 	}
-	return withCode(exitTimeout, errors.New(clean(fmt.Sprintf(
-		"%s: handover %s is still going (%s%s) and ends by itself\n  follow it: signalbox watch --handover %s\n  stay with %s while it is not certified: signalbox cutover give-up %s",
-		why, h.ID, orUnknown(h.State), waiting, h.ID, orUnknown(h.From), h.ID))))
+	text := fmt.Sprintf("%s: handover %s is still going (%s%s) and ends by itself\n  follow it: signalbox watch --handover %s",
+		why, h.ID, orUnknown(h.State), waiting, h.ID)
+	if h.CertifiedTerm == 0 { // later there is only the way back
+		text += fmt.Sprintf("\n  stay with %s while it is not certified: signalbox cutover give-up %s", orUnknown(h.From), h.ID)
+	}
+	return withCode(exitTimeout, errors.New(clean(text)))
 }
 
 func orUnknown(s string) string {

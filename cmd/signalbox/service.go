@@ -81,7 +81,7 @@ func showService(w io.Writer, s api.Service) error {
 	}
 	switch s.State {
 	case api.StateObserved:
-		fmt.Fprintf(w, "Watched only: nothing moves it. `signalbox service adopt %s --data-center DC` takes it over without interrupting it.\n", s.Name)
+		fmt.Fprintf(w, "Watched only: nothing moves it. With mode: manage in the gateways' configuration,\n`signalbox service adopt %s --data-center DC` takes it over without interrupting it.\n", s.Name)
 	case api.StateUnmanaged:
 		fmt.Fprintf(w, "Not managed yet: `signalbox service adopt %s --data-center DC` says where its master runs.\n", s.Name)
 	}
