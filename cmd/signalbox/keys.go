@@ -51,8 +51,8 @@ func newKeysInitCommand(std stdio) *cobra.Command {
 	cmd.Flags().StringArrayVar(&gateways, "gateway", nil, "`DATACENTER/NAME=HOST[:PORT]`, once for each gateway")
 	cmd.Flags().StringArrayVar(&voters, "voter", nil, "name of a gateway that votes: 1, 3 or more (default the first gateway)")
 	cmd.Flags().StringVar(&spec, "spec", "", "read cluster, gateways and voters from a `FILE` (see config init cluster)")
-	cmd.Flags().Var(&validity, "validity", "how long certificates are valid (default 90d)")
-	cmd.Flags().Var(&caValidity, "ca-validity", "how long the CA is valid (default 3650d)")
+	validityFlag(cmd, &validity, "validity", "90d", "how long certificates are valid")
+	validityFlag(cmd, &caValidity, "ca-validity", "3650d", "how long the CA is valid")
 	cmd.MarkFlagsMutuallyExclusive("spec", "cluster")
 	cmd.MarkFlagsMutuallyExclusive("spec", "gateway")
 	cmd.MarkFlagsMutuallyExclusive("spec", "voter")
@@ -153,4 +153,10 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+// validityFlag adds a duration flag; preset is the default that 0 stands for.
+func validityFlag(cmd *cobra.Command, d *Duration, name, preset, usage string) {
+	cmd.Flags().Var(d, name, usage)
+	cmd.Flags().Lookup(name).DefValue = preset
 }

@@ -30,7 +30,7 @@ func newKeysIssueCommand(std stdio) *cobra.Command {
 	cmd.Flags().StringVar(&out, "out", "", "directory to make (default KEYS/bundles/ROLE/DATACENTER/NAME)")
 	cmd.Flags().StringVar(&address, "address", "", "HOST[:PORT] of a gateway that is new in the cluster")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a bundle that exists")
-	cmd.Flags().Var(&validity, "validity", "how long the certificate is valid (default 90d)")
+	validityFlag(cmd, &validity, "validity", "90d", "how long the certificate is valid")
 	_ = cmd.MarkFlagRequired("name") // fails for a flag that is not there only
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		a, err := identity.Open(*dir)
@@ -87,7 +87,7 @@ func newKeysRotateCommand(std stdio) *cobra.Command {
 		Args: cobra.MinimumNArgs(1),
 	}
 	dir := keysFlag(cmd)
-	cmd.Flags().Var(&validity, "validity", "how long the certificate is valid (default 90d)")
+	validityFlag(cmd, &validity, "validity", "90d", "how long the certificate is valid")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		a, err := identity.Open(*dir)
 		if err != nil {
@@ -121,7 +121,7 @@ func newKeysStepCommand(std stdio, use, short string, ca func(*identity.Authorit
 	}
 	dir := keysFlag(cmd)
 	if use == "stage" {
-		cmd.Flags().Var(&validity, "validity", "how long a new CA is valid (default 3650d)")
+		validityFlag(cmd, &validity, "validity", "3650d", "how long a new CA is valid")
 	}
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		a, err := identity.Open(*dir)
