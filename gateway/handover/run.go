@@ -18,7 +18,6 @@ type run struct {
 	held     map[string]Held
 	tellHeld bool
 	toldHeld bool
-	final    bool
 
 	orderedAt   time.Time
 	ordered     OrderKind

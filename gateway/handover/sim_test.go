@@ -148,9 +148,12 @@ func TestSimulationSees(t *testing.T) {
 // TestSimulation guards invariants 1 to 7 together: whatever crashes, is cut
 // off, overtaken or lost, never are two data centers open at once; and once the
 // faults stop every handover ends and somebody serves. SIM_SEED runs one seed
-// and prints its history.
+// and prints its history, SIM_SEEDS sets how many are run.
 func TestSimulation(t *testing.T) {
 	first, last := uint64(1), uint64(60)
+	if many, err := strconv.ParseUint(os.Getenv("SIM_SEEDS"), 10, 64); err == nil {
+		last = many
+	}
 	if one, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64); err == nil {
 		first, last = one, one
 	}

@@ -211,7 +211,7 @@ func (g *simGateway) do(effect handover.Effect) []handover.Event {
 	case handover.TellHeld:
 		g.broadcast(func(p *simGateway) { p.step(e.Held) })
 	case handover.TellGiveUp:
-		g.broadcast(func(p *simGateway) { p.step(handover.GiveUp{Block: e.Block, Problem: e.Problem}) })
+		g.broadcast(func(p *simGateway) { p.step(handover.GiveUp(e)) })
 	case handover.Order:
 		for _, a := range g.s.agents {
 			for _, id := range e.To {
@@ -232,7 +232,7 @@ func (g *simGateway) do(effect handover.Effect) []handover.Event {
 		}
 		return []handover.Event{handover.Certified{Certificate: c}}
 	case handover.Spread:
-		g.broadcast(func(p *simGateway) { p.step(handover.Certified{Certificate: e.Certificate}) })
+		g.broadcast(func(p *simGateway) { p.step(handover.Certified(e)) })
 		for _, a := range g.s.agents {
 			g.grant(a)
 		}
