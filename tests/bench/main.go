@@ -34,6 +34,7 @@ type options struct {
 	quick    bool
 	only     map[string]bool
 	out      string
+	records  string
 	within   time.Duration
 	binaries demo.Binaries
 	command  string
@@ -87,6 +88,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.switches, "switches", 50, "switches of each system in each configuration")
 	flags.BoolVar(&o.quick, "quick", false, "see that it works: 3 switches in the first configuration, and little of the rest")
 	flags.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks", "switchover.md"), "file for the result; - for none")
+	flags.StringVar(&o.records, "records", "", "file to append every cutover record to, one JSON document a line")
 	flags.DurationVar(&o.within, "within", 20*time.Minute, "end with an error after this time")
 	if err := flags.Parse(args); err != nil {
 		return o, err

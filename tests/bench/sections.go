@@ -26,7 +26,7 @@ func oneConfig(ctx context.Context, o options, of config, stepwise bool, r *repo
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	w, err := startWhole(ctx, demo.Options{Binaries: o.binaries, Envoys: of.envoys / 2})
+	w, err := startWhole(ctx, o, demo.Options{Envoys: of.envoys / 2})
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func oneConfig(ctx context.Context, o options, of config, stepwise bool, r *repo
 // runSlow is Signalbox with slow requests in the load: a hold lasts as long as they do.
 func runSlow(ctx context.Context, o options, r *report) (err error) {
 	of := o.configs[min(1, len(o.configs)-1)]
-	w, err := startWhole(ctx, demo.Options{Binaries: o.binaries, Envoys: of.envoys / 2})
+	w, err := startWhole(ctx, o, demo.Options{Envoys: of.envoys / 2})
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func runServices(ctx context.Context, o options, r *report) (err error) {
 	var sites []*demo.Site
 	for _, n := range []int{fewServices, manyServices} {
 		o.say("%s: starting with %d services", of, n)
-		w, err := startWhole(ctx, demo.Options{Binaries: o.binaries, Envoys: of.envoys / 2, Services: n - 1})
+		w, err := startWhole(ctx, o, demo.Options{Envoys: of.envoys / 2, Services: n - 1})
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ const (
 // runSteady measures the gateways without and under load, and memory.
 func runSteady(ctx context.Context, o options, r *report) (err error) {
 	o.say("steady state: starting with %d services", fewServices)
-	w, err := startWhole(ctx, demo.Options{Binaries: o.binaries, Services: fewServices})
+	w, err := startWhole(ctx, o, demo.Options{Services: fewServices})
 	if err != nil {
 		return err
 	}

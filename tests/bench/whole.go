@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/examples/load"
@@ -14,13 +16,15 @@ import (
 // whole is Signalbox as it is: gateways, agents, journal, signatures, mutual TLS. East's instances use the Go library,
 // west's the HTTP driver.
 type whole struct {
-	site  *demo.Site
-	loads []*demo.Load
+	site    *demo.Site
+	loads   []*demo.Load
+	records string // file for cutover records; empty: none
 }
 
 // startWhole starts a site with its service adopted in east.
-func startWhole(ctx context.Context, o demo.Options) (*whole, error) {
-	site, err := demo.Start(ctx, o)
+func startWhole(ctx context.Context, o options, of demo.Options) (*whole, error) {
+	of.Binaries = o.binaries
+	site, err := demo.Start(ctx, of)
 	if err != nil {
 		return nil, err
 	}
@@ -29,12 +33,15 @@ func startWhole(ctx context.Context, o demo.Options) (*whole, error) {
 	if err := site.Adopt(adopting, demo.Service, demo.East); err != nil {
 		return nil, errors.Join(err, site.Close())
 	}
-	return &whole{site: site}, nil
+	return &whole{site: site, records: o.records}, nil
 }
 
 func (w *whole) cut(ctx context.Context, to string) (cutover, error) {
 	h, err := w.site.Switch(ctx, to)
 	if err != nil {
+		return cutover{}, err
+	}
+	if err := w.keep(&h); err != nil {
 		return cutover{}, err
 	}
 	c := cutover{id: h.ID, term: h.CertifiedTerm, phases: demo.PhasesOf(&h)}
@@ -59,3 +66,20 @@ func (w *whole) judge(ctx context.Context, loads []*demo.Load) (oracle.Verdict, 
 }
 
 func (w *whole) close() error { return w.site.Close() }
+
+// keep appends a record to the file for them.
+func (w *whole) keep(h *api.Handover) error {
+	if w.records == "" {
+		return nil
+	}
+	line, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(w.records, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(append(line, '\n'))
+	return errors.Join(err, file.Close())
+}
