@@ -30,12 +30,14 @@ import (
 	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
-// Links reach agents and peers. Both only queue.
+// Links reach agents and peers. They only queue.
 type Links interface {
 	// Broadcast tells every peer that can be reached.
 	Broadcast(f *wire.PeerFrame)
 	// Send tells an instance's agent; false when it has no session here.
 	Send(id signalbox.Identity, f *wire.GatewayFrame) bool
+	// SendAll tells every agent with a session here once.
+	SendAll(f *wire.GatewayFrame)
 	// ProposeTo has a request decided; the own log has it when it returns.
 	ProposeTo(ctx context.Context, r signalbox.Request) error
 }
@@ -128,13 +130,16 @@ type service struct {
 	released  signalbox.Term
 	oldest    signalbox.Term
 	since     time.Time
-	// endpoints are the last published ones that were not empty.
-	endpoints []resource.Endpoint
-	published *resource.Service
-	records   map[signalbox.Digest]*record
-	admitting map[signalbox.Identity]time.Time
-	leaves    map[signalbox.Identity]signalbox.Evidence
-	lastHold  time.Duration
+	// endpoints are the last ones known that were not empty, of endpointsTerm:
+	// under another term's name they would be those of the old master.
+	endpoints     []resource.Endpoint
+	endpointsTerm signalbox.Term
+	published     *resource.Service
+	records       map[signalbox.Digest]*record
+	admitting     map[signalbox.Identity]time.Time
+	leaves        map[signalbox.Identity]signalbox.Evidence
+	removing      map[signalbox.Identity]time.Time // when a removal may be proposed again
+	lastHold      time.Duration
 	// closed holds the newest closed record until it is on disk.
 	closed map[string]*api.Handover
 }
@@ -154,13 +159,14 @@ func New(opt Options) (*Coordinator, error) {
 		c.services[s.Name] = &service{
 			conf: s, instances: map[signalbox.Identity]*instance{}, records: map[signalbox.Digest]*record{},
 			admitting: map[signalbox.Identity]time.Time{}, leaves: map[signalbox.Identity]signalbox.Evidence{},
-			closed: map[string]*api.Handover{},
+			removing: map[signalbox.Identity]time.Time{},
+			closed:   map[string]*api.Handover{},
 			machine: handover.NewMachine(handover.Options{
 				Service: s.Name, Gateway: opt.Gateway, DataCenter: opt.DataCenter, Peers: opt.Peers,
 			}),
 		}
 	}
-	return c, nil
+	return c, c.loadIncarnations()
 }
 
 // The clock of the owner: often while a handover is open, else seldom.

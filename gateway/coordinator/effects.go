@@ -231,7 +231,7 @@ func (c *Coordinator) load() error {
 		}
 	}
 	for _, s := range c.services {
-		s.endpoints = decodeEndpoints(endpoints[string(s.conf.Name)])
+		s.endpoints, s.endpointsTerm = decodeEndpoints(endpoints[string(s.conf.Name)])
 		c.dropSettled(s)
 		c.refresh(s)
 	}
@@ -268,8 +268,13 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		c.settled(s, r.Outcome)
 		c.certifiedByLog(s)
 		c.step(s, handover.Logged{Block: r.Outcome.Block, Certified: r.Outcome.Certified})
+	case r.Remove != nil:
+		delete(s.leaves, r.Remove.Identity)
+		c.step(s, handover.Removed{Identity: r.Remove.Identity, Index: b.Index})
 	case r.Admit != nil:
+		delete(s.admitting, r.Admit.Identity)
 		c.learnKey(r.Admit.Identity, r.Admit.PublicKey)
+		c.keepIncarnation(r.Admit.Identity)
 		c.grant(s, r.Admit.Identity)
 	}
 	c.refresh(s)

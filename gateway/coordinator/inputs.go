@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
@@ -43,15 +44,8 @@ func (c *Coordinator) AgentHello(in signalbox.Instance, hello *wire.Hello) error
 	if s == nil {
 		return fmt.Errorf("%w: service %q is not in the gateways' configuration", signalbox.ErrUnknown, in.Service)
 	}
-	c.mu.Lock()
-	highest := c.heard[in.Identity]
-	if hello.GetIncarnation() >= highest {
-		c.heard[in.Identity] = hello.GetIncarnation()
-	}
-	c.mu.Unlock()
-	if hello.GetIncarnation() < highest {
-		// Rule 8: rolled-back state means a new key.
-		return fmt.Errorf("%w: incarnation %d of %s was seen already, this is %d; it needs a new key", session.ErrRolledBack, highest, in.Name, hello.GetIncarnation())
+	if err := c.checkIncarnation(in, hello.GetIncarnation()); err != nil {
+		return err
 	}
 	c.learnKey(in.Identity, in.PublicKey)
 	c.post(func() {
@@ -62,6 +56,7 @@ func (c *Coordinator) AgentHello(in signalbox.Instance, hello *wire.Hello) error
 		v.status.Address, v.status.Driver, v.status.Version = hello.GetAddress(), hello.GetDriver(), hello.GetVersion()
 		v.status.Name, v.status.Incarnation = in.Name, hello.GetIncarnation()
 		i.proof = hello.GetEnrollment()
+		c.keepIncarnation(in.Identity)
 		c.admit(s, i, hello.GetEnrollment(), false)
 		c.grant(s, in.Identity)
 		c.step(s, handover.AgentChanged{Identity: in.Identity, Up: true})
@@ -85,6 +80,7 @@ func (c *Coordinator) AgentGone(id signalbox.Identity) {
 			c.step(s, handover.AgentChanged{Identity: id, Up: i.reachable()})
 			c.refresh(s)
 			c.event(s, eventInstance, i.Name, "agent cannot be reached")
+			c.forget(s, id)
 		}
 	})
 }
@@ -103,7 +99,7 @@ func (c *Coordinator) AgentFrame(id signalbox.Identity, frame *wire.AgentFrame) 
 
 func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus) {
 	s := c.services[signalbox.Service(st.GetService())]
-	if s == nil || s.instances[id] == nil || len(st.GetProblem()) > 4*signalbox.MaxReason || len(st.GetAddress()) > signalbox.MaxAddress {
+	if s == nil || s.instances[id] == nil || !bounded(st) {
 		return
 	}
 	i := s.instances[id]
@@ -117,6 +113,16 @@ func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus
 		c.tellView(i)
 		c.refresh(s)
 	}
+}
+
+// bounded reports whether a status is of a size that is kept.
+func bounded(st *wire.InstanceStatus) bool {
+	for _, text := range []string{st.GetState(), st.GetName(), st.GetDriver(), st.GetVersion()} {
+		if len(text) > 2*signalbox.MaxName {
+			return false
+		}
+	}
+	return len(st.GetProblem()) <= 4*signalbox.MaxReason && len(st.GetAddress()) <= signalbox.MaxAddress
 }
 
 // heardStatus takes from a status what matters for serving.
@@ -252,30 +258,32 @@ func (c *Coordinator) housekeeping() {
 // local instances, so that a switch knows who was heard from just now.
 func (c *Coordinator) heartbeat() {
 	view := &wire.SiteView{DataCenter: string(c.opt.DataCenter)}
-	ping := &wire.GatewayFrame{Kind: &wire.GatewayFrame_Ping{Ping: &wire.Ping{Ping: uint64(c.opt.Now().UnixNano())}}}
+	c.opt.Links.SendAll(pingFrame(c.opt.Now()))
 	for _, s := range c.services {
-		for id, i := range s.instances {
+		for _, i := range s.instances {
 			if i.local {
-				c.opt.Links.Send(id, ping)
 				view.Instances = append(view.Instances, c.wireStatus(i))
 			}
 		}
 	}
-	if len(view.Instances) > 0 {
-		c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_View{View: view}})
+	for _, part := range split(view) {
+		c.opt.Links.Broadcast(part)
 	}
 }
 
+func pingFrame(now time.Time) *wire.GatewayFrame {
+	return &wire.GatewayFrame{Kind: &wire.GatewayFrame_Ping{Ping: &wire.Ping{Ping: uint64(now.UnixNano())}}}
+}
+
 // removeLeft proposes to take identities that left out of the outstanding, so
-// that rolling restarts leave no debts.
+// that rolling restarts leave no debts. A leave is kept until the log has its
+// removal or a newer admission: it is evidence meanwhile.
 func (c *Coordinator) removeLeft(s *service) {
-	if _, open := s.machine.Open(); open || c.turn() > 0 {
+	if _, open := s.machine.Open(); open {
 		return
 	}
+	now := c.opt.Now()
 	for id, e := range s.leaves {
-		if i := s.instances[id]; i != nil && i.DataCenter != c.opt.DataCenter {
-			continue
-		}
 		still := false
 		c.opt.Journal.View(func(l *handover.Ledger) {
 			if st := l.Service(s.conf.Name); st != nil {
@@ -283,9 +291,23 @@ func (c *Coordinator) removeLeft(s *service) {
 				still = ok && holder.Admission == e.Admission
 			}
 		})
-		delete(s.leaves, id)
-		if still {
-			c.propose(s, "removal", signalbox.Request{Remove: &signalbox.Removal{Service: s.conf.Name, Identity: id, Evidence: e.Envelope}})
+		if !still {
+			delete(s.leaves, id)
+			continue
+		}
+		i := s.instances[id]
+		if c.turn() > 0 || i != nil && i.DataCenter != c.opt.DataCenter || now.Before(s.removing[id]) {
+			continue
+		}
+		s.removing[id] = now.Add(removeAgain)
+		c.propose(s, "removal", signalbox.Request{Remove: &signalbox.Removal{Service: s.conf.Name, Identity: id, Evidence: e.Envelope}})
+	}
+	for id, t := range s.removing {
+		if now.After(t.Add(removeAgain)) {
+			delete(s.removing, id)
 		}
 	}
 }
+
+// removeAgain is how long a removal that was proposed is waited for.
+const removeAgain = 2 * session.ProposeWait

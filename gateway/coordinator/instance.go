@@ -179,17 +179,23 @@ func parseEndpoint(address string) (resource.Endpoint, bool) {
 	return resource.Endpoint{Address: host, Port: uint32(n)}, err == nil && n > 0 && net.ParseIP(host) != nil
 }
 
-func encodeEndpoints(e []resource.Endpoint) []byte {
-	raw, _ := json.Marshal(e) // strings and numbers always encode
+// endpointsNote is how endpoints are kept beside the log.
+type endpointsNote struct {
+	Term      signalbox.Term
+	Endpoints []resource.Endpoint
+}
+
+func encodeEndpoints(e []resource.Endpoint, t signalbox.Term) []byte {
+	raw, _ := json.Marshal(endpointsNote{t, e}) // strings and numbers always encode
 	return raw
 }
 
-func decodeEndpoints(raw []byte) []resource.Endpoint {
-	var e []resource.Endpoint
-	if json.Unmarshal(raw, &e) != nil {
-		return nil
+func decodeEndpoints(raw []byte) ([]resource.Endpoint, signalbox.Term) {
+	var n endpointsNote
+	if json.Unmarshal(raw, &n) != nil {
+		return nil, 0
 	}
-	return e
+	return n.Endpoints, n.Term
 }
 
 // refresh publishes what changed of a service's instances: the release of a
@@ -204,7 +210,7 @@ func (c *Coordinator) refresh(s *service) {
 		return
 	}
 	if cert.Term > s.released && !s.machine.Runs(cert.Block.Digest) {
-		if len(c.endpointsNow(s, cert)) > 0 || s.released == 0 && len(s.endpoints) > 0 {
+		if len(c.endpointsNow(s, cert)) > 0 || s.endpointsTerm == cert.Term {
 			c.release(s, cert)
 		}
 		return
@@ -218,16 +224,16 @@ func (c *Coordinator) refresh(s *service) {
 }
 
 // publish hands the desired state to the xDS server. Without any endpoint known
-// the last ones stay: an empty list would fail requests at once.
+// the last ones of the term stay: an empty list would fail requests at once.
 func (c *Coordinator) publish(s *service) {
 	if s.conf.Observe {
 		return
 	}
 	cert := s.machine.Certificate()
 	if cert != nil && cert.Term == s.released {
-		if now := c.endpointsNow(s, cert); len(now) > 0 && !slices.Equal(now, s.endpoints) {
-			s.endpoints = now
-			name, raw := string(s.conf.Name), encodeEndpoints(now)
+		if now := c.endpointsNow(s, cert); len(now) > 0 && (s.endpointsTerm != cert.Term || !slices.Equal(now, s.endpoints)) {
+			s.endpoints, s.endpointsTerm = now, cert.Term
+			name, raw := string(s.conf.Name), encodeEndpoints(now, cert.Term)
 			c.later(func() error { return c.opt.Journal.PutNote(journal.KindEndpoints, name, raw) })
 		}
 	}

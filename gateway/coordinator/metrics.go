@@ -12,6 +12,7 @@ type Metrics struct {
 	handovers *prometheus.CounterVec
 	hold      prometheus.Histogram
 	refused   prometheus.Counter
+	invalid   prometheus.Counter
 }
 
 // NewMetrics registers the coordinator's metrics.
@@ -27,8 +28,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "signalbox_statements_refused_total", Help: "Statements that did not verify or came from unknown signers.",
 		}),
+		invalid: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signalbox_certificates_refused_total", Help: "Certificates from peers that did not verify.",
+		}),
 	}
-	reg.MustRegister(m.handovers, m.hold, m.refused)
+	reg.MustRegister(m.handovers, m.hold, m.refused, m.invalid)
 	return m
 }
 
@@ -42,5 +46,11 @@ func (m *Metrics) handover(service, outcome string, hold time.Duration) {
 func (m *Metrics) refusedStatement() {
 	if m != nil {
 		m.refused.Inc()
+	}
+}
+
+func (m *Metrics) refusedCertificate() {
+	if m != nil {
+		m.invalid.Inc()
 	}
 }

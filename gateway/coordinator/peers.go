@@ -3,6 +3,8 @@ package coordinator
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/rpc"
@@ -50,7 +52,40 @@ func (c *Coordinator) everything(gateway string) []*wire.PeerFrame {
 		}
 		c.step(s, handover.PeerChanged{Gateway: gateway, Up: true})
 	}
-	return append(out, &wire.PeerFrame{Kind: &wire.PeerFrame_View{View: view}})
+	return append(out, split(view)...)
+}
+
+// maxView is the largest view in one frame, in bytes; rpc.MaxMessage is what a
+// peer accepts.
+const maxView = rpc.MaxMessage / 2
+
+// split makes frames of a view that each fit. The first one says that it lists
+// all proxies, those after it add to that.
+func split(view *wire.SiteView) []*wire.PeerFrame {
+	var out []*wire.PeerFrame
+	var part *wire.SiteView
+	size := 0
+	room := func(m proto.Message) {
+		n := proto.Size(m) + 8
+		if part == nil || size+n > maxView {
+			part = &wire.SiteView{DataCenter: view.GetDataCenter(), AllProxies: view.GetAllProxies() && len(out) == 0}
+			out = append(out, &wire.PeerFrame{Kind: &wire.PeerFrame_View{View: part}})
+			size = 0
+		}
+		size += n
+	}
+	if view.GetAllProxies() {
+		room(&wire.SiteView{})
+	}
+	for _, i := range view.GetInstances() {
+		room(i)
+		part.Instances = append(part.Instances, i)
+	}
+	for _, p := range view.GetProxies() {
+		room(p)
+		part.Proxies = append(part.Proxies, p)
+	}
+	return out
 }
 
 // PeerDown implements session.Handler.
@@ -106,6 +141,7 @@ func digestOf(b []byte) (signalbox.Digest, bool) {
 func (c *Coordinator) Certificate(raw []byte) {
 	cert, err := rpc.OpenCertificate(c.opt.Trust, raw)
 	if err != nil {
+		c.opt.Metrics.refusedCertificate()
 		c.opt.Logger.Warn().Err(err).Msg("refused certificate")
 		return
 	}
@@ -144,21 +180,25 @@ func (c *Coordinator) peerView(gateway string, w *wire.SiteView) {
 		return
 	}
 	if w.GetAllProxies() {
-		c.takeProxies(gateway, dc, w.GetProxies())
+		c.takeProxies(gateway, dc, nil)
 	}
+	c.addProxies(gateway, dc, w.GetProxies())
 	for _, st := range w.GetInstances() {
 		s := c.services[signalbox.Service(st.GetService())]
 		id, err := rpc.IdentityFromBytes(st.GetIdentity())
-		if s == nil || err != nil {
+		if s == nil || err != nil || !bounded(st) {
 			continue
 		}
 		i := c.instanceByID(s, id)
 		if i == nil || i.DataCenter != dc {
 			continue
 		}
+		c.sawIncarnation(id, st.GetIncarnation())
 		v := i.view(gateway)
 		v.status = st
-		v.at = time.Unix(0, st.GetHeardUnixNano())
+		if v.at = time.Unix(0, st.GetHeardUnixNano()); v.at.After(c.opt.Now()) {
+			v.at = c.opt.Now() // its clock is ahead
+		}
 		before := i.reachable()
 		switch {
 		case st.GetState() != stateSilent:

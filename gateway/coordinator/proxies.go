@@ -169,15 +169,24 @@ func (c *Coordinator) tellProxies() {
 	}
 	c.told = raw
 	c.takeProxies(c.opt.Gateway, c.opt.DataCenter, local)
-	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_View{View: view}})
+	for _, part := range split(view) {
+		c.opt.Links.Broadcast(part)
+	}
 }
 
+// takeProxies replaces what is known of a gateway's proxies.
 func (c *Coordinator) takeProxies(gateway string, dc signalbox.DataCenter, all []*wire.ProxyState) {
-	byID := map[string]*proxyView{}
-	for _, p := range all {
-		byID[p.GetId()] = &proxyView{state: p, gateway: gateway, dc: dc}
+	c.proxies[gateway] = map[string]*proxyView{}
+	c.addProxies(gateway, dc, all)
+}
+
+func (c *Coordinator) addProxies(gateway string, dc signalbox.DataCenter, some []*wire.ProxyState) {
+	byID := c.proxies[gateway]
+	for _, p := range some {
+		if byID != nil && len(byID) < maxList {
+			byID[p.GetId()] = &proxyView{state: p, gateway: gateway, dc: dc}
+		}
 	}
-	c.proxies[gateway] = byID
 }
 
 // allProxies lists the proxies of all gateways, by data center and id.

@@ -270,7 +270,7 @@ func (c *Coordinator) openHandover(id string) (api.Handover, bool) {
 			v := c.recordView(s, r)
 			for _, st := range s.machine.Status(c.opt.Now()) {
 				if st.Handover.ID == id {
-					v.Waiting = c.waiting(s, st)
+					v.State, v.Waiting = stateOf(st.Phase), c.waiting(s, st)
 				}
 			}
 			return v, true

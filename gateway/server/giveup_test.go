@@ -61,7 +61,6 @@ func TestDiesBetweenDrainAndAck(t *testing.T) {
 	e, _ := withProxies(s)
 	s.agents["e2"].in.set(func(i *instance) { i.inFlight = 1 })
 	o := s.order(west)
-	o.HoldBudget = 2 * time.Second
 	s.begin("east-1", o)
 	e1 := s.agents["e1"]
 	eventually(t, "e1 to be drained", func() bool { _, serves := e1.in.serves(); return !serves })

@@ -50,6 +50,7 @@ func TestLateProxy(t *testing.T) {
 		s.agents[name].in.set(func(i *instance) { i.inFlight = 1 }) // it could not drain either
 	}
 	o := s.order(west)
+	o.AllowLateProxies = false
 	s.begin("east-2", o)
 	e.routed(2)
 	for _, name := range []string{"e1", "e2"} {
@@ -78,7 +79,6 @@ func TestLateProxy(t *testing.T) {
 
 	t.Run("allowed", func(t *testing.T) {
 		o := s.order(west)
-		o.AllowLateProxies = true
 		w.set(func(p *proxy) { p.answerAll() }) // up to term 3
 		s.knowProxies("west-1", w.id)
 		s.begin("west-1", o)
@@ -115,6 +115,7 @@ func TestRejectedRoute(t *testing.T) {
 	words := "route: unknown header formatter " + strings.Repeat("é", signalbox.MaxReason)
 	w.set(func(p *proxy) { p.nack = words })
 	o := s.order(west)
+	o.AllowLateProxies = false
 	s.begin("east-1", o)
 	e.routed(2)
 	eventually(t, "east-1 to know the words", func() bool {

@@ -142,7 +142,7 @@ func newSite(t *testing.T, change ...func(*site)) *site {
 	t.Helper()
 	authority(t)
 	s := &site{
-		t: t, dir: t.TempDir(), gateways: map[string]*node{}, agents: map[string]*agentNode{}, judge: &judge{t: t, open: map[string]opening{}}, logs: &logs{},
+		t: t, dir: stateDir(t), gateways: map[string]*node{}, agents: map[string]*agentNode{}, judge: &judge{t: t, open: map[string]opening{}}, logs: &logs{},
 		services: []coordinator.Service{{
 			Name: orders, Protocol: resource.HTTP, HoldBudget: 5 * time.Second, HoldTimeout: 30 * time.Second,
 			DataCenters: []signalbox.DataCenter{east, west},
@@ -171,6 +171,17 @@ func newSite(t *testing.T, change ...func(*site)) *site {
 		}
 	})
 	return s
+}
+
+// stateDir is a directory in memory where there is such a thing: what is tested
+// here is not how long a busy disk takes.
+func stateDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "signalbox-server-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // run starts all gateways and two instances in each data center, and adopts
