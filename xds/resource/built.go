@@ -6,17 +6,17 @@ import (
 	"strconv"
 	"strings"
 
+	typeurl "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // Type URLs of the resources that proxies ask for.
 const (
-	typePrefix    = "type.googleapis.com/"
-	ListenerType  = typePrefix + "envoy.config.listener.v3.Listener"
-	RouteType     = typePrefix + "envoy.config.route.v3.RouteConfiguration"
-	ClusterType   = typePrefix + "envoy.config.cluster.v3.Cluster"
-	EndpointsType = typePrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+	ListenerType  = typeurl.ListenerType
+	RouteType     = typeurl.RouteType
+	ClusterType   = typeurl.ClusterType
+	EndpointsType = typeurl.EndpointType
 )
 
 // Resource is one marshalled resource. It is immutable, so that all proxies
@@ -82,7 +82,7 @@ func pack(m proto.Message) (*anypb.Any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &anypb.Any{TypeUrl: typePrefix + string(m.ProtoReflect().Descriptor().FullName()), Value: value}, nil
+	return &anypb.Any{TypeUrl: typeurl.APITypePrefix + string(m.ProtoReflect().Descriptor().FullName()), Value: value}, nil
 }
 
 // mustPack is for messages that hold no text from outside: marshalling them
