@@ -237,6 +237,7 @@ func (c *Coordinator) tick() {
 	for s := range c.busy {
 		c.lookAgain(s)
 		c.step(s, handover.Tick{})
+		c.sayWaiting(s)
 	}
 	if now := c.opt.Now(); now.Sub(c.kept) >= tickIdle {
 		c.kept = now

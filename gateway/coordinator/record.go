@@ -34,6 +34,7 @@ type record struct {
 	due                                           map[string]bool // roster identities without evidence
 	undrained                                     map[string]bool
 	late                                          map[string]bool
+	waiting                                       awaited
 	saved                                         bool
 	looked                                        bool // at the words of late proxies
 }
