@@ -1,6 +1,7 @@
 package handover_test
 
 import (
+	"slices"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -17,7 +18,7 @@ type simGateway struct {
 	up       bool
 	run      int
 	book     *book
-	notes    map[string]signalbox.Evidence
+	notes    []signalbox.Evidence // in the order in which they came, so that a seed is one history
 	machine  *handover.Machine
 	fed      uint64
 	released signalbox.Term
@@ -105,11 +106,7 @@ func (g *simGateway) applied() {
 			g.grant(g.s.agent(r.Admit.Name))
 		}
 	}
-	keep := map[string]signalbox.Evidence{}
-	for _, e := range g.machine.Statements() {
-		keep[rpc.StatementKey(e.Statement)] = e
-	}
-	g.notes = keep
+	g.notes = g.machine.Statements()
 }
 
 func (g *simGateway) linkChanged(other string, up bool) {
@@ -173,7 +170,9 @@ func (g *simGateway) statement(e signalbox.Evidence) {
 func (g *simGateway) said(e signalbox.Evidence) {
 	switch e.Kind {
 	case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave:
-		g.notes[rpc.StatementKey(e.Statement)] = e
+		if !slices.ContainsFunc(g.notes, func(old signalbox.Evidence) bool { return old.Statement == e.Statement }) {
+			g.notes = append(g.notes, e)
+		}
 	}
 	if e.Kind == signalbox.SaysLeave {
 		g.leaves[e.Identity] = e
