@@ -37,6 +37,7 @@ type greeter struct {
 	master   bool
 	term     uint64
 	inFlight int
+	last     time.Time // when a call came
 	served   atomic.Int64
 	during   *atomic.Int64 // calls being served in all data centers but this one's
 	other    *atomic.Int64
@@ -51,6 +52,7 @@ func (g *greeter) Check(context.Context, *healthpb.HealthCheckRequest) (*healthp
 		return nil, status.Error(codes.FailedPrecondition, "not master")
 	}
 	g.inFlight++
+	g.last = time.Now()
 	g.mu.Unlock()
 	g.during.Add(1)
 	if g.other.Load() > 0 {
@@ -86,13 +88,29 @@ func (g *greeter) contract() http.Handler {
 		g.master, g.term = true, order(r).Term
 		say(w, map[string]any{"master": true, "term": g.term})
 	})
-	mux.HandleFunc("POST /signalbox/step-down", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("POST /signalbox/step-down", func(w http.ResponseWriter, r *http.Request) {
+		g.awaitQuiet(r.Context())
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.master = false
 		say(w, map[string]any{"drained": g.inFlight == 0, "in_flight": g.inFlight})
 	})
 	return mux
+}
+
+// awaitQuiet returns when no call came for 2 ms, after 50 ms at most: what was sent before the client had the hold is
+// still served.
+func (g *greeter) awaitQuiet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_ = demo.Await(ctx, "quiet", func(context.Context) error {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if time.Since(g.last) < 2*time.Millisecond {
+			return errors.New("calls come")
+		}
+		return nil
+	})
 }
 
 // startGreeter serves gRPC and the contract, with an agent of the site beside it.
