@@ -6,10 +6,13 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
 // The event kinds used here.
@@ -308,6 +311,10 @@ func (r *record) certified(cert *signalbox.Certificate) {
 	}
 	if document, err := rpc.EncodeCertificateJSON(cert); err == nil {
 		r.view.Certificate.Document = document
+	}
+	var sealed wire.QuorumEnvelope
+	if err := proto.Unmarshal(cert.Block.Raw, &sealed); err == nil {
+		r.view.Certificate.Scheme = sealed.GetScheme()
 	}
 }
 
