@@ -228,6 +228,9 @@ func (s *Server) listen() error {
 		if address == "" && (name == "metrics" || name == "parking") {
 			continue
 		}
+		if address == "" {
+			return fmt.Errorf("%w: no address to listen on for %s", signalbox.ErrInvalid, name)
+		}
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
 			return fmt.Errorf("listen for %s: %w", name, err)
