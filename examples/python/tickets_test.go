@@ -1,0 +1,121 @@
+// Package python tests the example service in Python against the driver that agents use.
+package python
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	httpdriver "github.com/signalbox-io/signalbox/membership/agent/driver/http"
+)
+
+// TestTicketsKeepsTheContract guards what the quick start shows: closed at the
+// start, refusal by term, nothing in flight after step-down, terms that only
+// grow, and a database that refuses an old master.
+func TestTicketsKeepsTheContract(t *testing.T) {
+	ctx := t.Context()
+	database := filepath.Join(t.TempDir(), "tickets.db")
+	east, west := start(t, "east", database), start(t, "west", database)
+
+	east.want(t, "7", http.StatusServiceUnavailable, "not master")
+	must(t, east.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 7}))
+	east.want(t, "7", http.StatusOK, `"ticket": 1`)
+	east.want(t, "8", http.StatusServiceUnavailable, "not master")
+	if ready, err := west.driver.Ready(ctx); err != nil || !ready.Ready {
+		t.Errorf("ready: %+v, %v", ready, err)
+	}
+
+	must(t, east.driver.StepDown(ctx, driver.StepDown{Service: "tickets", Term: 7, Deadline: time.Now().Add(5 * time.Second)}))
+	if s, err := east.driver.Status(ctx); err != nil || s.Master || s.InFlight != 0 || s.Term != 7 || s.Run == "" {
+		t.Errorf("status after step-down: %+v, %v", s, err)
+	}
+	east.want(t, "7", http.StatusServiceUnavailable, "not master")
+	must(t, west.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 8}))
+	west.want(t, "7", http.StatusOK, `"ticket": 2`)
+	if err := west.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 6}); err == nil {
+		t.Error("it went back to term 6")
+	}
+
+	must(t, east.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 7})) // an old master that woke up
+	east.want(t, "7", http.StatusServiceUnavailable, "knows a newer master than term 7")
+}
+
+type service struct {
+	url    string
+	driver *httpdriver.Driver
+}
+
+func start(t *testing.T, name, database string) service {
+	t.Helper()
+	port, orders := freePort(t), freePort(t)
+	cmd := exec.Command("python3", "tickets.py", name, port, orders, database)
+	cmd.Stderr = os.Stderr
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	d, err := httpdriver.New("http://127.0.0.1:" + orders + "/signalbox")
+	must(t, err)
+	s := service{"http://127.0.0.1:" + port + "/", d}
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := d.Status(t.Context())
+		c, dialErr := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
+		if dialErr == nil {
+			_ = c.Close()
+		}
+		if err == nil && dialErr == nil {
+			return s
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s does not start: %v, %v", name, err, dialErr)
+		}
+	}
+}
+
+// want takes a ticket over a route of the term.
+func (s service) want(t *testing.T, term string, status int, body string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, http.NoBody)
+	must(t, err)
+	req.Header.Set("X-Signalbox-Term", term)
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer resp.Body.Close()
+	have, err := io.ReadAll(resp.Body)
+	must(t, err)
+	if resp.StatusCode != status || !strings.Contains(string(have), body) {
+		t.Errorf("ticket for term %s: %d %s, want %d %s", term, resp.StatusCode, have, status, body)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
