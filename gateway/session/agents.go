@@ -130,16 +130,22 @@ func (a *Agents) Session(stream wire.Agents_SessionServer) error {
 		received <- a.receive(ctx, stream, s, who)
 		stop()
 	}()
-	for {
-		select {
-		case <-ctx.Done():
-			return firstError(ctx, received)
-		case f := <-s.out:
-			if err := stream.Send(f); err != nil {
-				return err
+	// Sending may hang on an agent that does not read: this method must not.
+	go func() { // ends with the stream
+		defer stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case f := <-s.out:
+				if stream.Send(f) != nil {
+					return
+				}
 			}
 		}
-	}
+	}()
+	<-ctx.Done()
+	return firstError(ctx, received)
 }
 
 func firstError(ctx context.Context, received <-chan error) error {

@@ -58,6 +58,7 @@ type link struct {
 
 	mu  sync.Mutex
 	out chan *wire.PeerFrame // nil while there is no stream
+	end context.CancelFunc   // of the stream
 }
 
 // How soon a peer that does not answer counts as out of reach, and how soon it
@@ -152,9 +153,9 @@ func (p *Peers) exchange(ctx context.Context, l *link) error {
 		return err
 	}
 	out := make(chan *wire.PeerFrame, MaxQueue)
-	l.set(out)
+	l.set(out, cancel)
 	defer p.opt.Handler.PeerDown(l.peer.Name)
-	defer l.set(nil)
+	defer l.set(nil, nil)
 	for _, f := range p.opt.Handler.PeerUp(l.peer.Name) {
 		if err := stream.Send(f); err != nil {
 			return err
@@ -176,9 +177,6 @@ func (p *Peers) exchange(ctx context.Context, l *link) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case f = <-out:
-			if f == nil {
-				return fmt.Errorf("%w: peer %s does not keep up", signalbox.ErrUnavailable, l.peer.Name)
-			}
 		case <-ping.C:
 			f = &wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: &wire.Ping{}}}
 		}
@@ -188,10 +186,10 @@ func (p *Peers) exchange(ctx context.Context, l *link) error {
 	}
 }
 
-func (l *link) set(out chan *wire.PeerFrame) {
+func (l *link) set(out chan *wire.PeerFrame, end context.CancelFunc) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.out = out
+	l.out, l.end = out, end
 }
 
 // Broadcast queues a frame for every peer that can be reached.
@@ -202,7 +200,8 @@ func (p *Peers) Broadcast(f *wire.PeerFrame) {
 			select {
 			case l.out <- f:
 			default: // it starts over with everything it needs
-				close(l.out)
+				p.opt.Logger.Warn().Str("peer", l.peer.Name).Msg("the gateway does not keep up: its stream ends")
+				l.end() // sending may hang
 				l.out = nil
 			}
 		}
