@@ -51,7 +51,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 type book struct {
 	mu      sync.Mutex
 	here    map[signalbox.Identity]int // hellos less goings
-	frames  int
+	hellos  int
 	refuses map[uint64]error // by incarnation
 	stall   chan struct{}    // hellos wait for it, when set
 	refused map[string]int
@@ -74,6 +74,7 @@ func (b *book) AgentHello(in signalbox.Instance, h *wire.Hello) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.here[in.Identity] = 1
+	b.hellos++
 	return nil
 }
 
@@ -83,11 +84,7 @@ func (b *book) AgentGone(id signalbox.Identity) {
 	b.here[id] = 0
 }
 
-func (b *book) AgentFrame(signalbox.Identity, *wire.AgentFrame) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.frames++
-}
+func (b *book) AgentFrame(signalbox.Identity, *wire.AgentFrame) {}
 
 func (b *book) PeerUp(string) []*wire.PeerFrame   { return nil }
 func (b *book) PeerDown(string)                   {}
@@ -270,11 +267,21 @@ func TestHelloOfAnEndedSession(t *testing.T) {
 	must(t, err)
 	eventually(t, "the hello to be handled", func() bool { return r.agents.Send(r.in.Identity, &wire.GatewayFrame{}) })
 	cancel() // the session ends while its hello is with the handler
+	r.agents.mu.Lock()
+	ending := r.agents.sessions[r.in.Identity]
+	r.agents.mu.Unlock()
+	eventually(t, "nothing to be sent any more", func() bool {
+		ending.send(&wire.GatewayFrame{})
+		return len(ending.out) > MaxQueue/2
+	})
 	close(stall)
-	eventually(t, "the session to be forgotten", func() bool {
+	eventually(t, "the hello to be over and the session to be forgotten", func() bool {
+		r.book.mu.Lock()
+		over := r.book.hellos == 1
+		r.book.mu.Unlock()
 		r.agents.mu.Lock()
 		defer r.agents.mu.Unlock()
-		return r.agents.count == 0
+		return over && r.agents.count == 0
 	})
 	r.awaitPresent(false)
 	if r.agents.Send(r.in.Identity, &wire.GatewayFrame{}) {
