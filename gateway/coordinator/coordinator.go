@@ -110,6 +110,10 @@ type Coordinator struct {
 	// requested is when handovers were asked for here, by id.
 	requested map[string]time.Time
 
+	// What was verified before; each copy after the first costs a hash.
+	statements   verified[signalbox.Evidence]
+	certificates verified[struct{}]
+
 	// busy are the services with an open handover.
 	busy     map[*service]bool
 	peersUp  map[string]bool
@@ -119,6 +123,9 @@ type Coordinator struct {
 	ctx      context.Context
 	kept     time.Time // when housekeeping was done last
 	told     []byte    // what peers were told last of the own proxies
+	rumours  chan delayed
+	news     map[*instance]bool // instances that the peers are to be told of
+	newsAt   time.Time
 }
 
 // service is what the coordinator keeps of one service.
@@ -154,6 +161,7 @@ func New(opt Options) (*Coordinator, error) {
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
 		heard: map[signalbox.Identity]uint64{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
+		rumours: make(chan delayed, maxInbox), news: map[*instance]bool{},
 	}
 	for _, s := range opt.Services {
 		c.services[s.Name] = &service{
@@ -181,6 +189,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	defer cancel()
 	c.ctx = ctx
 	c.inflight.Go(func() { c.writeDisk(ctx) })
+	c.inflight.Go(func() { c.tellGossip(ctx) })
 	defer c.inflight.Wait()
 	// Before that wait: whoever posts to a full inbox now would never get in.
 	defer close(c.done)
@@ -227,13 +236,14 @@ func (c *Coordinator) drainInbox() {
 }
 
 func (c *Coordinator) nextTick() time.Duration {
-	if len(c.busy) > 0 {
+	if len(c.busy) > 0 || len(c.news) > 0 {
 		return tickBusy
 	}
 	return tickIdle
 }
 
 func (c *Coordinator) tick() {
+	c.tellNews()
 	for s := range c.busy {
 		c.lookAgain(s)
 		c.step(s, handover.Tick{})
@@ -283,16 +293,22 @@ func (c *Coordinator) writeDisk(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			for {
-				select {
-				case f := <-c.disk:
-					f()
-				default:
-					return
-				}
-			}
+			c.drainDisk()
+			return
 		case f := <-c.disk:
 			f()
+		}
+	}
+}
+
+// drainDisk carries out what waits.
+func (c *Coordinator) drainDisk() {
+	for {
+		select {
+		case f := <-c.disk:
+			f()
+		default:
+			return
 		}
 	}
 }

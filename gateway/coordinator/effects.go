@@ -60,6 +60,7 @@ func (c *Coordinator) do(s *service, effect handover.Effect) []handover.Event {
 			c.opt.Logger.Error().Err(err).Str("service", string(s.conf.Name)).Msg("evidence does not make a certificate")
 			return nil
 		}
+		c.certificates.put(cert.Raw, struct{}{})
 		return []handover.Event{handover.Certified{Certificate: cert}}
 	case handover.Spread:
 		c.spread(s, e.Certificate)

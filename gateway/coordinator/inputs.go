@@ -76,7 +76,7 @@ func (c *Coordinator) AgentGone(id signalbox.Identity) {
 			i.local = false
 			v := i.view(c.opt.Gateway)
 			v.silent = c.opt.Now()
-			c.tellView(i)
+			c.tellViews([]*instance{i})
 			c.step(s, handover.AgentChanged{Identity: id, Up: i.reachable()})
 			c.refresh(s)
 			c.event(s, eventInstance, i.Name, "agent cannot be reached")
@@ -110,7 +110,7 @@ func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus
 	v.status, v.at = st, c.opt.Now()
 	c.heardStatus(s, i, v)
 	if changed {
-		c.tellView(i)
+		c.tellView(s, i)
 		c.refresh(s)
 	}
 }
@@ -153,25 +153,8 @@ func (c *Coordinator) agentWant(id signalbox.Identity, w *wire.Want) {
 // once.
 func (c *Coordinator) Statement(raw []byte) { c.statement(raw, c.relay) }
 
-func (c *Coordinator) relay(e signalbox.Evidence) {
-	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_Statement{Statement: e.Envelope}})
-	for _, g := range c.opt.Gossip {
-		g.Broadcast(e.Envelope)
-	}
-}
-
-// ValidateStatement verifies a statement for the gossip pools and returns its
-// key.
-func (c *Coordinator) ValidateStatement(raw []byte) (string, error) {
-	e, err := rpc.OpenStatement(c.opt.Cluster, raw, c.key)
-	if err != nil {
-		return "", err
-	}
-	return rpc.StatementKey(e.Statement), nil
-}
-
 func (c *Coordinator) statement(raw []byte, relay func(signalbox.Evidence)) {
-	e, err := rpc.OpenStatement(c.opt.Cluster, raw, c.key)
+	e, err := c.openStatement(raw)
 	if err != nil {
 		c.opt.Metrics.refusedStatement()
 		if !errors.Is(err, signalbox.ErrUnknown) {
@@ -186,8 +169,8 @@ func (c *Coordinator) statement(raw []byte, relay func(signalbox.Evidence)) {
 		c.said(e)
 		return
 	}
-	relay(e)
 	c.post(func() { c.said(e) })
+	relay(e)
 }
 
 func (c *Coordinator) firstTime(key string) bool {

@@ -139,12 +139,16 @@ func digestOf(b []byte) (signalbox.Digest, bool) {
 
 // Certificate takes a certificate in, verified.
 func (c *Coordinator) Certificate(raw []byte) {
+	if _, ok := c.certificates.get(raw); ok {
+		return // taken in before
+	}
 	cert, err := rpc.OpenCertificate(c.opt.Trust, raw)
 	if err != nil {
 		c.opt.Metrics.refusedCertificate()
 		c.opt.Logger.Warn().Err(err).Msg("refused certificate")
 		return
 	}
+	c.certificates.put(raw, struct{}{})
 	s := c.services[cert.Service]
 	if s == nil {
 		return

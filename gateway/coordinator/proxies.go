@@ -207,13 +207,6 @@ func (c *Coordinator) allProxies() []*proxyView {
 	return out
 }
 
-// tellView passes an instance's status on.
-func (c *Coordinator) tellView(i *instance) {
-	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_View{View: &wire.SiteView{
-		DataCenter: string(c.opt.DataCenter), Instances: []*wire.InstanceStatus{c.wireStatus(i)},
-	}}})
-}
-
 func (c *Coordinator) wireStatus(i *instance) *wire.InstanceStatus {
 	v := i.view(c.opt.Gateway)
 	st := &wire.InstanceStatus{
