@@ -109,7 +109,9 @@ func TestStepDownClosesUnderTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := promoted(t, 7)
 		start := time.Now()
+		done := make(chan struct{})
 		go func() {
+			defer close(done)
 			for {
 				if _, ok := g.Enter(0); !ok {
 					return
@@ -122,6 +124,7 @@ func TestStepDownClosesUnderTraffic(t *testing.T) {
 		if took := time.Since(start); err != nil || !drain.Drained || took < QuietMost || took > QuietMost+time.Millisecond {
 			t.Errorf("%+v, %v after %v", drain, err, took)
 		}
+		<-done
 	})
 }
 
