@@ -49,7 +49,7 @@ func (g *greeter) Check(context.Context, *healthpb.HealthCheckRequest) (*healthp
 	g.mu.Lock()
 	if !g.master {
 		g.mu.Unlock()
-		return nil, status.Error(codes.FailedPrecondition, "not master")
+		return nil, status.Error(codes.ResourceExhausted, "not master")
 	}
 	g.inFlight++
 	g.last = time.Now()

@@ -1,12 +1,22 @@
 package resource
 
 import (
+	"time"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// How often, and after how long at first, a refused proxyless call is tried
+// again; by the second time the client's balancer has the parking endpoint.
+const (
+	proxylessRetries = 4
+	proxylessBackoff = 5 * time.Millisecond
 )
 
 // The proxyless profile is for gRPC clients that resolve xds:///<service>
@@ -39,6 +49,12 @@ func ProxylessListener(s Service) (*Resource, error) {
 // ProxylessRoute builds the constant route of a gRPC service, or nil as
 // ProxylessListener does. A proxyless client adds no headers, so its calls
 // carry no term.
+//
+// grpc-go acknowledges endpoints before its balancer has them, so a call may
+// reach the old master after the hold was acknowledged. An instance that is not
+// master answers RESOURCE_EXHAUSTED, and the call is tried again: of the codes
+// that grpc-go can retry by configuration it is the one that a broken
+// connection never makes, so nothing that may have been processed is repeated.
 func ProxylessRoute(s Service) (*Resource, error) {
 	if !s.proxyless() {
 		return nil, nil
@@ -51,6 +67,10 @@ func ProxylessRoute(s Service) (*Resource, error) {
 				Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}},
 				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: s.Name},
+					RetryPolicy: &routev3.RetryPolicy{
+						RetryOn: "resource-exhausted", NumRetries: wrapperspb.UInt32(proxylessRetries),
+						RetryBackOff: &routev3.RetryPolicy_RetryBackOff{BaseInterval: durationpb.New(proxylessBackoff)},
+					},
 				}},
 			}},
 		}},
