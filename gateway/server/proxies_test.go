@@ -166,3 +166,49 @@ func TestNothingIsReleasedUncertified(t *testing.T) {
 	e.released(2, west)
 	w.released(2, west)
 }
+
+// TestOldEndpointsAreNotNew: a gateway that was away during a handover knows
+// where the old master was. It does not give that to proxies under the new
+// term's name; they are held until it hears of the new master (rule 7).
+func TestOldEndpointsAreNotNew(t *testing.T) {
+	t.Parallel()
+	s := newSite(t).run()
+	s.startProxy("e1", "east-2").released(1, east)
+	s.agents["e1"].in.set(func(i *instance) { i.inFlight = 1 })
+	o := s.order(west)
+	s.begin("east-1", o)
+	s.reached("drain", o.ID, west)
+	s.gateways["east-2"].stop()
+	s.agents["e1"].in.set(func(i *instance) { i.inFlight = 0 })
+	s.finished("east-1", o.ID)
+	s.awaitServing(west, 2)
+	s.gateways["west-1"].stop()
+	s.gateways["west-2"].stop()
+	has := func() {
+		eventually(t, "east-2 to have the new certificate", func() bool {
+			services, err := s.gateways["east-2"].coordinator.Services(t.Context())
+			return err == nil && services[0].Term == 2
+		})
+	}
+	s.startGateway("east-2")
+	has()
+	s.restart("east-2") // now from its own log
+	has()
+	p := s.startProxy("e2", "east-2")
+	s.finished("east-2", o.ID)
+	over := time.Now()
+	eventually(t, "the housekeeping of east-2 after that", func() bool {
+		in := s.seen("east-2", "e1")
+		return len(in) == 1 && in[0].LastHeard.After(over.Add(time.Second)) // it asks twice a second
+	})
+	s.startGateway("west-1")
+	s.startGateway("west-2")
+	p.released(2, west)
+	p.set(func(p *proxy) {
+		for _, e := range p.led[2] {
+			if s.siteOf(e) != west {
+				t.Errorf("orders@2 led to %s in %s", e, s.siteOf(e))
+			}
+		}
+	})
+}

@@ -35,6 +35,7 @@ type proxy struct {
 	answers  []func() // routes not answered yet
 	term     signalbox.Term
 	clusters map[signalbox.Term][]string // endpoints by the term in the name
+	led      map[signalbox.Term][]string // all endpoints that a name ever led to
 }
 
 type deltaStream = grpc.BidiStreamingClient[discovery.DeltaDiscoveryRequest, discovery.DeltaDiscoveryResponse]
@@ -47,7 +48,7 @@ func (s *site) startProxy(name, gateway string) *proxy {
 	must(s.t, err)
 	keeper, err := b.Keeper()
 	must(s.t, err)
-	p := &proxy{s: s, id: fmt.Sprintf("%s/%s", dc, name), clusters: map[signalbox.Term][]string{}}
+	p := &proxy{s: s, id: fmt.Sprintf("%s/%s", dc, name), clusters: map[signalbox.Term][]string{}, led: map[signalbox.Term][]string{}}
 	p.conn, err = grpc.NewClient(where.XDS, grpc.WithTransportCredentials(credentials.NewTLS(keeper.Client(rpc.RoleGateway))))
 	must(s.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -129,7 +130,7 @@ func (p *proxy) followClusters() {
 					endpoints = append(endpoints, fmt.Sprintf("%s:%d", a.GetAddress(), a.GetPortValue()))
 				}
 			}
-			p.clusters[term] = endpoints
+			p.clusters[term], p.led[term] = endpoints, append(p.led[term], endpoints...)
 		}
 		_ = p.cds.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
 		p.mu.Unlock()
