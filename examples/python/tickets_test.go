@@ -22,7 +22,8 @@ import (
 // start, refusal by term, nothing in flight after step-down, terms that only
 // grow, and a database that refuses an old master.
 func TestTicketsKeepsTheContract(t *testing.T) {
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	database := filepath.Join(t.TempDir(), "tickets.db")
 	east, west := start(t, "east", database), start(t, "west", database)
 
