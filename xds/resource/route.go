@@ -13,12 +13,14 @@ import (
 
 // Retries of a request that was provably not processed: the connection did
 // not come up, the stream was refused, or the instance said that it is not
-// master. Envoy waits a random time up to (2^n-1) x base, so 12 retries reach
-// over about 2 s in the mean: long enough for a stale request to meet the new
-// master, short enough to tell a caller that there is none.
+// master. Envoy waits a random time up to (2^n-1) x base, at most retryMax, so
+// 32 retries reach over about 7 s in the mean: beyond the default hold budget,
+// so that a stale request outlives even a hold whose gateways all died (12
+// retries, 2 s, lost 2 of 691 requests so); still short enough to tell a caller
+// that there is no master.
 const (
 	retryOn         = "connect-failure,refused-stream,reset-before-request,retriable-headers"
-	retryCount      = 12
+	retryCount      = 32
 	retryBase       = 10 * time.Millisecond
 	retryMax        = 500 * time.Millisecond
 	retryOtherHosts = 3 // attempts to pick an instance that was not tried yet
