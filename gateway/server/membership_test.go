@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -132,9 +133,9 @@ func TestRolledBackState(t *testing.T) {
 	dir := s.agentState("e1")
 	saved := filepath.Join(s.dir, "backup")
 	must(t, os.CopyFS(saved, os.DirFS(dir)))
-	for range 2 { // incarnations 2 and 3
+	for incarnation := uint64(2); incarnation <= 3; incarnation++ {
 		s.startAgent("e1")
-		s.awaitState("e1", "serving")
+		s.awaitIncarnation("e1", incarnation)
 		s.agents["e1"].kill()
 	}
 	s.restart(gatewayNames...)
@@ -160,16 +161,13 @@ func TestRolledBackState(t *testing.T) {
 	})
 }
 
-func (s *site) awaitState(name, state string) {
+// awaitIncarnation waits until both gateways have heard of it.
+func (s *site) awaitIncarnation(name string, n uint64) {
 	s.t.Helper()
 	for _, gateway := range []string{"east-1", "east-2"} {
-		eventually(s.t, name+" to be "+state+" at "+gateway, func() bool {
-			for _, in := range s.seen(gateway, name) {
-				if in.State == state {
-					return true
-				}
-			}
-			return false
+		eventually(s.t, fmt.Sprintf("%s to hear of incarnation %d of %s", gateway, n, name), func() bool {
+			in := s.seen(gateway, name)
+			return len(in) == 1 && in[0].Incarnation == n
 		})
 	}
 }
