@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,7 @@ func ended[T any](t *testing.T, recv func() (T, error)) codes.Code {
 	t.Helper()
 	for {
 		if _, err := recv(); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return codes.OK
 			}
 			return status.Code(err)

@@ -58,19 +58,22 @@ func TestMain(m *testing.M) {
 
 func authority(t testing.TB) {
 	t.Helper()
-	keys.once.Do(func() {
-		if keys.dir, keys.err = os.MkdirTemp("", "signalbox-server-"); keys.err != nil {
-			return
-		}
-		spec := identity.Spec{Cluster: testCluster}
-		for _, dc := range []signalbox.DataCenter{east, west} {
-			spec.DataCenters = append(spec.DataCenters, identity.DataCenter{Name: dc, Gateways: []identity.Gateway{
-				identity.GatewayAt(string(dc)+"-1", "127.0.0.1", 7400), identity.GatewayAt(string(dc)+"-2", "127.0.0.1", 7410),
-			}})
-		}
-		keys.Authority, keys.err = identity.Init(filepath.Join(keys.dir, "keys"), spec, time.Now())
-	})
+	keys.once.Do(makeKeys)
 	must(t, keys.err)
+}
+
+// makeKeys makes the keys that all tests share; TestMain removes them.
+func makeKeys() {
+	if keys.dir, keys.err = os.MkdirTemp("", "signalbox-server-"); keys.err != nil {
+		return
+	}
+	spec := identity.Spec{Cluster: testCluster}
+	for _, dc := range []signalbox.DataCenter{east, west} {
+		spec.DataCenters = append(spec.DataCenters, identity.DataCenter{Name: dc, Gateways: []identity.Gateway{
+			identity.GatewayAt(string(dc)+"-1", "127.0.0.1", 7400), identity.GatewayAt(string(dc)+"-2", "127.0.0.1", 7410),
+		}})
+	}
+	keys.Authority, keys.err = identity.Init(filepath.Join(keys.dir, "keys"), spec, time.Now())
 }
 
 // bundle returns a principal's bundle, made when it is not there yet.
@@ -173,10 +176,12 @@ func newSite(t *testing.T, change ...func(*site)) *site {
 	return s
 }
 
+func inMemory() (string, error) { return os.MkdirTemp("/dev/shm", "signalbox-server-") }
+
 // stateDir is a directory in memory where there is such a thing: what is tested
 // here is not how long a busy disk takes.
 func stateDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "signalbox-server-")
+	dir, err := inMemory()
 	if err != nil {
 		return t.TempDir()
 	}
