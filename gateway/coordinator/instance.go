@@ -237,9 +237,12 @@ func (c *Coordinator) publish(s *service) {
 			c.later(func() error { return c.opt.Journal.PutNote(journal.KindEndpoints, name, raw) })
 		}
 	}
+	// Certified is, for proxies, what it is known of where it is served: the
+	// endpoints of the term before are no substitute (rule 7).
+	certified := min(s.released, s.endpointsTerm)
 	want := resource.Service{
 		Name: string(s.conf.Name), Protocol: s.conf.Protocol, Listener: s.conf.Listener,
-		RouteTerm: uint64(max(s.routeTerm, s.released)), CertifiedTerm: uint64(s.released), OldestTerm: uint64(s.oldest),
+		RouteTerm: uint64(max(s.routeTerm, s.released)), CertifiedTerm: uint64(certified), OldestTerm: uint64(min(s.oldest, certified)),
 		Endpoints: s.endpoints, HoldTimeout: s.conf.HoldTimeout,
 		ConnectTimeout: s.conf.ConnectTimeout, RequestTimeout: s.conf.RequestTimeout,
 	}

@@ -116,3 +116,31 @@ func TestForgetsStrangers(t *testing.T) {
 		t.Errorf("%d incarnations, %d keys, %d instances are kept", len(c.heard), len(c.keys), len(s.instances))
 	}
 }
+
+// desired keeps what the xDS server was last told.
+type desired struct {
+	silence
+	last *resource.Service
+}
+
+func (d desired) Set(s resource.Service) error { *d.last = s; return nil }
+
+// TestNoEndpointsOfTheTermBefore: as long as nobody is known to serve the
+// certified term, proxies hold it; what served the term before stays under that
+// term's name only (rule 7).
+func TestNoEndpointsOfTheTermBefore(t *testing.T) {
+	c := alone(t, t.TempDir())
+	told := desired{last: &resource.Service{}}
+	c.opt.Proxies = told
+	s := c.services["orders"]
+	s.endpoints, s.endpointsTerm, s.released, s.oldest = []resource.Endpoint{{Address: "10.0.0.1", Port: 80}}, 7, 8, 8
+	c.publish(s)
+	if told.last.RouteTerm != 8 || told.last.CertifiedTerm != 7 || told.last.OldestTerm != 7 {
+		t.Errorf("route %d, certified %d, oldest %d; want 8, 7, 7", told.last.RouteTerm, told.last.CertifiedTerm, told.last.OldestTerm)
+	}
+	s.endpoints, s.endpointsTerm = []resource.Endpoint{{Address: "10.1.0.1", Port: 80}}, 8
+	c.publish(s)
+	if told.last.CertifiedTerm != 8 || told.last.OldestTerm != 8 {
+		t.Errorf("certified %d, oldest %d; want 8", told.last.CertifiedTerm, told.last.OldestTerm)
+	}
+}
