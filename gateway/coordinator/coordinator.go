@@ -147,6 +147,11 @@ type service struct {
 	leaves        map[signalbox.Identity]signalbox.Evidence
 	removing      map[signalbox.Identity]time.Time // when a removal may be proposed again
 	lastHold      time.Duration
+	// shown is what the metrics say.
+	shown struct {
+		open bool
+		term signalbox.Term
+	}
 	// closed holds the newest closed record until it is on disk.
 	closed map[string]*api.Handover
 }

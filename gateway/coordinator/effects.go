@@ -26,14 +26,26 @@ func (c *Coordinator) step(s *service, first handover.Event) {
 			events = append(events, c.do(s, effect)...)
 		}
 	}
-	if _, open := s.machine.Open(); open {
+	_, open := s.machine.Open()
+	if open {
 		c.busy[s] = true
 	} else {
 		delete(c.busy, s)
 	}
+	if term := certifiedTerm(s); open != s.shown.open || term != s.shown.term {
+		s.shown.open, s.shown.term = open, term
+		c.opt.Metrics.service(s, open)
+	}
 	if len(s.records) > 0 {
 		c.watchRecords(s)
 	}
+}
+
+func certifiedTerm(s *service) signalbox.Term {
+	if cert := s.machine.Certificate(); cert != nil {
+		return cert.Term
+	}
+	return 0
 }
 
 // do carries out one effect; what it learns comes back as events.
@@ -262,6 +274,7 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	switch {
 	case r.Handover != nil && r.Handover.From == "":
 		c.certifiedByLog(s)
+		c.recordAdoption(b, r.Handover)
 	case r.Handover != nil:
 		c.openRecord(s, b, r.Handover)
 		c.step(s, handover.Decided{Block: b})

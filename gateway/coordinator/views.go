@@ -261,6 +261,29 @@ func (c *Coordinator) shortRecord(b *signalbox.DecidedBlock, h *signalbox.Handov
 	return v
 }
 
+// recordAdoption keeps an adoption's short record, so that history lists it.
+func (c *Coordinator) recordAdoption(b *signalbox.DecidedBlock, h *signalbox.Handover) {
+	v := c.shortRecord(b, h)
+	if s := c.services[h.Service]; s != nil {
+		if cert := s.machine.Certificate(); cert != nil && cert.Block.Digest == b.Digest {
+			r := record{view: v}
+			r.certified(cert)
+			v = r.view
+		}
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		c.opt.Logger.Error().Err(err).Str("handover", h.ID).Msg("record cannot be encoded")
+		return
+	}
+	c.later(func() error {
+		if _, err := c.opt.Journal.Record(v.ID); err == nil {
+			return nil // kept before this gateway was started again
+		}
+		return c.opt.Journal.PutRecord(v.ID, v.Started, raw)
+	})
+}
+
 func (c *Coordinator) openHandover(id string) (api.Handover, bool) {
 	for _, s := range c.services {
 		for _, r := range s.records {
