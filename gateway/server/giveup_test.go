@@ -124,7 +124,7 @@ func TestNewSideCannotPromote(t *testing.T) {
 		s.agents[name].in.set(func(i *instance) { i.refuses = true })
 	}
 	o := s.order(west)
-	o.HoldBudget = 500 * time.Millisecond
+	o.HoldBudget = 2 * time.Second // for the drain, on a busy machine
 	s.begin("west-1", o)
 	s.wantOutcome(o.ID+"-back", api.OutcomeForward, 4)
 	for _, p := range []*proxy{e, w} {
