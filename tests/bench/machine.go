@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -19,12 +21,44 @@ type machine struct {
 	envoy, haproxy      string
 	version             string
 	loadBefore          string
+	busyBefore          time.Duration
+}
+
+// busy is the processor time that the whole machine has used, over all cores.
+func busy() time.Duration {
+	fields := strings.Fields(firstLine("/proc/stat")) // cpu user nice system idle iowait irq softirq steal ..., in 1/100 s
+	var sum int64
+	for i, text := range fields {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && i != 4 && i != 5 && i < 8 {
+			sum += n
+		}
+	}
+	return time.Duration(sum) * 10 * time.Millisecond
+}
+
+// ours is the processor time of this process and of those that it started and that have ended.
+func ours() (sum time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if syscall.Getrusage(who, &u) == nil {
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return sum
+}
+
+// shares says how much of the machine this run and others used, all cores being 100%.
+func (m *machine) shares() string {
+	all := time.Since(m.began).Seconds() * float64(max(m.cores, 1))
+	own := ours().Seconds()
+	return fmt.Sprintf("of the machine's processor time %.0f%% went to this run and %.0f%% to what else ran on it",
+		100*own/all, 100*max(0, (busy()-m.busyBefore).Seconds()-own)/all)
 }
 
 func look(ctx context.Context, o options) (*machine, error) {
 	m := &machine{
 		began: time.Now(), cpu: field("/proc/cpuinfo", "model name"), cores: runtime.NumCPU(), memory: field("/proc/meminfo", "MemTotal"),
-		kernel: firstLine("/proc/sys/kernel/osrelease"), loadBefore: firstLine("/proc/loadavg"),
+		kernel: firstLine("/proc/sys/kernel/osrelease"), loadBefore: firstLine("/proc/loadavg"), busyBefore: busy(),
 		version: says(ctx, "git", "describe", "--tags", "--always", "--dirty"), haproxy: says(ctx, "haproxy", "-v"),
 	}
 	envoy, err := exec.CommandContext(ctx, o.binaries.Envoy, "--version").Output()
@@ -67,6 +101,7 @@ func (m *machine) String() string {
 	return fmt.Sprintf(`- machine: %s, %d cores, %s of memory, Linux %s; everything on loopback
 - versions: Signalbox %s, %s, Envoy %s with one thread each, %s
 - %s, %s long; load average before %s, after %s
+- %s
 `, m.cpu, m.cores, m.memory, m.kernel, m.version, goVersion, m.envoy, m.haproxy,
-		m.began.UTC().Format(time.DateOnly), time.Since(m.began).Round(time.Second), m.loadBefore, firstLine("/proc/loadavg"))
+		m.began.UTC().Format(time.DateOnly), time.Since(m.began).Round(time.Second), m.loadBefore, firstLine("/proc/loadavg"), m.shares())
 }
