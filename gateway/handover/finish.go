@@ -98,7 +98,7 @@ func (m *Machine) conclude(r *run, c *signalbox.Certificate, now time.Time) []Ef
 	if r.settleAt.IsZero() {
 		r.phase, r.settleAt, r.proposedAt = PhaseSettle, now, time.Time{}
 	}
-	turn := r.settleAt.Add(time.Duration(m.rank(c.DataCenter())) * TakeOver)
+	turn := r.settleAt.Add(SettleWait + time.Duration(m.rank(c.DataCenter()))*TakeOver)
 	if now.Before(turn) || !r.proposedAt.IsZero() && now.Sub(r.proposedAt) < 2*TakeOver {
 		return nil
 	}

@@ -37,7 +37,11 @@ const (
 	Resend = 500 * time.Millisecond
 	// PromoteGather is how long the release waits for more promoted instances
 	// after the first.
-	PromoteGather = 20 * time.Millisecond
+	PromoteGather = 5 * time.Millisecond
+	// SettleWait is how long after the release the outcome is proposed: the
+	// parked requests are answered meanwhile, and logging takes processor and
+	// disk from them. Nothing is unsafe without it, since the certificate is out.
+	SettleWait = 100 * time.Millisecond
 	// GoneWait is how long an agent has to be unreachable before its silence,
 	// with everybody else's ack, starts a superseding handover back.
 	GoneWait = 3 * time.Second
