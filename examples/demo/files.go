@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/api/client"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/identity"
 )
@@ -70,6 +71,7 @@ func (s *Site) prepare() error {
 	if s.client, err = s.Client(s.OperatorBundle()); err != nil {
 		return err
 	}
+	s.clients = map[string]*client.Client{}
 	for _, g := range s.gateways {
 		if s.clients[g.Name], err = dial(s.OperatorBundle(), g.API); err != nil {
 			return err

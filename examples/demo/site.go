@@ -47,7 +47,7 @@ func Start(ctx context.Context, opts Options) (*Site, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, StartWithin)
 	defer cancel()
-	s := &Site{opts: opts, processes: map[string]*process{}, epochs: map[string]int{}, clients: map[string]*client.Client{}}
+	s := &Site{opts: opts, processes: map[string]*process{}, epochs: map[string]int{}}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start site: %w", err), s.Close())
 	}
