@@ -187,7 +187,7 @@ func TestOldEndpointsAreNotNew(t *testing.T) {
 	has := func() {
 		eventually(t, "east-2 to have the new certificate", func() bool {
 			services, err := s.gateways["east-2"].coordinator.Services(t.Context())
-			return err == nil && services[0].Term == 2
+			return err == nil && len(services) == 1 && services[0].Term == 2
 		})
 	}
 	s.startGateway("east-2")
