@@ -48,7 +48,7 @@ func journalSite(t *testing.T) {
 
 func writeJournal(t *testing.T, dir string, bundle *identity.Bundle, cluster *identity.Cluster) {
 	t.Helper()
-	scheme, err := signature.FromCluster(cluster, bundle.Voter)
+	scheme, err := signature.FromBundle(bundle)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,13 +126,13 @@ func certify(keys string, fallback bool) (*signalbox.Certificate, error) {
 
 func sealByVoters(keys string, cluster *identity.Cluster, block []byte) (*signalbox.DecidedBlock, error) {
 	var shares []signature.Share
-	var list *signature.List
+	var list signature.Scheme
 	for _, v := range cluster.Voters {
 		b, err := identity.Load(filepath.Join(keys, "bundles", "gateway", string(v.DataCenter), v.Name))
 		if err != nil {
 			return nil, err
 		}
-		if list, err = signature.FromCluster(cluster, b.Voter); err != nil {
+		if list, err = signature.FromBundle(b); err != nil {
 			return nil, err
 		}
 		s, err := list.Sign(rpc.SigningInput(rpc.DomainBlock, cluster.Name, block))

@@ -77,11 +77,11 @@ func verify(cluster *identity.Cluster, data []byte) (*verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := signature.FromCluster(cluster, nil)
+	trust, err := signature.Trust(cluster)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := rpc.OpenCertificate(rpc.Trust{Cluster: cluster.Name, Quorum: list}, raw)
+	cert, err := rpc.OpenCertificate(trust, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +93,8 @@ func verify(cluster *identity.Cluster, data []byte) (*verdict, error) {
 		Verified: true, Subject: rpc.NewCertificateDocument(cert), Quorum: cluster.Quorum(), Of: len(cluster.Voters),
 		Serving: serving(cert), NotProven: notProven(cert),
 	}
-	for _, signer := range list.Signers(sig) {
-		v.Voters = append(v.Voters, signer.Name)
+	for _, signer := range signature.Signers(len(cluster.Voters), sig) {
+		v.Voters = append(v.Voters, cluster.Voters[signer].Name)
 	}
 	v.Proves = v.proofs(cert)
 	return v, nil

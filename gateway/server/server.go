@@ -102,7 +102,7 @@ func (s *Server) build() error {
 	if n := len(s.opt.Cluster.Voters); n != 1 {
 		return fmt.Errorf("%w: the cluster has %d voters; this version decides with one (the other gateways follow). Make keys with a single --voter", signalbox.ErrNotConfigured, n)
 	}
-	scheme, err := signature.FromCluster(s.opt.Cluster, s.opt.Bundle.Voter)
+	scheme, err := signature.FromBundle(s.opt.Bundle)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (s *Server) parking() (out []resource.Endpoint) {
 	return out
 }
 
-func (s *Server) buildCoordinator(trust rpc.Trust, scheme *signature.List) error {
+func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) error {
 	self := s.opt.Bundle.Self
 	log := &voterLog{Journal: s.journal}
 	if s.opt.Bundle.Voter != nil {

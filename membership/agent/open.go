@@ -58,16 +58,12 @@ func LoadOptions(bundleDir string) (Options, error) {
 		Cluster: b.Cluster.Name, DataCenter: b.Self.DataCenter, Keeper: keeper,
 		Quorum: b.Cluster.Quorum(), StateDir: filepath.Join(bundleDir, stateName), Log: zerolog.Nop(),
 	}
-	var voters []signature.Voter
 	for _, v := range b.Cluster.Voters {
-		voters = append(voters, signature.Voter{Name: v.Name, PublicKey: v.PublicKey})
 		opts.VoterKeys = append(opts.VoterKeys, ed25519.PublicKey(v.PublicKey))
 	}
-	list, err := signature.NewList(voters, opts.Quorum, nil)
-	if err != nil {
+	if opts.Trust, err = signature.Trust(b.Cluster); err != nil {
 		return Options{}, fmt.Errorf("load bundle %s: %w", bundleDir, err)
 	}
-	opts.Trust = rpc.Trust{Cluster: opts.Cluster, Quorum: list}
 	opts.GossipPool.Keys = b.Gossip
 	for _, g := range b.Gateways() {
 		opts.Gateways = append(opts.Gateways, g.RPC)

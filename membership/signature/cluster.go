@@ -8,9 +8,14 @@ import (
 	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
-// FromCluster makes the scheme of a cluster's voters. key is this process's own
-// voter key, or nil for one that only verifies.
-func FromCluster(c *identity.Cluster, key ed25519.PrivateKey) (*List, error) {
+// FromCluster makes the scheme of a cluster's voters for whoever only verifies.
+func FromCluster(c *identity.Cluster) (Scheme, error) { return fromCluster(c, nil) }
+
+// FromBundle makes the scheme of a cluster's voters as a bundle's holder has
+// it: a voter can sign, everybody else can verify.
+func FromBundle(b *identity.Bundle) (Scheme, error) { return fromCluster(b.Cluster, b.Voter) }
+
+func fromCluster(c *identity.Cluster, key ed25519.PrivateKey) (Scheme, error) {
 	voters := make([]Voter, 0, len(c.Voters))
 	for _, v := range c.Voters {
 		voters = append(voters, Voter{Name: v.Name, PublicKey: v.PublicKey})
@@ -25,9 +30,9 @@ func FromCluster(c *identity.Cluster, key ed25519.PrivateKey) (*List, error) {
 // Trust is what verifies a cluster's blocks and certificates, from public data
 // only.
 func Trust(c *identity.Cluster) (rpc.Trust, error) {
-	l, err := FromCluster(c, nil)
+	s, err := FromCluster(c)
 	if err != nil {
 		return rpc.Trust{}, err
 	}
-	return rpc.Trust{Cluster: c.Name, Quorum: l}, nil
+	return rpc.Trust{Cluster: c.Name, Quorum: s}, nil
 }

@@ -1,5 +1,5 @@
 // Package signature combines the signatures of voters into one that anyone who
-// holds their public keys can verify, behind a port of four methods.
+// holds their public keys can verify, behind a port of five methods.
 //
 // Guarantees: Verify accepts only signatures of distinct voters of the set over
 // exactly the message, at least a quorum of them; the scheme's name travels
@@ -40,6 +40,10 @@ type Scheme interface {
 	// Combine joins shares into one signature; it fails when they are fewer
 	// than a quorum of distinct voters. Shares are not verified here.
 	Combine(shares []Share) ([]byte, error)
+	// VerifyShare checks one share by itself: ErrInvalid when its voter or form
+	// is impossible, ErrUntrusted when the voter did not sign message. It is
+	// what finds the bad share after a combination failed to verify.
+	VerifyShare(message []byte, share Share) error
 	// VerifyQuorum checks a combined signature (see rpc.QuorumVerifier).
 	VerifyQuorum(scheme string, message, signature []byte) error
 }
@@ -125,6 +129,17 @@ func (l *List) Combine(shares []Share) ([]byte, error) {
 	return out, nil
 }
 
+// VerifyShare implements Scheme.
+func (l *List) VerifyShare(message []byte, s Share) error {
+	if s.Voter < 0 || s.Voter >= len(l.voters) || len(s.Signature) != ed25519.SignatureSize {
+		return fmt.Errorf("%w: share of voter %d", signalbox.ErrInvalid, s.Voter)
+	}
+	if !ed25519.Verify(l.voters[s.Voter].PublicKey, message, s.Signature) {
+		return fmt.Errorf("%w: share of voter %s does not fit", signalbox.ErrUntrusted, l.voters[s.Voter].Name)
+	}
+	return nil
+}
+
 // VerifyQuorum implements Scheme.
 func (l *List) VerifyQuorum(scheme string, message, signature []byte) error {
 	if scheme != ListName {
@@ -156,12 +171,13 @@ func (l *List) VerifyQuorum(scheme string, message, signature []byte) error {
 	return nil
 }
 
-// Signers returns the voters that a combined signature names. It verifies
-// nothing; VerifyQuorum does.
-func (l *List) Signers(signature []byte) (voters []Voter) {
-	for i, v := range l.voters {
-		if i/8 < len(signature) && signature[i/8]&(1<<(i%8)) != 0 {
-			voters = append(voters, v)
+// Signers returns the indices of those of n voters that a combined signature
+// names; every scheme's begins with their bitmap. It verifies nothing;
+// VerifyQuorum does.
+func Signers(n int, combined []byte) (voters []int) {
+	for i := range n {
+		if i/8 < len(combined) && combined[i/8]&(1<<(i%8)) != 0 {
+			voters = append(voters, i)
 		}
 	}
 	return voters

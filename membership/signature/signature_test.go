@@ -104,7 +104,7 @@ func TestQuorum(t *testing.T) {
 			if err := verifier.VerifyQuorum(signature.ListName, message, sig); err != nil {
 				t.Fatalf("voters %v of %d: %v", who, c.n, err)
 			}
-			if got := verifier.Signers(sig); len(got) != len(who) || got[0].Name != fmt.Sprintf("gw-%d", who[len(who)-1]) {
+			if got := signature.Signers(c.n, sig); len(got) != len(who) || got[0] != who[len(who)-1] {
 				t.Fatalf("voters %v signed, named are %v", who, got)
 			}
 		}
@@ -123,9 +123,17 @@ func TestOneVoterIsNoQuorum(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(t, l.VerifyQuorum(signature.ListName, message, sig), signalbox.ErrUntrusted, "gw-1")
+	for _, f := range forged[1:] {
+		wants(t, l.VerifyShare(message, f), signalbox.ErrUntrusted, fmt.Sprintf("gw-%d", f.Voter))
+	}
+	if err := l.VerifyShare(message, one); err != nil {
+		t.Error(err)
+	}
+	wants(t, l.VerifyShare([]byte("block 9"), one), signalbox.ErrUntrusted, "gw-0")
 	for _, s := range []signature.Share{{Voter: -1, Signature: one.Signature}, {Voter: 4, Signature: one.Signature}, {Voter: 1, Signature: one.Signature[:63]}, {Voter: 1}} {
 		_, err := l.Combine([]signature.Share{s})
 		wants(t, err, signalbox.ErrInvalid, "share")
+		wants(t, l.VerifyShare(message, s), signalbox.ErrInvalid, "share")
 	}
 	_, err = l.Sign(message)
 	wants(t, err, signalbox.ErrNotConfigured, "no voter's key")
@@ -256,7 +264,7 @@ func TestFromCluster(t *testing.T) {
 	}
 	var signed []signature.Share
 	for i := range 3 {
-		l, err := signature.FromCluster(c, key(i))
+		l, err := signature.FromBundle(&identity.Bundle{Cluster: c, Voter: key(i)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +302,7 @@ func FuzzVerifyQuorum(f *testing.F) {
 	f.Add([]byte{0b0111})
 	l := list(f, 4, 1, -1)
 	f.Fuzz(func(t *testing.T, sig []byte) {
-		if l.VerifyQuorum(signature.ListName, message, sig) == nil && len(l.Signers(sig)) < 3 {
+		if l.VerifyQuorum(signature.ListName, message, sig) == nil && len(signature.Signers(4, sig)) < 3 {
 			t.Error("fewer than a quorum signed and it is accepted")
 		}
 	})
