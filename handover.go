@@ -1,6 +1,9 @@
 package signalbox
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // A RosterEntry is one identity that must give evidence before a term is
 // certified.
@@ -13,6 +16,47 @@ type RosterEntry struct {
 	// Admission is the log index of the block that admitted or listed the
 	// identity. A leave names it and counts for no other.
 	Admission uint64
+	// Leased: every term that the identity could serve uses leases. Only then
+	// a lapse counts for it.
+	Leased bool
+}
+
+// Leases say how the leases of a term run. The zero value means that the term
+// uses none: instances serve on their certificate until they give evidence.
+type Leases struct {
+	// TTL is how long a lease lasts, counted from when it was asked for.
+	TTL time.Duration
+	// Drift bounds how far clocks run apart, in parts per million (10000: 1%).
+	Drift uint32
+}
+
+// Used reports whether the term uses leases.
+func (l Leases) Used() bool { return l.TTL > 0 }
+
+// Bounds of Leases.
+const (
+	MinLeaseTTL   = 200 * time.Millisecond
+	MaxLeaseTTL   = time.Minute
+	MaxLeaseDrift = 100_000
+)
+
+// Check returns nil when the leases can be used, or are none.
+func (l Leases) Check() error {
+	if l == (Leases{}) {
+		return nil
+	}
+	if l.TTL < MinLeaseTTL || l.TTL > MaxLeaseTTL || l.Drift > MaxLeaseDrift {
+		return fmt.Errorf("%w: leases of %v with drift %d ppm: want %v to %v and at most %d ppm", ErrInvalid, l.TTL, l.Drift, MinLeaseTTL, MaxLeaseTTL, MaxLeaseDrift)
+	}
+	return nil
+}
+
+// LapseWait is how long a voter waits on its own clock since its last grant
+// before it signs a lapse: TTL x (1 + drift) / (1 - drift), rounded up.
+func (l Leases) LapseWait() time.Duration {
+	const million = 1_000_000
+	drift := time.Duration(min(l.Drift, MaxLeaseDrift))
+	return (l.TTL*(million+drift) + million - drift - 1) / (million - drift)
 }
 
 // A Handover is the handover block: what voters agree on before anything is
@@ -37,6 +81,14 @@ type Handover struct {
 	// the hold in time.
 	AllowLateProxies bool
 	By, Reason       string
+	// Singleton: exactly one instance serves. The roster is everybody
+	// outstanding but the one incoming, and the fallback is Previous's alone.
+	Singleton bool
+	// Previous is a singleton's master until now; empty when it is gone.
+	Previous Identity
+	// Leases are those of Term, FallbackLeases those of the term that the
+	// fallback restores.
+	Leases, FallbackLeases Leases
 }
 
 // Superseding reports whether the handover follows one that is still open.
@@ -57,7 +109,8 @@ func (h *Handover) Entry(id Identity) (RosterEntry, bool) {
 }
 
 // Lists reports whether id may serve at term t by this block alone: as incoming
-// at Term, or as a roster identity inside From at Fallback.
+// at Term, or as a roster identity inside From at Fallback (of a singleton: the
+// previous master only).
 func (h *Handover) Lists(id Identity, t Term) bool {
 	switch {
 	case t == 0:
@@ -70,7 +123,7 @@ func (h *Handover) Lists(id Identity, t Term) bool {
 		}
 	case t == h.Fallback:
 		e, ok := h.Entry(id)
-		return ok && e.DataCenter == h.From
+		return ok && e.DataCenter == h.From && (!h.Singleton || id == h.Previous)
 	}
 	return false
 }
@@ -97,12 +150,24 @@ type Outcome struct {
 }
 
 // A Removal takes an identity out of the outstanding with the evidence that a
-// handover would need.
+// handover would need: a leave, or what others signed for the block that
+// announced the removal. A removal without evidence announces.
 type Removal struct {
 	Service  Service
 	Identity Identity
 	Evidence []byte
+	// Of an announcement only: the admission that is to end, the term below
+	// which the identity will not serve, the evidence allowed (others' kinds
+	// only), and who wants it why.
+	Admission  uint64
+	Below      Term
+	Allowed    EvidenceKinds
+	By, Reason string
 }
+
+// Announces reports whether the removal announces: others' evidence may be given
+// from this block on.
+func (r *Removal) Announces() bool { return len(r.Evidence) == 0 }
 
 // A Request is one thing that voters agree on. Exactly one field is set.
 type Request struct {
@@ -148,6 +213,16 @@ func (b *Block) Handover(s Service) *Handover {
 	return nil
 }
 
+// Announcement returns the block's announced removal of a service, or nil.
+func (b *Block) Announcement(s Service) *Removal {
+	for i := range b.Requests {
+		if r := b.Requests[i].Remove; r != nil && r.Service == s && r.Announces() {
+			return r
+		}
+	}
+	return nil
+}
+
 // Admission returns the block's admission of a service, or nil.
 func (b *Block) Admission(s Service) *Admission {
 	for i := range b.Requests {
@@ -187,6 +262,34 @@ func (c *Certificate) Handover() *Handover { return c.Block.Handover(c.Service) 
 func (c *Certificate) IsFallback() bool {
 	h := c.Handover()
 	return h.Fallback != 0 && c.Term == h.Fallback
+}
+
+// Position is what the old master's data had reached, as its driver said in the
+// ack or leave that the certificate carries; nil when nobody said. Of several
+// the newest admission's counts: whoever was listed or admitted last was master
+// last, and only who was master says a position. A fallback carries none: who
+// serves on has the data.
+func (c *Certificate) Position() Position {
+	var newest *Evidence
+	for i := range c.Evidence {
+		e := &c.Evidence[i]
+		says := (e.Kind == SaysAck || e.Kind == SaysLeave) && len(e.Position) > 0
+		if says && !c.IsFallback() && (newest == nil || e.Admission > newest.Admission) {
+			newest = e
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	return newest.Position
+}
+
+// Leases are those of the certified term.
+func (c *Certificate) Leases() Leases {
+	if c.IsFallback() {
+		return c.Handover().FallbackLeases
+	}
+	return c.Handover().Leases
 }
 
 // DataCenter is the master data center of the certified term.

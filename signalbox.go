@@ -22,6 +22,9 @@ const MaxName = 40
 // MaxAddress is the longest instance address (host:port), in bytes.
 const MaxAddress = 72
 
+// MaxPosition is the longest position of an instance's data, in bytes.
+const MaxPosition = 64
+
 // MaxReason is the longest reason or operator name, in bytes.
 const MaxReason = 512
 
@@ -45,6 +48,21 @@ type Identity string
 
 // Digest is the SHA-256 of a block's bytes as they were signed.
 type Digest [32]byte
+
+// Position is what an instance's data had reached, in its driver's own words:
+// nobody else reads more in it than the bytes. Empty: not said.
+type Position []byte
+
+// String returns the position for people: itself when it is printable ASCII,
+// else hexadecimal.
+func (p Position) String() string {
+	for _, c := range p {
+		if c < 0x20 || c > 0x7e {
+			return "0x" + hex.EncodeToString(p)
+		}
+	}
+	return string(p)
+}
 
 // IsZero reports whether d names no block.
 func (d Digest) IsZero() bool { return d == Digest{} }

@@ -49,6 +49,8 @@ type CertificateEvidence struct {
 	DataCenter signalbox.DataCenter `json:"data_center"`
 	Identity   signalbox.Identity   `json:"identity"`
 	Kind       string               `json:"kind"`
+	// Position is what its data had reached, as its driver said.
+	Position string `json:"position,omitempty"`
 }
 
 // NewCertificateDocument describes a verified certificate.
@@ -65,6 +67,7 @@ func NewCertificateDocument(c *signalbox.Certificate) CertificateDocument {
 		entry, _ := h.Entry(e.Identity)
 		d.Evidence = append(d.Evidence, CertificateEvidence{
 			Instance: entry.Name, DataCenter: entry.DataCenter, Identity: e.Identity, Kind: e.Kind.String(),
+			Position: e.Position.String(),
 		})
 	}
 	return d

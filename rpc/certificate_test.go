@@ -175,6 +175,47 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// TestCertificatePosition guards which evidence's position the new side is
+// promoted to: the newest admission's of those that say one, acks and leaves
+// only, and none for who serves on after a fallback.
+func TestCertificatePosition(t *testing.T) {
+	d := decide(t, handover())
+	for name, c := range map[string]struct {
+		says map[int]string // by place in the roster: admissions grow
+		want string
+	}{
+		"nobody":                          {nil, ""},
+		"the one that was master":         {map[int]string{1: "0/2000"}, "0/2000"},
+		"an older master left long since": {map[int]string{0: "0/9000", 2: "0/3000"}, "0/3000"},
+	} {
+		var evidence [][]byte
+		for i, who := range roster {
+			s := answer(d, i, signalbox.SaysAck)
+			if i == 0 {
+				s = answer(d, i, signalbox.SaysLeave)
+			}
+			s.Position = signalbox.Position(c.says[i])
+			evidence = append(evidence, seal(t, who, s))
+		}
+		cert, err := rpc.BuildCertificate(trust, d, "orders", 8, evidence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cert.Position().String(); got != c.want {
+			t.Errorf("%s: position %q, want %q", name, got, c.want)
+		}
+		if doc, err := rpc.EncodeCertificateJSON(cert); err != nil || c.want != "" && !bytes.Contains(doc, []byte(`"position": "`+c.want+`"`)) {
+			t.Errorf("%s: its document does not say so: %v\n%s", name, err, doc)
+		}
+	}
+	ack := answer(d, 0, signalbox.SaysAck)
+	ack.Position = signalbox.Position("0/2000")
+	fallback, err := rpc.BuildCertificate(trust, d, "orders", 9, [][]byte{seal(t, "a", ack), seal(t, "b", answer(d, 1, signalbox.SaysRefuse))})
+	if err != nil || fallback.Position() != nil {
+		t.Errorf("fallback: position %q, %v", fallback.Position(), err)
+	}
+}
+
 // TestCertificateJSON guards that only the certificate's bytes count in its
 // document, and that raw bytes are taken as they are.
 func TestCertificateJSON(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -78,8 +79,16 @@ func TestStatementFitsAPacket(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the longest statement: %v", err)
 	}
-	if got, err := rpc.OpenStatement("shop", e.Envelope, known); err != nil || got.Statement != e.Statement {
+	if got, err := rpc.OpenStatement("shop", e.Envelope, known); err != nil || !reflect.DeepEqual(got.Statement, e.Statement) {
 		t.Errorf("the longest statement comes back as %+v, %v", got.Statement, err)
+	}
+	s.Kind, s.Address, s.Position = signalbox.SaysAck, "", bytes.Repeat([]byte{255}, signalbox.MaxPosition)
+	long, err := rpc.SealStatement("shop", s, key("a"))
+	if err != nil {
+		t.Fatalf("the longest ack: %v", err)
+	}
+	if got, err := rpc.OpenStatement("shop", long.Envelope, known); err != nil || !bytes.Equal(got.Position, s.Position) {
+		t.Errorf("the longest ack comes back as %+v, %v", got.Statement, err)
 	}
 	_, err = rpc.OpenStatement("shop", append(e.Envelope, make([]byte, rpc.MaxStatement)...), known)
 	wants(t, err, signalbox.ErrInvalid, "at most 300")
@@ -95,6 +104,15 @@ func TestSealRefuses(t *testing.T) {
 		"service":    func(s *signalbox.Statement) { s.Service = "Orders" },
 		"no service": func(s *signalbox.Statement) { s.Service = "" },
 		"address":    func(s *signalbox.Statement) { s.Address = strings.Repeat("a", signalbox.MaxAddress+1) },
+		"serving with a position": func(s *signalbox.Statement) {
+			s.Kind, s.Position = signalbox.SaysServing, signalbox.Position("p")
+		},
+		"ack with address and position": func(s *signalbox.Statement) {
+			s.Kind, s.Address, s.Position = signalbox.SaysAck, "h:1", signalbox.Position("p")
+		},
+		"position": func(s *signalbox.Statement) {
+			s.Kind, s.Address, s.Position = signalbox.SaysAck, "", make([]byte, signalbox.MaxPosition+1)
+		},
 	} {
 		s := statement()
 		change(&s)
@@ -112,10 +130,12 @@ func TestSealRefuses(t *testing.T) {
 func TestSignedGarbage(t *testing.T) {
 	good := &wire.Statement{Kind: 2, Service: "orders", Term: 8, Block: make([]byte, 32)}
 	for name, change := range map[string]func(*wire.Statement){
-		"kind":    func(s *wire.Statement) { s.Kind = 300 },
-		"service": func(s *wire.Statement) { s.Service = "../etc" },
-		"block":   func(s *wire.Statement) { s.Block = make([]byte, 31) },
-		"address": func(s *wire.Statement) { s.Address = strings.Repeat("a", signalbox.MaxAddress+1) },
+		"kind":                 func(s *wire.Statement) { s.Kind = 300 },
+		"service":              func(s *wire.Statement) { s.Service = "../etc" },
+		"block":                func(s *wire.Statement) { s.Block = make([]byte, 31) },
+		"address":              func(s *wire.Statement) { s.Address = strings.Repeat("a", signalbox.MaxAddress+1) },
+		"long position":        func(s *wire.Statement) { s.Position = make([]byte, signalbox.MaxPosition+1) },
+		"position of a refuse": func(s *wire.Statement) { s.Kind, s.Position = 3, []byte("p") },
 	} {
 		m := proto.Clone(good).(*wire.Statement)
 		change(m)

@@ -47,6 +47,11 @@ func vectors(t *testing.T) map[string]string {
 		}
 		put("statement "+kind.String(), seal(t, "a", s))
 	}
+	for _, kind := range []signalbox.StatementKind{signalbox.SaysAck, signalbox.SaysLeave} {
+		s := answer(d, 0, kind)
+		s.Position = signalbox.Position("1:0/3000148")
+		put("statement "+kind.String()+" with a position", seal(t, "a", s))
+	}
 	forward, err := rpc.BuildCertificate(trust, d, "orders", 8, acks(t, d))
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +136,9 @@ func TestGoldenOpens(t *testing.T) {
 	}
 	if s, err := rpc.OpenStatement("shop", raw["statement serving"], known); err != nil || s.Address != "10.2.0.1:8080" || s.Identity != id("a") || s.Incarnation != 7 {
 		t.Errorf("statement: %v, %+v", err, s)
+	}
+	if s, err := rpc.OpenStatement("shop", raw["statement ack with a position"], known); err != nil || s.Position.String() != "1:0/3000148" {
+		t.Errorf("statement with a position: %v, %+v", err, s)
 	}
 	if a, signer, err := rpc.OpenAnswer("shop", raw["answer"], known); err != nil || signer != id("voter") || a.Index != 42 || a.Allowed != signalbox.AckOnly {
 		t.Errorf("answer: %v, %+v", err, a)

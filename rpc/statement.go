@@ -16,6 +16,9 @@ func SealStatement(cluster string, s signalbox.Statement, key ed25519.PrivateKey
 	if len(s.Address) > signalbox.MaxAddress {
 		return signalbox.Evidence{}, fmt.Errorf("%w: address has %d bytes, at most %d", signalbox.ErrInvalid, len(s.Address), signalbox.MaxAddress)
 	}
+	if err := checkPosition(s); err != nil {
+		return signalbox.Evidence{}, err
+	}
 	if err := signalbox.CheckName("service", string(s.Service)); err != nil {
 		return signalbox.Evidence{}, err
 	}
@@ -24,7 +27,7 @@ func SealStatement(cluster string, s signalbox.Statement, key ed25519.PrivateKey
 	}
 	m := &wire.Statement{
 		Kind: uint32(s.Kind), Service: string(s.Service), Term: uint64(s.Term),
-		Incarnation: s.Incarnation, Admission: s.Admission, Address: s.Address,
+		Incarnation: s.Incarnation, Admission: s.Admission, Address: s.Address, Position: s.Position,
 	}
 	if !s.Block.IsZero() {
 		m.Block = s.Block[:]
@@ -71,7 +74,7 @@ func statementFrom(payload []byte, signer signalbox.Identity) (signalbox.Stateme
 	}
 	s := signalbox.Statement{
 		Kind: signalbox.StatementKind(m.Kind), Service: signalbox.Service(m.Service), Identity: signer,
-		Incarnation: m.Incarnation, Term: signalbox.Term(m.Term), Admission: m.Admission, Address: m.Address,
+		Incarnation: m.Incarnation, Term: signalbox.Term(m.Term), Admission: m.Admission, Address: m.Address, Position: m.Position,
 	}
 	if m.Kind < uint32(signalbox.SaysDrained) || m.Kind > uint32(signalbox.SaysServing) {
 		return signalbox.Statement{}, fmt.Errorf("%w: statement of kind %d", signalbox.ErrInvalid, m.Kind)
@@ -82,9 +85,26 @@ func statementFrom(payload []byte, signer signalbox.Identity) (signalbox.Stateme
 	if len(m.Address) > signalbox.MaxAddress {
 		return signalbox.Statement{}, fmt.Errorf("%w: statement's address has %d bytes", signalbox.ErrInvalid, len(m.Address))
 	}
+	if err := checkPosition(s); err != nil {
+		return signalbox.Statement{}, err
+	}
 	var err error
 	s.Block, err = digestFrom(m.Block)
 	return s, err
+}
+
+// checkPosition returns nil when the statement may carry its position: room for
+// it is made by acks and leaves having no address.
+func checkPosition(s signalbox.Statement) error {
+	switch {
+	case len(s.Position) == 0:
+		return nil
+	case s.Kind != signalbox.SaysAck && s.Kind != signalbox.SaysLeave, s.Address != "":
+		return fmt.Errorf("%w: a %s with a position", signalbox.ErrInvalid, s.Kind)
+	case len(s.Position) > signalbox.MaxPosition:
+		return fmt.Errorf("%w: position has %d bytes, at most %d", signalbox.ErrInvalid, len(s.Position), signalbox.MaxPosition)
+	}
+	return nil
 }
 
 // StatementKey names a statement for sets in which each stands once.

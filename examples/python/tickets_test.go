@@ -35,7 +35,8 @@ func TestTicketsKeepsTheContract(t *testing.T) {
 		t.Errorf("ready: %+v, %v", ready, err)
 	}
 
-	must(t, east.driver.StepDown(ctx, driver.StepDown{Service: "tickets", Term: 7, Deadline: time.Now().Add(5 * time.Second)}))
+	_, err := east.driver.StepDown(ctx, driver.StepDown{Service: "tickets", Term: 7, Deadline: time.Now().Add(5 * time.Second)})
+	must(t, err)
 	if s, err := east.driver.Status(ctx); err != nil || s.Master || s.InFlight != 0 || s.Term != 7 || s.Run == "" {
 		t.Errorf("status after step-down: %+v, %v", s, err)
 	}

@@ -170,7 +170,9 @@ func (g *simGateway) statement(e signalbox.Evidence) {
 func (g *simGateway) said(e signalbox.Evidence) {
 	switch e.Kind {
 	case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave:
-		if !slices.ContainsFunc(g.notes, func(old signalbox.Evidence) bool { return old.Statement == e.Statement }) {
+		if !slices.ContainsFunc(g.notes, func(old signalbox.Evidence) bool {
+			return rpc.StatementKey(old.Statement) == rpc.StatementKey(e.Statement)
+		}) {
 			g.notes = append(g.notes, e)
 		}
 	}

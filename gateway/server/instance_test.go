@@ -108,7 +108,7 @@ func (i *instance) crash() {
 	i.judge.closed(i.name)
 }
 
-func (i *instance) StepDown(ctx context.Context, _ driver.StepDown) error {
+func (i *instance) StepDown(ctx context.Context, _ driver.StepDown) (driver.Position, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.drains++
@@ -124,12 +124,12 @@ func (i *instance) StepDown(ctx context.Context, _ driver.StepDown) error {
 		}
 		i.mu.Lock()
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	i.master = false
 	i.judge.closed(i.name)
-	return nil
+	return nil, nil
 }
 
 func (i *instance) Promote(_ context.Context, o driver.Promotion) error {

@@ -64,7 +64,7 @@ func (c *conductor) carryOut(ctx context.Context) {
 	for {
 		call, cancel := context.WithCancel(ctx)
 		result := make(chan drove, 1)
-		go func() { result <- drove{op: o.op, err: c.call(call, o)} }()
+		go func() { result <- c.call(call, o) }()
 		select {
 		case ev := <-result:
 			cancel()
@@ -88,14 +88,14 @@ func (c *conductor) carryOut(ctx context.Context) {
 	}
 }
 
-func (c *conductor) call(ctx context.Context, o order) error {
+func (c *conductor) call(ctx context.Context, o order) drove {
 	began := time.Now()
 	if o.stepDown != nil {
-		err := c.r.driver.StepDown(ctx, *o.stepDown)
+		position, err := c.r.driver.StepDown(ctx, *o.stepDown)
 		if err == nil {
 			c.r.agent.metrics.drained.Observe(time.Since(began).Seconds())
 		}
-		return err
+		return drove{op: o.op, position: position, err: err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
 	defer cancel()
@@ -103,7 +103,7 @@ func (c *conductor) call(ctx context.Context, o order) error {
 	if err == nil {
 		c.r.agent.metrics.promoted.Observe(time.Since(began).Seconds())
 	}
-	return err
+	return drove{op: o.op, err: err}
 }
 
 func (c *conductor) look() {

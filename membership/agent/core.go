@@ -218,8 +218,11 @@ func (c *core) statement(kind signalbox.StatementKind, term signalbox.Term, bloc
 		Kind: kind, Service: c.cfg.instance.Service, Incarnation: c.Incarnation,
 		Term: term, Block: block, Admission: admission,
 	}
-	if kind == signalbox.SaysServing {
+	switch kind {
+	case signalbox.SaysServing:
 		s.Address = c.cfg.address
+	case signalbox.SaysAck, signalbox.SaysLeave:
+		s.Position = c.gate.position // both are said while drained only
 	}
 	e, err := rpc.SealStatement(c.cfg.trust.Cluster, s, c.cfg.key)
 	if err != nil { // names and address were checked at the start

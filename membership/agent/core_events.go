@@ -39,8 +39,9 @@ type (
 	overtaken struct{ term signalbox.Term }
 	// drove: the driver finished the operation op.
 	drove struct {
-		op  uint64
-		err error
+		op       uint64
+		position driver.Position // of a step-down
+		err      error
 	}
 	// reported: what the driver says of the instance. op is the last operation
 	// that was finished before the driver was asked.

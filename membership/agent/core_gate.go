@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -16,6 +17,8 @@ type gate struct {
 	// drained: stepped down by order, with nothing in flight. The instance
 	// stays so until it is promoted; starting it again leaves it closed.
 	drained bool
+	// position is what the data had reached when it drained.
+	position driver.Position
 
 	op       uint64 // the last order
 	busy     bool   // it is being carried out
@@ -92,9 +95,9 @@ func (c *core) drive(now time.Time) {
 		g.failures = 0
 	}
 	g.op++
-	g.goal, g.busy, g.known, g.drained = next, true, true, false
+	g.goal, g.busy, g.known, g.drained, g.position = next, true, true, false, nil
 	if next.open {
-		c.emit(promote{op: g.op, order: driver.Promotion{Service: c.cfg.instance.Service, Term: target}})
+		c.emit(promote{op: g.op, order: driver.Promotion{Service: c.cfg.instance.Service, Term: target, Position: c.cert.Position()}})
 		return
 	}
 	g.open = false
@@ -118,6 +121,9 @@ func (c *core) onDrove(ev drove, now time.Time) {
 		return // an order that was replaced
 	}
 	g.busy = false
+	if ev.err == nil && len(ev.position) > signalbox.MaxPosition {
+		ev.err = fmt.Errorf("%w: its position has %d bytes, at most %d", signalbox.ErrInvalid, len(ev.position), signalbox.MaxPosition)
+	}
 	if ev.err != nil {
 		wait := min(driveBackoff<<min(g.failures, 10), maxDriveBackoff)
 		g.failures++
@@ -132,7 +138,7 @@ func (c *core) onDrove(ev drove, now time.Time) {
 		c.emit(note{what: "promoted", term: g.term, handover: c.cert.Handover().ID})
 		return
 	}
-	g.drained = true
+	g.drained, g.position = true, ev.position
 	g.goal = goal{} // a later order to close is a new one
 }
 

@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
@@ -45,6 +48,45 @@ func TestHandoverOut(t *testing.T) {
 	r.pass(time.Minute)
 	if r.master {
 		t.Error("serves after its ack")
+	}
+}
+
+// What the old master's data had reached goes into its ack or leave and to
+// nobody's statement else, and from the certificate to who is promoted.
+func TestPosition(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	r, adopted := serving(t, w, "a")
+	r.position = []byte("0/3000148")
+	block := w.handover(8, "east", "west", []string{"x"}, w.entry("a", "east", adopted.Index))
+	r.order(drainOrder, block)
+	r.order(ackOrder, block)
+	for _, s := range r.said {
+		if want := s.Kind == signalbox.SaysAck; (string(s.Position) == "0/3000148") != want {
+			t.Errorf("%s says position %q", s.Kind, s.Position)
+		}
+	}
+	ack, err := rpc.SealStatement(testCluster, r.said[len(r.said)-1], w.key("a"))
+	w.must(err)
+	cert, err := rpc.BuildCertificate(w.trust, block, "orders", 8, [][]byte{ack.Envelope})
+	w.must(err)
+	x := newRig(t, w, "x", "west")
+	x.reportNow()
+	x.voters(1, block)
+	x.step(granted{certificate: cert.Raw})
+	if !x.master || string(x.promoted) != "0/3000148" {
+		t.Errorf("master %t, promoted to position %q", x.master, x.promoted)
+	}
+	x.position = bytes.Repeat([]byte("x"), signalbox.MaxPosition+1)
+	x.step(stopping{})
+	x.voters(1, block)
+	x.step(quieted{})
+	if x.core.gate.drained || !strings.Contains(x.core.problem, "position") {
+		t.Errorf("drained %t with a position that fits no statement: %q", x.core.gate.drained, x.core.problem)
+	}
+	x.position = x.position[:signalbox.MaxPosition]
+	x.pass(driveBackoff)
+	if s := x.said[len(x.said)-1]; s.Kind != signalbox.SaysLeave || len(s.Position) != signalbox.MaxPosition {
+		t.Errorf("said %s with %d bytes of position", s.Kind, len(s.Position))
 	}
 }
 

@@ -74,7 +74,7 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply["master"], reply["term"], reply["in_flight"] = status.Master, status.Term, status.InFlight
 	case "/step-down":
 		p.count(&p.stepDowns)
-		err = gate.StepDown(r.Context(), driver.StepDown{Term: order.Term})
+		_, err = gate.StepDown(r.Context(), driver.StepDown{Term: order.Term})
 		reply["drained"] = err == nil
 	case "/promote":
 		p.count(&p.promotions)

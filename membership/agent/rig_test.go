@@ -36,6 +36,8 @@ type rig struct {
 	closing  *stepDown // an order that waits for inFlight
 	closed   uint64    // the last order that was carried out
 	down     bool      // the driver fails
+	position []byte    // what a step-down says its data reached
+	promoted []byte    // the position of the last promotion
 
 	said    []signalbox.Statement // everything signed, in order, repeated or not
 	script  []string              // the effects of the last step, in words
@@ -122,7 +124,7 @@ func (r *rig) work() {
 			err = errors.New("connection refused")
 		}
 		r.closed = c.op
-		r.feed(drove{op: c.op, err: err})
+		r.feed(drove{op: c.op, err: err, position: r.position})
 	}
 }
 
@@ -156,7 +158,7 @@ func (r *rig) do(e effect) {
 			r.feed(drove{op: e.op, err: errors.New("connection refused")})
 			return
 		}
-		r.master, r.term = true, e.order.Term
+		r.master, r.term, r.promoted = true, e.order.Term, e.order.Position
 		r.feed(drove{op: e.op})
 	case hold:
 		r.held = e

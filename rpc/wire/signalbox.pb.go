@@ -86,8 +86,10 @@ type Envelope struct {
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	Domain        uint32                 `protobuf:"varint,2,opt,name=domain,proto3" json:"domain,omitempty"`
 	Payload       []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
-	Signer        []byte                 `protobuf:"bytes,4,opt,name=signer,proto3" json:"signer,omitempty"` // first 16 bytes of SHA-256 of the public key
-	Signature     []byte                 `protobuf:"bytes,5,opt,name=signature,proto3" json:"signature,omitempty"`
+	Signer        []byte                 `protobuf:"bytes,4,opt,name=signer,proto3" json:"signer,omitempty"`       // first 16 bytes of SHA-256 of the public key
+	Signature     []byte                 `protobuf:"bytes,5,opt,name=signature,proto3" json:"signature,omitempty"` // or, with a scheme, the combined one of a quorum
+	Scheme        string                 `protobuf:"bytes,6,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	Shares        []*Share               `protobuf:"bytes,7,rep,name=shares,proto3" json:"shares,omitempty"` // of a fence, in place of signer and signature
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +159,73 @@ func (x *Envelope) GetSignature() []byte {
 	return nil
 }
 
+func (x *Envelope) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *Envelope) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+// Share is the signature of one of several signers.
+type Share struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Signer        []byte                 `protobuf:"bytes,1,opt,name=signer,proto3" json:"signer,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Share) GetSigner() []byte {
+	if x != nil {
+		return x.Signer
+	}
+	return nil
+}
+
+func (x *Share) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 // QuorumEnvelope carries a block with the combined signature of voters.
 type QuorumEnvelope struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -170,7 +239,7 @@ type QuorumEnvelope struct {
 
 func (x *QuorumEnvelope) Reset() {
 	*x = QuorumEnvelope{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[1]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -182,7 +251,7 @@ func (x *QuorumEnvelope) String() string {
 func (*QuorumEnvelope) ProtoMessage() {}
 
 func (x *QuorumEnvelope) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[1]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -195,7 +264,7 @@ func (x *QuorumEnvelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuorumEnvelope.ProtoReflect.Descriptor instead.
 func (*QuorumEnvelope) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{1}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *QuorumEnvelope) GetVersion() uint32 {
@@ -240,7 +309,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[2]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +321,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[2]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +334,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{2}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Block) GetCluster() string {
@@ -325,7 +394,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[3]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +406,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[3]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +419,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{3}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Request) GetKind() isRequest_Kind {
@@ -439,13 +508,17 @@ type Handover struct {
 	AllowLateProxies bool                   `protobuf:"varint,11,opt,name=allow_late_proxies,json=allowLateProxies,proto3" json:"allow_late_proxies,omitempty"`
 	By               string                 `protobuf:"bytes,12,opt,name=by,proto3" json:"by,omitempty"`
 	Reason           string                 `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	Singleton        bool                   `protobuf:"varint,14,opt,name=singleton,proto3" json:"singleton,omitempty"`
+	Leases           *LeaseTerms            `protobuf:"bytes,15,opt,name=leases,proto3" json:"leases,omitempty"`                                       // of the term; none: it uses no leases
+	FallbackLeases   *LeaseTerms            `protobuf:"bytes,16,opt,name=fallback_leases,json=fallbackLeases,proto3" json:"fallback_leases,omitempty"` // of the term that the fallback restores
+	Previous         []byte                 `protobuf:"bytes,17,opt,name=previous,proto3" json:"previous,omitempty"`                                   // a singleton's master until now
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[4]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +530,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[4]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +543,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{4}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Handover) GetId() string {
@@ -564,19 +637,101 @@ func (x *Handover) GetReason() string {
 	return ""
 }
 
+func (x *Handover) GetSingleton() bool {
+	if x != nil {
+		return x.Singleton
+	}
+	return false
+}
+
+func (x *Handover) GetLeases() *LeaseTerms {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+func (x *Handover) GetFallbackLeases() *LeaseTerms {
+	if x != nil {
+		return x.FallbackLeases
+	}
+	return nil
+}
+
+func (x *Handover) GetPrevious() []byte {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
+// LeaseTerms say how the leases of a term run.
+type LeaseTerms struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TtlNano       int64                  `protobuf:"varint,1,opt,name=ttl_nano,json=ttlNano,proto3" json:"ttl_nano,omitempty"`
+	DriftPpm      uint32                 `protobuf:"varint,2,opt,name=drift_ppm,json=driftPpm,proto3" json:"drift_ppm,omitempty"` // bound of the clocks' drift, parts per million
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseTerms) Reset() {
+	*x = LeaseTerms{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseTerms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseTerms) ProtoMessage() {}
+
+func (x *LeaseTerms) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseTerms.ProtoReflect.Descriptor instead.
+func (*LeaseTerms) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LeaseTerms) GetTtlNano() int64 {
+	if x != nil {
+		return x.TtlNano
+	}
+	return 0
+}
+
+func (x *LeaseTerms) GetDriftPpm() uint32 {
+	if x != nil {
+		return x.DriftPpm
+	}
+	return 0
+}
+
 type RosterEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // 32 bytes; the identity is its fingerprint
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	DataCenter    string                 `protobuf:"bytes,3,opt,name=data_center,json=dataCenter,proto3" json:"data_center,omitempty"`
 	Admission     uint64                 `protobuf:"varint,4,opt,name=admission,proto3" json:"admission,omitempty"`
+	Leased        bool                   `protobuf:"varint,5,opt,name=leased,proto3" json:"leased,omitempty"` // every term that it could serve uses leases
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +743,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +756,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{5}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RosterEntry) GetPublicKey() []byte {
@@ -632,6 +787,13 @@ func (x *RosterEntry) GetAdmission() uint64 {
 	return 0
 }
 
+func (x *RosterEntry) GetLeased() bool {
+	if x != nil {
+		return x.Leased
+	}
+	return false
+}
+
 type Admission struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
@@ -642,7 +804,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +816,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +829,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{6}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Admission) GetTerm() uint64 {
@@ -696,7 +858,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +870,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +883,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{7}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Outcome) GetService() string {
@@ -752,18 +914,25 @@ func (x *Outcome) GetEvidence() [][]byte {
 	return nil
 }
 
+// Removal takes an identity out of the outstanding with evidence, or, without
+// evidence, announces that: others' evidence is given for the announcing block.
 type Removal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	Identity      []byte                 `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
 	Evidence      []byte                 `protobuf:"bytes,3,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Admission     uint64                 `protobuf:"varint,4,opt,name=admission,proto3" json:"admission,omitempty"`
+	Below         uint64                 `protobuf:"varint,5,opt,name=below,proto3" json:"below,omitempty"`
+	Allowed       uint32                 `protobuf:"varint,6,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	By            string                 `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +944,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +957,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{8}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Removal) GetService() string {
@@ -812,6 +981,167 @@ func (x *Removal) GetEvidence() []byte {
 	return nil
 }
 
+func (x *Removal) GetAdmission() uint64 {
+	if x != nil {
+		return x.Admission
+	}
+	return 0
+}
+
+func (x *Removal) GetBelow() uint64 {
+	if x != nil {
+		return x.Below
+	}
+	return 0
+}
+
+func (x *Removal) GetAllowed() uint32 {
+	if x != nil {
+		return x.Allowed
+	}
+	return 0
+}
+
+func (x *Removal) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Removal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Testimony is what others sign about an identity: evidence of the kinds lapse,
+// fence and attest, each in a domain of its own.
+type Testimony struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Identity      []byte                 `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	Admission     uint64                 `protobuf:"varint,3,opt,name=admission,proto3" json:"admission,omitempty"`
+	Block         []byte                 `protobuf:"bytes,4,opt,name=block,proto3" json:"block,omitempty"`
+	Below         uint64                 `protobuf:"varint,5,opt,name=below,proto3" json:"below,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`                                // lapse
+	Plugin        string                 `protobuf:"bytes,7,opt,name=plugin,proto3" json:"plugin,omitempty"`                               // fence
+	Output        []byte                 `protobuf:"bytes,8,opt,name=output,proto3" json:"output,omitempty"`                               // fence: SHA-256 of the plugin's output
+	Operator      string                 `protobuf:"bytes,9,opt,name=operator,proto3" json:"operator,omitempty"`                           // attest
+	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`                              // attest
+	AtUnixNano    int64                  `protobuf:"varint,11,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"` // attest: the operator's clock
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Testimony) Reset() {
+	*x = Testimony{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Testimony) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Testimony) ProtoMessage() {}
+
+func (x *Testimony) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Testimony.ProtoReflect.Descriptor instead.
+func (*Testimony) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Testimony) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Testimony) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *Testimony) GetAdmission() uint64 {
+	if x != nil {
+		return x.Admission
+	}
+	return 0
+}
+
+func (x *Testimony) GetBlock() []byte {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *Testimony) GetBelow() uint64 {
+	if x != nil {
+		return x.Below
+	}
+	return 0
+}
+
+func (x *Testimony) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Testimony) GetPlugin() string {
+	if x != nil {
+		return x.Plugin
+	}
+	return ""
+}
+
+func (x *Testimony) GetOutput() []byte {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *Testimony) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *Testimony) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Testimony) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
 // Enrollment is what an instance and its agent sign to become known.
 type Enrollment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -826,7 +1156,7 @@ type Enrollment struct {
 
 func (x *Enrollment) Reset() {
 	*x = Enrollment{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1168,7 @@ func (x *Enrollment) String() string {
 func (*Enrollment) ProtoMessage() {}
 
 func (x *Enrollment) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1181,7 @@ func (x *Enrollment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrollment.ProtoReflect.Descriptor instead.
 func (*Enrollment) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{9}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Enrollment) GetService() string {
@@ -902,7 +1232,7 @@ type EnrollmentProof struct {
 
 func (x *EnrollmentProof) Reset() {
 	*x = EnrollmentProof{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +1244,7 @@ func (x *EnrollmentProof) String() string {
 func (*EnrollmentProof) ProtoMessage() {}
 
 func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1257,7 @@ func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollmentProof.ProtoReflect.Descriptor instead.
 func (*EnrollmentProof) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EnrollmentProof) GetEnvelope() []byte {
@@ -961,13 +1291,14 @@ type Statement struct {
 	Incarnation   uint64                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Admission     uint64                 `protobuf:"varint,6,opt,name=admission,proto3" json:"admission,omitempty"`
 	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`
+	Position      []byte                 `protobuf:"bytes,8,opt,name=position,proto3" json:"position,omitempty"` // of acks and leaves; at most 64 bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1310,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1323,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Statement) GetKind() uint32 {
@@ -1044,6 +1375,13 @@ func (x *Statement) GetAddress() string {
 	return ""
 }
 
+func (x *Statement) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
 // Certificate is self-contained: block, quorum, evidence.
 type Certificate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1057,7 +1395,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1407,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1420,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Certificate) GetService() string {
@@ -1125,7 +1463,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1475,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1488,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Question) GetService() string {
@@ -1185,13 +1523,14 @@ type Answer struct {
 	Block         []byte                 `protobuf:"bytes,6,opt,name=block,proto3" json:"block,omitempty"`      // its digest
 	Allowed       uint32                 `protobuf:"varint,7,opt,name=allowed,proto3" json:"allowed,omitempty"` // evidence it allows
 	Term          uint64                 `protobuf:"varint,8,opt,name=term,proto3" json:"term,omitempty"`
+	Beyond        uint64                 `protobuf:"varint,9,opt,name=beyond,proto3" json:"beyond,omitempty"` // newest log index that allows more than acks and leaves, 0 none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1542,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1555,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Answer) GetVoter() string {
@@ -1275,6 +1614,13 @@ func (x *Answer) GetTerm() uint64 {
 	return 0
 }
 
+func (x *Answer) GetBeyond() uint64 {
+	if x != nil {
+		return x.Beyond
+	}
+	return 0
+}
+
 type AgentFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -1292,7 +1638,7 @@ type AgentFrame struct {
 
 func (x *AgentFrame) Reset() {
 	*x = AgentFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1650,7 @@ func (x *AgentFrame) String() string {
 func (*AgentFrame) ProtoMessage() {}
 
 func (x *AgentFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1663,7 @@ func (x *AgentFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentFrame.ProtoReflect.Descriptor instead.
 func (*AgentFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AgentFrame) GetKind() isAgentFrame_Kind {
@@ -1436,7 +1782,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1794,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1807,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Hello) GetEnrollment() []byte {
@@ -1531,7 +1877,7 @@ type InstanceStatus struct {
 
 func (x *InstanceStatus) Reset() {
 	*x = InstanceStatus{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1889,7 @@ func (x *InstanceStatus) String() string {
 func (*InstanceStatus) ProtoMessage() {}
 
 func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1902,7 @@ func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceStatus.ProtoReflect.Descriptor instead.
 func (*InstanceStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InstanceStatus) GetIdentity() []byte {
@@ -1680,7 +2026,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +2038,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +2051,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -1728,7 +2074,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +2086,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +2099,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Want) GetService() string {
@@ -1794,7 +2140,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2152,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2165,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -1934,7 +2280,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2292,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2305,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -1994,7 +2340,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2352,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2365,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -2057,7 +2403,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2415,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2428,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Grant) GetService() string {
@@ -2122,7 +2468,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2480,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2493,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -2172,7 +2518,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2530,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2543,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -2240,7 +2586,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2598,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2611,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -2410,7 +2756,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2768,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2781,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -2473,7 +2819,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2831,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2844,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Held) GetService() string {
@@ -2547,7 +2893,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2905,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2918,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -2609,7 +2955,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2967,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2980,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -2678,7 +3024,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +3036,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +3049,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProxyState) GetId() string {
@@ -2747,7 +3093,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +3105,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +3118,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -2822,7 +3168,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +3180,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3193,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GiveUp) GetService() string {
@@ -2885,7 +3231,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +3243,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +3256,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Progress) GetService() string {
@@ -2957,7 +3303,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2969,7 +3315,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2982,7 +3328,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -3001,7 +3347,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3013,7 +3359,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3026,7 +3372,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -3045,7 +3391,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3057,7 +3403,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3070,7 +3416,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -3090,7 +3436,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3448,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3461,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -3141,7 +3487,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3499,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3512,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -3180,13 +3526,18 @@ var File_rpc_wire_signalbox_proto protoreflect.FileDescriptor
 
 const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\n" +
-	"\x18rpc/wire/signalbox.proto\x12\fsignalbox.v1\"\x8c\x01\n" +
+	"\x18rpc/wire/signalbox.proto\x12\fsignalbox.v1\"\xd1\x01\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\rR\x06domain\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12\x16\n" +
 	"\x06signer\x18\x04 \x01(\fR\x06signer\x12\x1c\n" +
-	"\tsignature\x18\x05 \x01(\fR\tsignature\"v\n" +
+	"\tsignature\x18\x05 \x01(\fR\tsignature\x12\x16\n" +
+	"\x06scheme\x18\x06 \x01(\tR\x06scheme\x12+\n" +
+	"\x06shares\x18\a \x03(\v2\x13.signalbox.v1.ShareR\x06shares\"=\n" +
+	"\x05Share\x12\x16\n" +
+	"\x06signer\x18\x01 \x01(\fR\x06signer\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"v\n" +
 	"\x0eQuorumEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12\x14\n" +
@@ -3205,7 +3556,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05admit\x18\x02 \x01(\v2\x17.signalbox.v1.AdmissionH\x00R\x05admit\x121\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x15.signalbox.v1.OutcomeH\x00R\aoutcome\x12/\n" +
 	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06removeB\x06\n" +
-	"\x04kind\"\xf1\x02\n" +
+	"\x04kind\"\xa0\x04\n" +
 	"\bHandover\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -3220,14 +3571,23 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	" \x01(\x03R\x0eholdBudgetNano\x12,\n" +
 	"\x12allow_late_proxies\x18\v \x01(\bR\x10allowLateProxies\x12\x0e\n" +
 	"\x02by\x18\f \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\r \x01(\tR\x06reason\"\x7f\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\x12\x1c\n" +
+	"\tsingleton\x18\x0e \x01(\bR\tsingleton\x120\n" +
+	"\x06leases\x18\x0f \x01(\v2\x18.signalbox.v1.LeaseTermsR\x06leases\x12A\n" +
+	"\x0ffallback_leases\x18\x10 \x01(\v2\x18.signalbox.v1.LeaseTermsR\x0efallbackLeases\x12\x1a\n" +
+	"\bprevious\x18\x11 \x01(\fR\bprevious\"D\n" +
+	"\n" +
+	"LeaseTerms\x12\x19\n" +
+	"\bttl_nano\x18\x01 \x01(\x03R\attlNano\x12\x1b\n" +
+	"\tdrift_ppm\x18\x02 \x01(\rR\bdriftPpm\"\x97\x01\n" +
 	"\vRosterEntry\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
 	"\vdata_center\x18\x03 \x01(\tR\n" +
 	"dataCenter\x12\x1c\n" +
-	"\tadmission\x18\x04 \x01(\x04R\tadmission\"?\n" +
+	"\tadmission\x18\x04 \x01(\x04R\tadmission\x12\x16\n" +
+	"\x06leased\x18\x05 \x01(\bR\x06leased\"?\n" +
 	"\tAdmission\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x1e\n" +
 	"\n" +
@@ -3237,11 +3597,30 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
 	"\x05block\x18\x02 \x01(\fR\x05block\x12\x1c\n" +
 	"\tcertified\x18\x03 \x01(\x04R\tcertified\x12\x1a\n" +
-	"\bevidence\x18\x04 \x03(\fR\bevidence\"[\n" +
+	"\bevidence\x18\x04 \x03(\fR\bevidence\"\xd1\x01\n" +
 	"\aRemoval\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x1a\n" +
-	"\bevidence\x18\x03 \x01(\fR\bevidence\"\x9c\x01\n" +
+	"\bevidence\x18\x03 \x01(\fR\bevidence\x12\x1c\n" +
+	"\tadmission\x18\x04 \x01(\x04R\tadmission\x12\x14\n" +
+	"\x05below\x18\x05 \x01(\x04R\x05below\x12\x18\n" +
+	"\aallowed\x18\x06 \x01(\rR\aallowed\x12\x0e\n" +
+	"\x02by\x18\a \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\"\xa7\x02\n" +
+	"\tTestimony\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x1c\n" +
+	"\tadmission\x18\x03 \x01(\x04R\tadmission\x12\x14\n" +
+	"\x05block\x18\x04 \x01(\fR\x05block\x12\x14\n" +
+	"\x05below\x18\x05 \x01(\x04R\x05below\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06plugin\x18\a \x01(\tR\x06plugin\x12\x16\n" +
+	"\x06output\x18\b \x01(\fR\x06output\x12\x1a\n" +
+	"\boperator\x18\t \x01(\tR\boperator\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x12 \n" +
+	"\fat_unix_nano\x18\v \x01(\x03R\n" +
+	"atUnixNano\"\x9c\x01\n" +
 	"\n" +
 	"Enrollment\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1f\n" +
@@ -3255,7 +3634,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x0fEnrollmentProof\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\x12+\n" +
 	"\x11agent_certificate\x18\x02 \x01(\fR\x10agentCertificate\x12'\n" +
-	"\x0fagent_signature\x18\x03 \x01(\fR\x0eagentSignature\"\xbd\x01\n" +
+	"\x0fagent_signature\x18\x03 \x01(\fR\x0eagentSignature\"\xd9\x01\n" +
 	"\tStatement\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -3263,7 +3642,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05block\x18\x04 \x01(\fR\x05block\x12 \n" +
 	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\x12\x1c\n" +
 	"\tadmission\x18\x06 \x01(\x04R\tadmission\x12\x18\n" +
-	"\aaddress\x18\a \x01(\tR\aaddress\"q\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\x12\x1a\n" +
+	"\bposition\x18\b \x01(\fR\bposition\"q\n" +
 	"\vCertificate\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
@@ -3272,7 +3652,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\bQuestion\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\fR\x05nonce\"\xc4\x01\n" +
+	"\x05nonce\x18\x03 \x01(\fR\x05nonce\"\xdc\x01\n" +
 	"\x06Answer\x12\x14\n" +
 	"\x05voter\x18\x01 \x01(\tR\x05voter\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
@@ -3281,7 +3661,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12\x14\n" +
 	"\x05block\x18\x06 \x01(\fR\x05block\x12\x18\n" +
 	"\aallowed\x18\a \x01(\rR\aallowed\x12\x12\n" +
-	"\x04term\x18\b \x01(\x04R\x04term\"\xa3\x02\n" +
+	"\x04term\x18\b \x01(\x04R\x04term\x12\x16\n" +
+	"\x06beyond\x18\t \x01(\x04R\x06beyond\"\xa3\x02\n" +
 	"\n" +
 	"AgentFrame\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.signalbox.v1.HelloH\x00R\x05hello\x12\x1e\n" +
@@ -3444,93 +3825,99 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),            // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),          // 1: signalbox.v1.Envelope
-	(*QuorumEnvelope)(nil),    // 2: signalbox.v1.QuorumEnvelope
-	(*Block)(nil),             // 3: signalbox.v1.Block
-	(*Request)(nil),           // 4: signalbox.v1.Request
-	(*Handover)(nil),          // 5: signalbox.v1.Handover
-	(*RosterEntry)(nil),       // 6: signalbox.v1.RosterEntry
-	(*Admission)(nil),         // 7: signalbox.v1.Admission
-	(*Outcome)(nil),           // 8: signalbox.v1.Outcome
-	(*Removal)(nil),           // 9: signalbox.v1.Removal
-	(*Enrollment)(nil),        // 10: signalbox.v1.Enrollment
-	(*EnrollmentProof)(nil),   // 11: signalbox.v1.EnrollmentProof
-	(*Statement)(nil),         // 12: signalbox.v1.Statement
-	(*Certificate)(nil),       // 13: signalbox.v1.Certificate
-	(*Question)(nil),          // 14: signalbox.v1.Question
-	(*Answer)(nil),            // 15: signalbox.v1.Answer
-	(*AgentFrame)(nil),        // 16: signalbox.v1.AgentFrame
-	(*Hello)(nil),             // 17: signalbox.v1.Hello
-	(*InstanceStatus)(nil),    // 18: signalbox.v1.InstanceStatus
-	(*Pong)(nil),              // 19: signalbox.v1.Pong
-	(*Want)(nil),              // 20: signalbox.v1.Want
-	(*GatewayFrame)(nil),      // 21: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),           // 22: signalbox.v1.Welcome
-	(*Order)(nil),             // 23: signalbox.v1.Order
-	(*Grant)(nil),             // 24: signalbox.v1.Grant
-	(*Ping)(nil),              // 25: signalbox.v1.Ping
-	(*Refusal)(nil),           // 26: signalbox.v1.Refusal
-	(*PeerFrame)(nil),         // 27: signalbox.v1.PeerFrame
-	(*PeerHello)(nil),         // 28: signalbox.v1.PeerHello
-	(*Held)(nil),              // 29: signalbox.v1.Held
-	(*ProxyHold)(nil),         // 30: signalbox.v1.ProxyHold
-	(*SiteView)(nil),          // 31: signalbox.v1.SiteView
-	(*ProxyState)(nil),        // 32: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil), // 33: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),            // 34: signalbox.v1.GiveUp
-	(*Progress)(nil),          // 35: signalbox.v1.Progress
-	(*ProposeRequest)(nil),    // 36: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),      // 37: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),     // 38: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),       // 39: signalbox.v1.FollowReply
-	(*AskReply)(nil),          // 40: signalbox.v1.AskReply
+	(*Share)(nil),             // 2: signalbox.v1.Share
+	(*QuorumEnvelope)(nil),    // 3: signalbox.v1.QuorumEnvelope
+	(*Block)(nil),             // 4: signalbox.v1.Block
+	(*Request)(nil),           // 5: signalbox.v1.Request
+	(*Handover)(nil),          // 6: signalbox.v1.Handover
+	(*LeaseTerms)(nil),        // 7: signalbox.v1.LeaseTerms
+	(*RosterEntry)(nil),       // 8: signalbox.v1.RosterEntry
+	(*Admission)(nil),         // 9: signalbox.v1.Admission
+	(*Outcome)(nil),           // 10: signalbox.v1.Outcome
+	(*Removal)(nil),           // 11: signalbox.v1.Removal
+	(*Testimony)(nil),         // 12: signalbox.v1.Testimony
+	(*Enrollment)(nil),        // 13: signalbox.v1.Enrollment
+	(*EnrollmentProof)(nil),   // 14: signalbox.v1.EnrollmentProof
+	(*Statement)(nil),         // 15: signalbox.v1.Statement
+	(*Certificate)(nil),       // 16: signalbox.v1.Certificate
+	(*Question)(nil),          // 17: signalbox.v1.Question
+	(*Answer)(nil),            // 18: signalbox.v1.Answer
+	(*AgentFrame)(nil),        // 19: signalbox.v1.AgentFrame
+	(*Hello)(nil),             // 20: signalbox.v1.Hello
+	(*InstanceStatus)(nil),    // 21: signalbox.v1.InstanceStatus
+	(*Pong)(nil),              // 22: signalbox.v1.Pong
+	(*Want)(nil),              // 23: signalbox.v1.Want
+	(*GatewayFrame)(nil),      // 24: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),           // 25: signalbox.v1.Welcome
+	(*Order)(nil),             // 26: signalbox.v1.Order
+	(*Grant)(nil),             // 27: signalbox.v1.Grant
+	(*Ping)(nil),              // 28: signalbox.v1.Ping
+	(*Refusal)(nil),           // 29: signalbox.v1.Refusal
+	(*PeerFrame)(nil),         // 30: signalbox.v1.PeerFrame
+	(*PeerHello)(nil),         // 31: signalbox.v1.PeerHello
+	(*Held)(nil),              // 32: signalbox.v1.Held
+	(*ProxyHold)(nil),         // 33: signalbox.v1.ProxyHold
+	(*SiteView)(nil),          // 34: signalbox.v1.SiteView
+	(*ProxyState)(nil),        // 35: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil), // 36: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),            // 37: signalbox.v1.GiveUp
+	(*Progress)(nil),          // 38: signalbox.v1.Progress
+	(*ProposeRequest)(nil),    // 39: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),      // 40: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),     // 41: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),       // 42: signalbox.v1.FollowReply
+	(*AskReply)(nil),          // 43: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
-	4,  // 0: signalbox.v1.Block.requests:type_name -> signalbox.v1.Request
-	5,  // 1: signalbox.v1.Request.handover:type_name -> signalbox.v1.Handover
-	7,  // 2: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
-	8,  // 3: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
-	9,  // 4: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
-	6,  // 5: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
-	17, // 6: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
-	18, // 7: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
-	14, // 8: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	19, // 9: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	20, // 10: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	22, // 11: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	23, // 12: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	24, // 13: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	25, // 14: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	26, // 15: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	0,  // 16: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	28, // 17: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	29, // 18: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	31, // 19: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	34, // 20: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	25, // 21: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	35, // 22: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
-	30, // 23: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	18, // 24: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	32, // 25: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	33, // 26: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	16, // 27: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	27, // 28: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	36, // 29: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	38, // 30: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	14, // 31: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	21, // 32: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	27, // 33: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	37, // 34: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	39, // 35: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	40, // 36: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	32, // [32:37] is the sub-list for method output_type
-	27, // [27:32] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
+	5,  // 1: signalbox.v1.Block.requests:type_name -> signalbox.v1.Request
+	6,  // 2: signalbox.v1.Request.handover:type_name -> signalbox.v1.Handover
+	9,  // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
+	10, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
+	11, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
+	8,  // 6: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
+	7,  // 7: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
+	7,  // 8: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
+	20, // 9: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
+	21, // 10: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
+	17, // 11: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
+	22, // 12: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	23, // 13: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	25, // 14: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	26, // 15: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	27, // 16: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	28, // 17: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	29, // 18: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	0,  // 19: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	31, // 20: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	32, // 21: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	34, // 22: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	37, // 23: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	28, // 24: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	38, // 25: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
+	33, // 26: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	21, // 27: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	35, // 28: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	36, // 29: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	19, // 30: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	30, // 31: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	39, // 32: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	41, // 33: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	17, // 34: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	24, // 35: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	30, // 36: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	40, // 37: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	42, // 38: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	43, // 39: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	35, // [35:40] is the sub-list for method output_type
+	30, // [30:35] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -3538,13 +3925,13 @@ func file_rpc_wire_signalbox_proto_init() {
 	if File_rpc_wire_signalbox_proto != nil {
 		return
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[3].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[4].OneofWrappers = []any{
 		(*Request_Handover)(nil),
 		(*Request_Admit)(nil),
 		(*Request_Outcome)(nil),
 		(*Request_Remove)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[15].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[18].OneofWrappers = []any{
 		(*AgentFrame_Hello)(nil),
 		(*AgentFrame_Statement)(nil),
 		(*AgentFrame_Status)(nil),
@@ -3552,7 +3939,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_Pong)(nil),
 		(*AgentFrame_Want)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[20].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[23].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
@@ -3560,7 +3947,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_Ping)(nil),
 		(*GatewayFrame_Refusal)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[26].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[29].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -3576,7 +3963,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   40,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

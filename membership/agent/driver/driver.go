@@ -5,7 +5,8 @@
 // Guarantees that every implementation gives: StepDown returns nil only when the
 // instance is closed and nothing is in flight, as one state, and it stays so
 // until the next Promote; nothing starts as master by itself. The agent calls
-// StepDown and Promote one at a time; Status and Ready may run beside them.
+// StepDown, Promote, Prepare and Follow one at a time; Status, Ready and Lease
+// may run beside them. driver/drivertest is the suite that every one passes.
 package driver
 
 import (
@@ -33,11 +34,20 @@ type Driver interface {
 	// (nil), or returns an error: the context's when that ended first. After an
 	// error the instance may be closed, open or in between; the caller repeats
 	// StepDown or promotes. Repeating it is harmless.
-	StepDown(ctx context.Context, order StepDown) error
+	//
+	// The position is what the instance's data had reached as master, at most
+	// signalbox.MaxPosition bytes, printable where possible; the agent signs it
+	// into its ack or leave. It is nil for an instance without data, and for one
+	// that has not been master since it last followed another. A repeated
+	// StepDown returns the same position until the next Promote or Follow, also
+	// after the agent, the driver or the instance was started again.
+	StepDown(ctx context.Context, order StepDown) (Position, error)
 	// Promote opens the instance at a term whose certificate the agent has
 	// verified. It returns nil when the instance serves. Repeating it is
 	// harmless; opening a higher term while a lower one is open interrupts
-	// nothing. It never opens a term below the newest that the instance served.
+	// nothing. It never opens a term below the newest that the instance served,
+	// and never an instance whose data has not reached order.Position. An error
+	// leaves the instance closed, or open as it was before.
 	Promote(ctx context.Context, order Promotion) error
 	// Status says what the instance is doing. It changes nothing.
 	Status(ctx context.Context) (Status, error)
@@ -61,16 +71,40 @@ type StepDown struct {
 type Promotion struct {
 	Service signalbox.Service
 	Term    signalbox.Term
+	// Position is what the old master's data had reached, as its driver said in
+	// the evidence that the certificate carries; nil when nobody said: an
+	// instance without data, a failover without evidence of the instance itself,
+	// or the fallback to who served before. See signalbox.Certificate.Position.
+	Position Position
 }
+
+// Position is what an instance's data had reached.
+type Position = signalbox.Position
 
 // Readiness is what an instance says about taking over.
 type Readiness struct {
 	Ready bool
 	// Lag is how far its data is behind, 0 when it is not or does not know.
 	Lag time.Duration
+	// LagBytes is the same in bytes; 0 when it is not, or does not know.
+	LagBytes uint64
 	// Problem says to a person why it is not ready.
 	Problem string
+	// Problems are what a person should look at before a handover, whether it
+	// keeps the instance from being ready or not; at most MaxProblems.
+	Problems []Problem
 }
+
+// A Problem is one thing that a person should look at.
+type Problem struct {
+	// Name is stable and short, for example "replication-slot-missing".
+	Name string
+	// What says what is wrong, Do what to do about it.
+	What, Do string
+}
+
+// MaxProblems is how many problems of an instance are passed on.
+const MaxProblems = 16
 
 // Status is what an instance says about itself.
 type Status struct {
@@ -100,4 +134,68 @@ type Holder interface {
 	// is refused at once. known is the newest term that the agent knows of; it
 	// goes into the refusal. Never blocks.
 	Hold(park time.Duration, known signalbox.Term)
+}
+
+// A Preparer can make a coming step-down or promotion short. Optional.
+type Preparer interface {
+	// Prepare is called before anything is interrupted, on the instances that
+	// will step down and on those that will be promoted: a checkpoint, a cache
+	// to fill. It changes nothing that clients see. The handover waits for it
+	// until ctx ends, and goes on after an error too: it may happen without
+	// Prepare, or never.
+	Prepare(ctx context.Context, order Preparation) error
+}
+
+// Preparation says what is coming.
+type Preparation struct {
+	Service signalbox.Service
+	// Term is the term that is about to be handed over.
+	Term signalbox.Term
+	// Promote is true for an instance that is to be promoted, false for one that
+	// is to step down.
+	Promote bool
+}
+
+// A Follower turns an instance that does not serve into a standby of who does.
+// Optional.
+type Follower interface {
+	// Follow is called while the instance is stepped down or was never promoted,
+	// and only for a term above everything that it acked: when a certificate of
+	// another master is known and that master says that it serves, when the
+	// master's address changes, and after each start of the agent. It returns
+	// nil when the instance follows, or is on its way to by itself. Repeating it
+	// is harmless and cheap. After an error it is called again. It never opens
+	// the instance. ctx ends when the instance is to be stepped down or promoted.
+	Follow(ctx context.Context, order Follow) error
+}
+
+// Follow names the master to follow.
+type Follow struct {
+	Service signalbox.Service
+	// Term is the certified term, Master the instance that signed that it serves
+	// it, Address where it does, host:port.
+	Term    signalbox.Term
+	Master  signalbox.Identity
+	Address string
+}
+
+// A Leaser has a dead-man: without a live lease its instance does not serve.
+// Optional; a service without leases never uses it.
+type Leaser interface {
+	// Lease says until when the instance may serve the term. It may be called
+	// often and beside any other method, and ends with ctx. A later deadline of
+	// the same term takes the place of an earlier one; an earlier one never does.
+	Lease(ctx context.Context, order LeaseOrder) error
+}
+
+// LeaseOrder says until when an instance may serve.
+type LeaseOrder struct {
+	Service signalbox.Service
+	Term    signalbox.Term
+	// Deadline is by the wall clock, Boot the same moment on BootTime's clock,
+	// which counts suspension and is never set. The lease is over when the first
+	// of the two is reached. Who can have Boot (a process on the same machine)
+	// goes by it.
+	Deadline time.Time
+	Boot     time.Duration
 }

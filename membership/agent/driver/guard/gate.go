@@ -158,18 +158,18 @@ func (g *Gate) Promote(_ context.Context, order driver.Promotion) error {
 
 // StepDown closes the gate and waits until nothing is in flight; see
 // driver.Driver. The gate stays closed when ctx ends before that.
-func (g *Gate) StepDown(ctx context.Context, order driver.StepDown) error {
+func (g *Gate) StepDown(ctx context.Context, order driver.StepDown) (driver.Position, error) {
 	g.mu.Lock()
 	if own := g.serving.Load().term; order.Term < own {
 		g.mu.Unlock()
-		return stepDownError(order.Term, own)
+		return nil, stepDownError(order.Term, own)
 	}
 	turn := g.promoted
 	g.mu.Unlock()
 	if g.word.Load()&closedBit == 0 {
 		g.Quiet(ctx, driver.Idle, driver.MaxIdle)
 	}
-	return g.drain(ctx, turn, order.Term)
+	return nil, g.drain(ctx, turn, order.Term)
 }
 
 // drain closes the gate and waits until nothing is in flight.

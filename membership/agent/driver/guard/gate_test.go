@@ -24,7 +24,7 @@ func promote(t testing.TB, g *Gate, term signalbox.Term) {
 
 func stepDown(t testing.TB, g *Gate, term signalbox.Term) {
 	t.Helper()
-	if err := g.StepDown(context.Background(), driver.StepDown{Term: term}); err != nil {
+	if _, err := g.StepDown(context.Background(), driver.StepDown{Term: term}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -184,7 +184,7 @@ func TestRefusals(t *testing.T) {
 	if err := g.Promote(t.Context(), driver.Promotion{Term: 6}); err == nil {
 		t.Error("promoted below the term served before")
 	}
-	if err := g.StepDown(t.Context(), driver.StepDown{Term: 6}); err == nil {
+	if _, err := g.StepDown(t.Context(), driver.StepDown{Term: 6}); err == nil {
 		t.Error("stepped down for a term below its own")
 	}
 	promote(t, g, 7)
@@ -260,7 +260,10 @@ func TestPromotionOvertakesStepDown(t *testing.T) {
 		all.Go(func() { h.ServeHTTP(httptest.NewRecorder(), get("7")) })
 		synctest.Wait()
 		done := make(chan error, 1)
-		go func() { done <- g.StepDown(t.Context(), driver.StepDown{Term: 7}) }()
+		go func() {
+			_, err := g.StepDown(t.Context(), driver.StepDown{Term: 7})
+			done <- err
+		}()
 		time.Sleep(time.Second)
 		promote(t, g, 7)
 		if err := <-done; err == nil {

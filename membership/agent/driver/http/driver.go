@@ -92,6 +92,7 @@ type order struct {
 	Service  string `json:"service"`
 	Term     uint64 `json:"term"`
 	Deadline string `json:"deadline,omitempty"`
+	Position string `json:"position,omitempty"`
 }
 
 // reply is every member that any reply has.
@@ -105,6 +106,7 @@ type reply struct {
 	Run        string  `json:"run"`
 	Leaving    bool    `json:"leaving"`
 	Drained    bool    `json:"drained"`
+	Position   string  `json:"position"`
 	Detail     string  `json:"detail"`
 }
 
@@ -129,31 +131,34 @@ func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
 
 // Promote implements driver.Driver.
 func (d *Driver) Promote(ctx context.Context, o driver.Promotion) error {
-	_, err := d.call(ctx, http.MethodPost, "promote", &order{Service: string(o.Service), Term: uint64(o.Term)})
+	_, err := d.call(ctx, http.MethodPost, "promote", &order{Service: string(o.Service), Term: uint64(o.Term), Position: string(o.Position)})
 	return err
 }
 
 // StepDown implements driver.Driver. It asks again until the instance says that
 // it has drained, ctx ends, or the instance answers with an error of its own.
-func (d *Driver) StepDown(ctx context.Context, o driver.StepDown) error {
+func (d *Driver) StepDown(ctx context.Context, o driver.StepDown) (driver.Position, error) {
 	for {
-		drained, err := d.stepDown(ctx, o)
-		if drained || err != nil {
-			return err
+		r, err := d.stepDown(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if r.Drained {
+			return []byte(r.Position), nil
 		}
 		timer := time.NewTimer(again)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
 // stepDown makes one call. The instance is given time until the order's deadline
 // or for maxStepDown, whichever is sooner.
-func (d *Driver) stepDown(ctx context.Context, o driver.StepDown) (bool, error) {
+func (d *Driver) stepDown(ctx context.Context, o driver.StepDown) (reply, error) {
 	deadline := time.Now().Add(maxStepDown)
 	if !o.Deadline.IsZero() && o.Deadline.Before(deadline) && time.Until(o.Deadline) > 0 {
 		deadline = o.Deadline
@@ -166,13 +171,13 @@ func (d *Driver) stepDown(ctx context.Context, o driver.StepDown) (bool, error) 
 	var status *statusError
 	switch {
 	case err == nil:
-		return r.Drained, nil
+		return r, nil
 	case ctx.Err() != nil:
-		return false, ctx.Err()
+		return reply{}, ctx.Err()
 	case errors.As(err, &status) && status.code == http.StatusGatewayTimeout:
-		return false, nil // not drained in time: ask again
+		return reply{}, nil // not drained in time: ask again
 	}
-	return false, err
+	return reply{}, err
 }
 
 // Stop implements driver.Driver.

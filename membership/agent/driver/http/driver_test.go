@@ -73,7 +73,7 @@ func TestStepDownAsksUntilDrained(t *testing.T) {
 		"POST /signalbox/step-down": {`504 {"detail":"busy"}`, `200 {"drained":false}`, `200 {}`, `200 `, `200 {"drained":true}`},
 	})
 	deadline := time.Now().Add(5 * time.Second)
-	if err := d.StepDown(t.Context(), driver.StepDown{Service: "orders", Term: 7, Deadline: deadline}); err != nil {
+	if _, err := d.StepDown(t.Context(), driver.StepDown{Service: "orders", Term: 7, Deadline: deadline}); err != nil {
 		t.Fatal(err)
 	}
 	if len(c.orders) != 5 {
@@ -94,13 +94,14 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	})
 	_, status := d.Status(t.Context())
 	_, ready := d.Ready(t.Context())
+	_, stepDown := d.StepDown(t.Context(), driver.StepDown{Term: 7})
 	lost, _ := New(d.base + "/elsewhere")
 	for what, c := range map[string]struct {
 		err  error
 		want string
 	}{
 		"promote":   {d.Promote(t.Context(), driver.Promotion{Term: 8}), "409: stale term"},
-		"step down": {d.StepDown(t.Context(), driver.StepDown{Term: 7}), "409: promoted meanwhile"},
+		"step down": {stepDown, "409: promoted meanwhile"},
 		"status":    {status, "not the contract's JSON"},
 		"ready":     {ready, "more than"},
 		"path":      {lost.Promote(t.Context(), driver.Promotion{Term: 8}), "does the driver's address end"},
@@ -116,7 +117,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 
 func TestFollowsNoRedirect(t *testing.T) {
 	d, _ := start(t, map[string][]string{"POST /signalbox/step-down": {`302 {"drained":true}`}})
-	if err := d.StepDown(t.Context(), driver.StepDown{Term: 7}); err == nil {
+	if _, err := d.StepDown(t.Context(), driver.StepDown{Term: 7}); err == nil {
 		t.Error("took a redirect for drained")
 	}
 }
@@ -138,7 +139,7 @@ func TestStepDownEndsWithContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := d.StepDown(ctx, driver.StepDown{Term: 7}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := d.StepDown(ctx, driver.StepDown{Term: 7}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
