@@ -1871,6 +1871,12 @@ type InstanceStatus struct {
 	Incarnation   uint64                 `protobuf:"varint,14,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Version       string                 `protobuf:"bytes,15,opt,name=version,proto3" json:"version,omitempty"`
 	HeardUnixNano int64                  `protobuf:"varint,16,opt,name=heard_unix_nano,json=heardUnixNano,proto3" json:"heard_unix_nano,omitempty"` // filled in by the gateway that passes it on
+	Problems      []*NamedProblem        `protobuf:"bytes,17,rep,name=problems,proto3" json:"problems,omitempty"`                                   // at most 16, whether they block or not
+	LagNano       int64                  `protobuf:"varint,18,opt,name=lag_nano,json=lagNano,proto3" json:"lag_nano,omitempty"`
+	LagBytes      uint64                 `protobuf:"varint,19,opt,name=lag_bytes,json=lagBytes,proto3" json:"lag_bytes,omitempty"`
+	Prepares      bool                   `protobuf:"varint,20,opt,name=prepares,proto3" json:"prepares,omitempty"` // the driver has something to prepare
+	Prepared      uint64                 `protobuf:"varint,21,opt,name=prepared,proto3" json:"prepared,omitempty"` // id of the newest Prepare that is done
+	Follows       bool                   `protobuf:"varint,22,opt,name=follows,proto3" json:"follows,omitempty"`   // the driver wants to know whom to follow
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2017,6 +2023,109 @@ func (x *InstanceStatus) GetHeardUnixNano() int64 {
 	return 0
 }
 
+func (x *InstanceStatus) GetProblems() []*NamedProblem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *InstanceStatus) GetLagNano() int64 {
+	if x != nil {
+		return x.LagNano
+	}
+	return 0
+}
+
+func (x *InstanceStatus) GetLagBytes() uint64 {
+	if x != nil {
+		return x.LagBytes
+	}
+	return 0
+}
+
+func (x *InstanceStatus) GetPrepares() bool {
+	if x != nil {
+		return x.Prepares
+	}
+	return false
+}
+
+func (x *InstanceStatus) GetPrepared() uint64 {
+	if x != nil {
+		return x.Prepared
+	}
+	return 0
+}
+
+func (x *InstanceStatus) GetFollows() bool {
+	if x != nil {
+		return x.Follows
+	}
+	return false
+}
+
+// NamedProblem is what a driver wants a person to look at.
+type NamedProblem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	Do            string                 `protobuf:"bytes,3,opt,name=do,proto3" json:"do,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedProblem) Reset() {
+	*x = NamedProblem{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedProblem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedProblem) ProtoMessage() {}
+
+func (x *NamedProblem) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedProblem.ProtoReflect.Descriptor instead.
+func (*NamedProblem) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *NamedProblem) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NamedProblem) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *NamedProblem) GetDo() string {
+	if x != nil {
+		return x.Do
+	}
+	return ""
+}
+
 type Pong struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ping          uint64                 `protobuf:"varint,1,opt,name=ping,proto3" json:"ping,omitempty"`
@@ -2026,7 +2135,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2147,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2160,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -2074,7 +2183,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2195,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2208,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Want) GetService() string {
@@ -2133,6 +2242,7 @@ type GatewayFrame struct {
 	//	*GatewayFrame_Answer
 	//	*GatewayFrame_Ping
 	//	*GatewayFrame_Refusal
+	//	*GatewayFrame_Prepare
 	Kind          isGatewayFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2140,7 +2250,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2262,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2275,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -2229,6 +2339,15 @@ func (x *GatewayFrame) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *GatewayFrame) GetPrepare() *Prepare {
+	if x != nil {
+		if x, ok := x.Kind.(*GatewayFrame_Prepare); ok {
+			return x.Prepare
+		}
+	}
+	return nil
+}
+
 type isGatewayFrame_Kind interface {
 	isGatewayFrame_Kind()
 }
@@ -2257,6 +2376,10 @@ type GatewayFrame_Refusal struct {
 	Refusal *Refusal `protobuf:"bytes,6,opt,name=refusal,proto3,oneof"`
 }
 
+type GatewayFrame_Prepare struct {
+	Prepare *Prepare `protobuf:"bytes,8,opt,name=prepare,proto3,oneof"`
+}
+
 func (*GatewayFrame_Welcome) isGatewayFrame_Kind() {}
 
 func (*GatewayFrame_Order) isGatewayFrame_Kind() {}
@@ -2269,6 +2392,8 @@ func (*GatewayFrame_Ping) isGatewayFrame_Kind() {}
 
 func (*GatewayFrame_Refusal) isGatewayFrame_Kind() {}
 
+func (*GatewayFrame_Prepare) isGatewayFrame_Kind() {}
+
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Gateway       string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
@@ -2280,7 +2405,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2417,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2430,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -2340,7 +2465,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2477,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2490,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -2397,13 +2522,14 @@ type Grant struct {
 	Certificate   []byte                 `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	Admission     []byte                 `protobuf:"bytes,3,opt,name=admission,proto3" json:"admission,omitempty"` // QuorumEnvelope, may be empty
 	Identity      []byte                 `protobuf:"bytes,4,opt,name=identity,proto3" json:"identity,omitempty"`   // whom the admission is for
+	Serving       []*Serving             `protobuf:"bytes,5,rep,name=serving,proto3" json:"serving,omitempty"`     // who said that it serves the certified term
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2541,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2554,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Grant) GetService() string {
@@ -2459,6 +2585,154 @@ func (x *Grant) GetIdentity() []byte {
 	return nil
 }
 
+func (x *Grant) GetServing() []*Serving {
+	if x != nil {
+		return x.Serving
+	}
+	return nil
+}
+
+// Serving is an instance's signed word that it serves, with what an agent needs
+// to check it: the signer's key, and the block that admitted it where the
+// certificate does not list it.
+type Serving struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Statement     []byte                 `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`                  // Envelope
+	PublicKey     []byte                 `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // 32 bytes
+	Admission     []byte                 `protobuf:"bytes,3,opt,name=admission,proto3" json:"admission,omitempty"`                  // QuorumEnvelope, may be empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Serving) Reset() {
+	*x = Serving{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Serving) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Serving) ProtoMessage() {}
+
+func (x *Serving) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Serving.ProtoReflect.Descriptor instead.
+func (*Serving) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Serving) GetStatement() []byte {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+func (x *Serving) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *Serving) GetAdmission() []byte {
+	if x != nil {
+		return x.Admission
+	}
+	return nil
+}
+
+// Prepare tells of a handover that is about to be proposed, so that drivers can
+// make it short. It binds nobody.
+type Prepare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`                        // about to be proposed
+	Id            uint64                 `protobuf:"varint,3,opt,name=id,proto3" json:"id,omitempty"`                            // comes back in InstanceStatus.prepared
+	StepDown      [][]byte               `protobuf:"bytes,4,rep,name=step_down,json=stepDown,proto3" json:"step_down,omitempty"` // identities
+	Promote       [][]byte               `protobuf:"bytes,5,rep,name=promote,proto3" json:"promote,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prepare) Reset() {
+	*x = Prepare{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prepare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prepare) ProtoMessage() {}
+
+func (x *Prepare) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
+func (*Prepare) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Prepare) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Prepare) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Prepare) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Prepare) GetStepDown() [][]byte {
+	if x != nil {
+		return x.StepDown
+	}
+	return nil
+}
+
+func (x *Prepare) GetPromote() [][]byte {
+	if x != nil {
+		return x.Promote
+	}
+	return nil
+}
+
 type Ping struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ping          uint64                 `protobuf:"varint,1,opt,name=ping,proto3" json:"ping,omitempty"`
@@ -2468,7 +2742,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2754,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2767,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -2518,7 +2792,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2804,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2817,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -2579,6 +2853,7 @@ type PeerFrame struct {
 	//	*PeerFrame_GiveUp
 	//	*PeerFrame_Ping
 	//	*PeerFrame_Progress
+	//	*PeerFrame_Prepare
 	Kind          isPeerFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2586,7 +2861,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2873,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2886,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -2693,6 +2968,15 @@ func (x *PeerFrame) GetProgress() *Progress {
 	return nil
 }
 
+func (x *PeerFrame) GetPrepare() *Prepare {
+	if x != nil {
+		if x, ok := x.Kind.(*PeerFrame_Prepare); ok {
+			return x.Prepare
+		}
+	}
+	return nil
+}
+
 type isPeerFrame_Kind interface {
 	isPeerFrame_Kind()
 }
@@ -2729,6 +3013,10 @@ type PeerFrame_Progress struct {
 	Progress *Progress `protobuf:"bytes,8,opt,name=progress,proto3,oneof"`
 }
 
+type PeerFrame_Prepare struct {
+	Prepare *Prepare `protobuf:"bytes,12,opt,name=prepare,proto3,oneof"`
+}
+
 func (*PeerFrame_Hello) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Statement) isPeerFrame_Kind() {}
@@ -2745,6 +3033,8 @@ func (*PeerFrame_Ping) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Progress) isPeerFrame_Kind() {}
 
+func (*PeerFrame_Prepare) isPeerFrame_Kind() {}
+
 type PeerHello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Gateway       string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
@@ -2756,7 +3046,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2768,7 +3058,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2781,7 +3071,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -2819,7 +3109,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +3121,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +3134,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Held) GetService() string {
@@ -2893,7 +3183,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3195,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3208,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -2955,7 +3245,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3257,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3270,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -3024,7 +3314,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3326,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3339,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ProxyState) GetId() string {
@@ -3093,7 +3383,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +3395,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +3408,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -3168,7 +3458,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3470,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3483,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GiveUp) GetService() string {
@@ -3231,7 +3521,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3243,7 +3533,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3256,7 +3546,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Progress) GetService() string {
@@ -3303,7 +3593,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3315,7 +3605,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3328,7 +3618,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -3347,7 +3637,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3359,7 +3649,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3372,7 +3662,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -3391,7 +3681,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3403,7 +3693,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3416,7 +3706,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -3436,7 +3726,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3738,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3751,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -3487,7 +3777,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3789,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3802,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -3680,7 +3970,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x16\n" +
-	"\x06driver\x18\x06 \x01(\tR\x06driver\"\xaf\x03\n" +
+	"\x06driver\x18\x06 \x01(\tR\x06driver\"\xf1\x04\n" +
 	"\x0eInstanceStatus\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x14\n" +
@@ -3698,20 +3988,31 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06driver\x18\r \x01(\tR\x06driver\x12 \n" +
 	"\vincarnation\x18\x0e \x01(\x04R\vincarnation\x12\x18\n" +
 	"\aversion\x18\x0f \x01(\tR\aversion\x12&\n" +
-	"\x0fheard_unix_nano\x18\x10 \x01(\x03R\rheardUnixNano\"\x1a\n" +
+	"\x0fheard_unix_nano\x18\x10 \x01(\x03R\rheardUnixNano\x126\n" +
+	"\bproblems\x18\x11 \x03(\v2\x1a.signalbox.v1.NamedProblemR\bproblems\x12\x19\n" +
+	"\blag_nano\x18\x12 \x01(\x03R\alagNano\x12\x1b\n" +
+	"\tlag_bytes\x18\x13 \x01(\x04R\blagBytes\x12\x1a\n" +
+	"\bprepares\x18\x14 \x01(\bR\bprepares\x12\x1a\n" +
+	"\bprepared\x18\x15 \x01(\x04R\bprepared\x12\x18\n" +
+	"\afollows\x18\x16 \x01(\bR\afollows\"F\n" +
+	"\fNamedProblem\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02do\x18\x03 \x01(\tR\x02do\"\x1a\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\"P\n" +
 	"\x04Want\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\"\x9a\x02\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"\xcd\x02\n" +
 	"\fGatewayFrame\x121\n" +
 	"\awelcome\x18\x01 \x01(\v2\x15.signalbox.v1.WelcomeH\x00R\awelcome\x12+\n" +
 	"\x05order\x18\x02 \x01(\v2\x13.signalbox.v1.OrderH\x00R\x05order\x12+\n" +
 	"\x05grant\x18\x03 \x01(\v2\x13.signalbox.v1.GrantH\x00R\x05grant\x12\x18\n" +
 	"\x06answer\x18\x04 \x01(\fH\x00R\x06answer\x12(\n" +
 	"\x04ping\x18\x05 \x01(\v2\x12.signalbox.v1.PingH\x00R\x04ping\x121\n" +
-	"\arefusal\x18\x06 \x01(\v2\x15.signalbox.v1.RefusalH\x00R\arefusalB\x06\n" +
+	"\arefusal\x18\x06 \x01(\v2\x15.signalbox.v1.RefusalH\x00R\arefusal\x121\n" +
+	"\aprepare\x18\b \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
 	"\x04kind\"^\n" +
 	"\aWelcome\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x18\n" +
@@ -3721,18 +4022,30 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05Order\x12+\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x17.signalbox.v1.OrderKindR\x04kind\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x18\n" +
-	"\adecided\x18\x03 \x01(\fR\adecided\"}\n" +
+	"\adecided\x18\x03 \x01(\fR\adecided\"\xae\x01\n" +
 	"\x05Grant\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x1c\n" +
 	"\tadmission\x18\x03 \x01(\fR\tadmission\x12\x1a\n" +
-	"\bidentity\x18\x04 \x01(\fR\bidentity\"\x1a\n" +
+	"\bidentity\x18\x04 \x01(\fR\bidentity\x12/\n" +
+	"\aserving\x18\x05 \x03(\v2\x15.signalbox.v1.ServingR\aserving\"d\n" +
+	"\aServing\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\fR\tstatement\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\x12\x1c\n" +
+	"\tadmission\x18\x03 \x01(\fR\tadmission\"~\n" +
+	"\aPrepare\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\x04R\x02id\x12\x1b\n" +
+	"\tstep_down\x18\x04 \x03(\fR\bstepDown\x12\x18\n" +
+	"\apromote\x18\x05 \x03(\fR\apromote\"\x1a\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\"X\n" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
-	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xf1\x02\n" +
+	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xa4\x03\n" +
 	"\tPeerFrame\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.signalbox.v1.PeerHelloH\x00R\x05hello\x12\x1e\n" +
 	"\tstatement\x18\x02 \x01(\fH\x00R\tstatement\x12\"\n" +
@@ -3741,7 +4054,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04view\x18\x05 \x01(\v2\x16.signalbox.v1.SiteViewH\x00R\x04view\x12/\n" +
 	"\agive_up\x18\x06 \x01(\v2\x14.signalbox.v1.GiveUpH\x00R\x06giveUp\x12(\n" +
 	"\x04ping\x18\a \x01(\v2\x12.signalbox.v1.PingH\x00R\x04ping\x124\n" +
-	"\bprogress\x18\b \x01(\v2\x16.signalbox.v1.ProgressH\x00R\bprogressB\x06\n" +
+	"\bprogress\x18\b \x01(\v2\x16.signalbox.v1.ProgressH\x00R\bprogress\x121\n" +
+	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
 	"\x04kind\"c\n" +
 	"\tPeerHello\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x1f\n" +
@@ -3825,7 +4139,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),            // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),          // 1: signalbox.v1.Envelope
@@ -3849,28 +4163,31 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*AgentFrame)(nil),        // 19: signalbox.v1.AgentFrame
 	(*Hello)(nil),             // 20: signalbox.v1.Hello
 	(*InstanceStatus)(nil),    // 21: signalbox.v1.InstanceStatus
-	(*Pong)(nil),              // 22: signalbox.v1.Pong
-	(*Want)(nil),              // 23: signalbox.v1.Want
-	(*GatewayFrame)(nil),      // 24: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),           // 25: signalbox.v1.Welcome
-	(*Order)(nil),             // 26: signalbox.v1.Order
-	(*Grant)(nil),             // 27: signalbox.v1.Grant
-	(*Ping)(nil),              // 28: signalbox.v1.Ping
-	(*Refusal)(nil),           // 29: signalbox.v1.Refusal
-	(*PeerFrame)(nil),         // 30: signalbox.v1.PeerFrame
-	(*PeerHello)(nil),         // 31: signalbox.v1.PeerHello
-	(*Held)(nil),              // 32: signalbox.v1.Held
-	(*ProxyHold)(nil),         // 33: signalbox.v1.ProxyHold
-	(*SiteView)(nil),          // 34: signalbox.v1.SiteView
-	(*ProxyState)(nil),        // 35: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil), // 36: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),            // 37: signalbox.v1.GiveUp
-	(*Progress)(nil),          // 38: signalbox.v1.Progress
-	(*ProposeRequest)(nil),    // 39: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),      // 40: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),     // 41: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),       // 42: signalbox.v1.FollowReply
-	(*AskReply)(nil),          // 43: signalbox.v1.AskReply
+	(*NamedProblem)(nil),      // 22: signalbox.v1.NamedProblem
+	(*Pong)(nil),              // 23: signalbox.v1.Pong
+	(*Want)(nil),              // 24: signalbox.v1.Want
+	(*GatewayFrame)(nil),      // 25: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),           // 26: signalbox.v1.Welcome
+	(*Order)(nil),             // 27: signalbox.v1.Order
+	(*Grant)(nil),             // 28: signalbox.v1.Grant
+	(*Serving)(nil),           // 29: signalbox.v1.Serving
+	(*Prepare)(nil),           // 30: signalbox.v1.Prepare
+	(*Ping)(nil),              // 31: signalbox.v1.Ping
+	(*Refusal)(nil),           // 32: signalbox.v1.Refusal
+	(*PeerFrame)(nil),         // 33: signalbox.v1.PeerFrame
+	(*PeerHello)(nil),         // 34: signalbox.v1.PeerHello
+	(*Held)(nil),              // 35: signalbox.v1.Held
+	(*ProxyHold)(nil),         // 36: signalbox.v1.ProxyHold
+	(*SiteView)(nil),          // 37: signalbox.v1.SiteView
+	(*ProxyState)(nil),        // 38: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil), // 39: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),            // 40: signalbox.v1.GiveUp
+	(*Progress)(nil),          // 41: signalbox.v1.Progress
+	(*ProposeRequest)(nil),    // 42: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),      // 43: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),     // 44: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),       // 45: signalbox.v1.FollowReply
+	(*AskReply)(nil),          // 46: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -3885,39 +4202,43 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	20, // 9: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
 	21, // 10: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
 	17, // 11: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	22, // 12: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	23, // 13: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	25, // 14: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	26, // 15: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	27, // 16: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	28, // 17: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	29, // 18: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	0,  // 19: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	31, // 20: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	32, // 21: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	34, // 22: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	37, // 23: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	28, // 24: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	38, // 25: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
-	33, // 26: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	21, // 27: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	35, // 28: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	36, // 29: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	19, // 30: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	30, // 31: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	39, // 32: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	41, // 33: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	17, // 34: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	24, // 35: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	30, // 36: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	40, // 37: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	42, // 38: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	43, // 39: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	35, // [35:40] is the sub-list for method output_type
-	30, // [30:35] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	23, // 12: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	24, // 13: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	22, // 14: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
+	26, // 15: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	27, // 16: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	28, // 17: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	31, // 18: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	32, // 19: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	30, // 20: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
+	0,  // 21: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	29, // 22: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
+	34, // 23: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	35, // 24: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	37, // 25: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	40, // 26: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	31, // 27: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	41, // 28: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
+	30, // 29: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	36, // 30: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	21, // 31: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	38, // 32: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	39, // 33: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	19, // 34: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	33, // 35: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	42, // 36: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	44, // 37: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	17, // 38: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	25, // 39: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	33, // 40: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	43, // 41: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	45, // 42: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	46, // 43: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	39, // [39:44] is the sub-list for method output_type
+	34, // [34:39] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -3939,15 +4260,16 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_Pong)(nil),
 		(*AgentFrame_Want)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[23].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[24].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
 		(*GatewayFrame_Answer)(nil),
 		(*GatewayFrame_Ping)(nil),
 		(*GatewayFrame_Refusal)(nil),
+		(*GatewayFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[29].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[32].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -3956,6 +4278,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_GiveUp)(nil),
 		(*PeerFrame_Ping)(nil),
 		(*PeerFrame_Progress)(nil),
+		(*PeerFrame_Prepare)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3963,7 +4286,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
