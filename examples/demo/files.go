@@ -42,6 +42,9 @@ func (s *Site) prepare() error {
 	if _, err := s.Issue(rpc.RoleOperator, "", operatorName); err != nil {
 		return err
 	}
+	if err := s.pickListeners(); err != nil {
+		return err
+	}
 	for _, g := range s.gateways {
 		if err := s.write(g.Name+".yaml", s.gatewayConfig(g)); err != nil {
 			return err
@@ -128,7 +131,7 @@ func (s *Site) write(name, text string) error {
 func (s *Site) gatewayConfig(g Gateway) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bundle: %q\nstate: %q\n", s.Bundle(rpc.RoleGateway, g.DataCenter, g.Name), s.statePath(g.Name))
-	fmt.Fprintf(&b, "log:\n  level: %s\nservices:\n  - name: %s\n    protocol: http\n", s.opts.LogLevel, Service)
+	fmt.Fprintf(&b, "log:\n  level: %s\nservices:\n  - name: %s\n    protocol: %s\n", s.opts.LogLevel, Service, s.opts.Protocol)
 	if s.opts.HoldBudget > 0 {
 		fmt.Fprintf(&b, "    hold_budget: %s\n", s.opts.HoldBudget)
 	}

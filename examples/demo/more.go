@@ -2,6 +2,7 @@ package demo
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/xds/resource"
@@ -38,6 +39,35 @@ func (s *Site) AddEnvoy(dc, name string, change func(*resource.BootstrapOptions)
 	}
 	return e, s.run(name, s.command(s.opts.Binaries.Envoy, "--config-path", s.configPath(name+".json"), "--disable-hot-restart",
 		"--concurrency", "1", "--log-level", "warning"))
+}
+
+// pickListeners gives the services that want a listener a port.
+func (s *Site) pickListeners() (err error) {
+	s.opts.More = slices.Clone(s.opts.More)
+	for i := range s.opts.More {
+		if m := &s.opts.More[i]; m.Listen && m.Port == 0 {
+			if m.Port, err = s.takePorts(1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ListenerOf is where Envoys with the complete bootstrap (AddEnvoy) take callers of one of Options.More, host:port; ""
+// for a service without a listener. Envoys of one machine share the port.
+func (s *Site) ListenerOf(service string) string {
+	for _, m := range s.opts.More {
+		if m.Name == service && m.Port != 0 {
+			return loopback(m.Port)
+		}
+	}
+	return ""
+}
+
+// AddProcess runs any other program beside the site: an instance of somebody's own, for example.
+func (s *Site) AddProcess(name, path string, args ...string) error {
+	return s.run(name, s.command(path, args...))
 }
 
 // AddAgent starts an agent beside an instance that somebody else runs. Name is the agent's; in says where the instance

@@ -15,6 +15,8 @@ type Options struct {
 
 	// Per data center: Envoys (default 2), gateways (2) and instances (3).
 	Envoys, Gateways, Instances int
+	// Protocol of the example service: http (the default) or http2.
+	Protocol string
 	// Services are configured beside the example service, unmanaged: 0 by default.
 	Services int
 	// More are services with a protocol or a listener of their own, configured beside the others.
@@ -42,6 +44,8 @@ type MoreService struct {
 	Name     string
 	Protocol string // http, http2, grpc or tcp
 	Port     int    // of the listener on 127.0.0.1 that the gateways hand out; 0 for none
+	// Listen has the gateways hand out a listener on a port that the site picks; see Site.ListenerOf.
+	Listen bool
 }
 
 // Maxima of Options: a site is for one machine.
@@ -79,6 +83,9 @@ func (o Options) withDefaults() (Options, error) {
 		drivers = map[string]string{East: DriverHTTP, West: DriverHTTP}
 	}
 	o.Drivers = drivers
+	if o.Protocol == "" {
+		o.Protocol = "http"
+	}
 	if o.LogLevel == "" {
 		o.LogLevel = "info"
 	}

@@ -44,8 +44,8 @@ type greeter struct {
 	overlaps *atomic.Int64
 }
 
-// Check answers while this instance is master.
-func (g *greeter) Check(context.Context, *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+// Check answers while this instance is master. A call for a duration as service takes that long.
+func (g *greeter) Check(_ context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	g.mu.Lock()
 	if !g.master {
 		g.mu.Unlock()
@@ -57,6 +57,9 @@ func (g *greeter) Check(context.Context, *healthpb.HealthCheckRequest) (*healthp
 	g.during.Add(1)
 	if g.other.Load() > 0 {
 		g.overlaps.Add(1)
+	}
+	if slow, err := time.ParseDuration(r.GetService()); err == nil {
+		<-time.After(slow)
 	}
 	defer func() {
 		g.during.Add(-1)
@@ -143,15 +146,54 @@ func testProxyless(t *testing.T, f *fixture) {
 		return err
 	})
 	conn := proxylessClient(t, f, demo.West)
+	calls := callOften(t, conn)
+	for n := range 4 {
+		calls.goOn(t)
+		to := demo.West
+		if n%2 == 1 {
+			to = demo.East
+		}
+		f.switchOf(t, callsService, to)
+	}
+	calls.goOn(t)
+	calls.unharmed(t)
+	if overlaps.Load() > 0 {
+		t.Errorf("%d calls overlapped", overlaps.Load())
+	}
+}
+
+// switchOf moves another service than the site's own, as soon as the checks let it.
+func (f *fixture) switchOf(t *testing.T, service, to string) {
+	t.Helper()
+	h, err := f.Follow(within(t), f.beginOf(t, service, to, 0).ID)
+	forward(t, h, err)
+}
+
+// beginOf orders a switch of any service; a budget of 0 is the service's own.
+func (f *fixture) beginOf(t *testing.T, service, to string, budget time.Duration) (h api.Handover) {
+	t.Helper()
+	eventually(t, "the switch of "+service, func(ctx context.Context) (err error) {
+		h, err = f.API().Switch(ctx, client.NewKey(), api.SwitchRequest{Service: service, To: to, HoldBudgetMS: budget.Milliseconds()})
+		return err
+	})
+	return h
+}
+
+// calls are made at a steady rate until unharmed.
+type calls struct {
+	made, failed atomic.Int64
+	last         atomic.Value
+	stop         context.CancelFunc
+	all          sync.WaitGroup
+}
+
+func callOften(t *testing.T, conn *grpc.ClientConn) *calls {
 	stub := healthpb.NewHealthClient(conn)
-	var made, failed atomic.Int64
-	var last atomic.Value
-	callers, stop := context.WithCancel(t.Context())
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer stop()
+	c := &calls{}
+	var callers context.Context
+	callers, c.stop = context.WithCancel(t.Context())
 	for range 4 {
-		all.Go(func() {
+		c.all.Go(func() {
 			// At a steady rate, not as fast as two cores can: a client that never pauses has calls under way whenever
 			// the master closes, and a gRPC call that was refused is not sent again.
 			pace := time.NewTicker(4 * time.Millisecond)
@@ -162,41 +204,35 @@ func testProxyless(t *testing.T, f *fixture) {
 				_, err := stub.Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
 				cancel()
 				if err != nil {
-					failed.Add(1)
-					last.Store(err)
+					c.failed.Add(1)
+					c.last.Store(err)
 				}
-				made.Add(1)
+				c.made.Add(1)
 			}
 		})
 	}
-	goOn := func() {
-		before := made.Load()
-		eventually(t, "calls to go on", func(context.Context) error {
-			if made.Load() < before+50 {
-				return fmt.Errorf("%d calls, %d before; %d failed: %v", made.Load(), before, failed.Load(), last.Load())
-			}
-			return nil
-		})
-	}
-	for n := range 4 {
-		goOn()
-		to := demo.West
-		if n%2 == 1 {
-			to = demo.East
+	t.Cleanup(func() { c.stop(); c.all.Wait() })
+	return c
+}
+
+func (c *calls) goOn(t *testing.T) {
+	t.Helper()
+	before := c.made.Load()
+	eventually(t, "calls to go on", func(context.Context) error {
+		if c.made.Load() < before+50 {
+			return fmt.Errorf("%d calls, %d before; %d failed: %v", c.made.Load(), before, c.failed.Load(), c.last.Load())
 		}
-		var h api.Handover
-		eventually(t, "the switch of "+callsService, func(ctx context.Context) (err error) {
-			h, err = f.API().Switch(ctx, client.NewKey(), api.SwitchRequest{Service: callsService, To: to})
-			return err
-		})
-		h, err := f.Follow(within(t), h.ID)
-		forward(t, h, err)
-	}
-	goOn()
-	stop()
-	all.Wait()
-	if failed.Load() > 0 || overlaps.Load() > 0 {
-		t.Errorf("%d of %d calls failed (%v), %d overlapped", failed.Load(), made.Load(), last.Load(), overlaps.Load())
+		return nil
+	})
+}
+
+// unharmed ends the calls: none may have failed.
+func (c *calls) unharmed(t *testing.T) {
+	t.Helper()
+	c.stop()
+	c.all.Wait()
+	if c.failed.Load() > 0 {
+		t.Errorf("%d of %d calls failed (%v)", c.failed.Load(), c.made.Load(), c.last.Load())
 	}
 }
 
