@@ -228,11 +228,13 @@ func (x *Share) GetSignature() []byte {
 
 // QuorumEnvelope carries a block with the combined signature of voters.
 type QuorumEnvelope struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	Scheme        string                 `protobuf:"bytes,2,opt,name=scheme,proto3" json:"scheme,omitempty"`
-	Block         []byte                 `protobuf:"bytes,3,opt,name=block,proto3" json:"block,omitempty"`
-	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Version   uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Scheme    string                 `protobuf:"bytes,2,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	Block     []byte                 `protobuf:"bytes,3,opt,name=block,proto3" json:"block,omitempty"`
+	Signature []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`
+	// The view of the agreement in which they voted; 0 when one voter decided alone.
+	View          uint64 `protobuf:"varint,5,opt,name=view,proto3" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +297,13 @@ func (x *QuorumEnvelope) GetSignature() []byte {
 	return nil
 }
 
+func (x *QuorumEnvelope) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
 type Block struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
@@ -303,6 +312,7 @@ type Block struct {
 	Prev          []byte                 `protobuf:"bytes,4,opt,name=prev,proto3" json:"prev,omitempty"`
 	AtUnixNano    int64                  `protobuf:"varint,5,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
 	Requests      []*Request             `protobuf:"bytes,6,rep,name=requests,proto3" json:"requests,omitempty"`
+	Proposer      uint32                 `protobuf:"varint,7,opt,name=proposer,proto3" json:"proposer,omitempty"` // index of the voter that built the block
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -379,6 +389,13 @@ func (x *Block) GetRequests() []*Request {
 	return nil
 }
 
+func (x *Block) GetProposer() uint32 {
+	if x != nil {
+		return x.Proposer
+	}
+	return 0
+}
+
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -387,6 +404,8 @@ type Request struct {
 	//	*Request_Admit
 	//	*Request_Outcome
 	//	*Request_Remove
+	//	*Request_Pause
+	//	*Request_Approval
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -465,6 +484,24 @@ func (x *Request) GetRemove() *Removal {
 	return nil
 }
 
+func (x *Request) GetPause() *Pause {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Pause); ok {
+			return x.Pause
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetApproval() *Approval {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Approval); ok {
+			return x.Approval
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -485,6 +522,14 @@ type Request_Remove struct {
 	Remove *Removal `protobuf:"bytes,4,opt,name=remove,proto3,oneof"`
 }
 
+type Request_Pause struct {
+	Pause *Pause `protobuf:"bytes,5,opt,name=pause,proto3,oneof"`
+}
+
+type Request_Approval struct {
+	Approval *Approval `protobuf:"bytes,6,opt,name=approval,proto3,oneof"`
+}
+
 func (*Request_Handover) isRequest_Kind() {}
 
 func (*Request_Admit) isRequest_Kind() {}
@@ -492,6 +537,10 @@ func (*Request_Admit) isRequest_Kind() {}
 func (*Request_Outcome) isRequest_Kind() {}
 
 func (*Request_Remove) isRequest_Kind() {}
+
+func (*Request_Pause) isRequest_Kind() {}
+
+func (*Request_Approval) isRequest_Kind() {}
 
 type Handover struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -512,6 +561,7 @@ type Handover struct {
 	Leases           *LeaseTerms            `protobuf:"bytes,15,opt,name=leases,proto3" json:"leases,omitempty"`                                       // of the term; none: it uses no leases
 	FallbackLeases   *LeaseTerms            `protobuf:"bytes,16,opt,name=fallback_leases,json=fallbackLeases,proto3" json:"fallback_leases,omitempty"` // of the term that the fallback restores
 	Previous         []byte                 `protobuf:"bytes,17,opt,name=previous,proto3" json:"previous,omitempty"`                                   // a singleton's master until now
+	BreakGlass       *BreakGlass            `protobuf:"bytes,20,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -665,6 +715,13 @@ func (x *Handover) GetPrevious() []byte {
 	return nil
 }
 
+func (x *Handover) GetBreakGlass() *BreakGlass {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
 // LeaseTerms say how the leases of a term run.
 type LeaseTerms struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -718,6 +775,298 @@ func (x *LeaseTerms) GetDriftPpm() uint32 {
 	return 0
 }
 
+// BreakGlass: a person takes responsibility for overriding safety rules.
+type BreakGlass struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Overrides     []string               `protobuf:"bytes,2,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakGlass) Reset() {
+	*x = BreakGlass{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakGlass) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakGlass) ProtoMessage() {}
+
+func (x *BreakGlass) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakGlass.ProtoReflect.Descriptor instead.
+func (*BreakGlass) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BreakGlass) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *BreakGlass) GetOverrides() []string {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+// Pause keeps a service where it is until a time; without one it ends the pause.
+type Pause struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	UntilUnixNano int64                  `protobuf:"varint,2,opt,name=until_unix_nano,json=untilUnixNano,proto3" json:"until_unix_nano,omitempty"` // 0 resumes
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Pause) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Pause) GetUntilUnixNano() int64 {
+	if x != nil {
+		return x.UntilUnixNano
+	}
+	return 0
+}
+
+func (x *Pause) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Approval asks for the approval of an order, or, without an order, gives it.
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // that the handover is to have
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Order         *WaitingOrder          `protobuf:"bytes,5,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Approval) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Approval) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Approval) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Approval) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Approval) GetOrder() *WaitingOrder {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// WaitingOrder is the handover that waits for approval.
+type WaitingOrder struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	From             string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To               string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Term             uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"` // certified when it was asked for
+	HoldBudgetNano   int64                  `protobuf:"varint,4,opt,name=hold_budget_nano,json=holdBudgetNano,proto3" json:"hold_budget_nano,omitempty"`
+	AllowLateProxies bool                   `protobuf:"varint,5,opt,name=allow_late_proxies,json=allowLateProxies,proto3" json:"allow_late_proxies,omitempty"`
+	Allowed          uint32                 `protobuf:"varint,6,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	UntilUnixNano    int64                  `protobuf:"varint,7,opt,name=until_unix_nano,json=untilUnixNano,proto3" json:"until_unix_nano,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *WaitingOrder) Reset() {
+	*x = WaitingOrder{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingOrder) ProtoMessage() {}
+
+func (x *WaitingOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingOrder.ProtoReflect.Descriptor instead.
+func (*WaitingOrder) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WaitingOrder) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *WaitingOrder) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *WaitingOrder) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *WaitingOrder) GetHoldBudgetNano() int64 {
+	if x != nil {
+		return x.HoldBudgetNano
+	}
+	return 0
+}
+
+func (x *WaitingOrder) GetAllowLateProxies() bool {
+	if x != nil {
+		return x.AllowLateProxies
+	}
+	return false
+}
+
+func (x *WaitingOrder) GetAllowed() uint32 {
+	if x != nil {
+		return x.Allowed
+	}
+	return 0
+}
+
+func (x *WaitingOrder) GetUntilUnixNano() int64 {
+	if x != nil {
+		return x.UntilUnixNano
+	}
+	return 0
+}
+
 type RosterEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // 32 bytes; the identity is its fingerprint
@@ -731,7 +1080,7 @@ type RosterEntry struct {
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +1092,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +1105,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{7}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RosterEntry) GetPublicKey() []byte {
@@ -804,7 +1153,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1165,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1178,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{8}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Admission) GetTerm() uint64 {
@@ -858,7 +1207,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +1219,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +1232,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{9}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Outcome) GetService() string {
@@ -932,7 +1281,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1293,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1306,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Removal) GetService() string {
@@ -1037,7 +1386,7 @@ type Testimony struct {
 
 func (x *Testimony) Reset() {
 	*x = Testimony{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1398,7 @@ func (x *Testimony) String() string {
 func (*Testimony) ProtoMessage() {}
 
 func (x *Testimony) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1411,7 @@ func (x *Testimony) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Testimony.ProtoReflect.Descriptor instead.
 func (*Testimony) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Testimony) GetService() string {
@@ -1156,7 +1505,7 @@ type Enrollment struct {
 
 func (x *Enrollment) Reset() {
 	*x = Enrollment{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1517,7 @@ func (x *Enrollment) String() string {
 func (*Enrollment) ProtoMessage() {}
 
 func (x *Enrollment) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1530,7 @@ func (x *Enrollment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrollment.ProtoReflect.Descriptor instead.
 func (*Enrollment) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Enrollment) GetService() string {
@@ -1232,7 +1581,7 @@ type EnrollmentProof struct {
 
 func (x *EnrollmentProof) Reset() {
 	*x = EnrollmentProof{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1593,7 @@ func (x *EnrollmentProof) String() string {
 func (*EnrollmentProof) ProtoMessage() {}
 
 func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1606,7 @@ func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollmentProof.ProtoReflect.Descriptor instead.
 func (*EnrollmentProof) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EnrollmentProof) GetEnvelope() []byte {
@@ -1298,7 +1647,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1659,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1672,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Statement) GetKind() uint32 {
@@ -1395,7 +1744,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1756,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1769,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Certificate) GetService() string {
@@ -1463,7 +1812,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1824,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1837,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Question) GetService() string {
@@ -1530,7 +1879,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1891,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1904,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Answer) GetVoter() string {
@@ -1638,7 +1987,7 @@ type AgentFrame struct {
 
 func (x *AgentFrame) Reset() {
 	*x = AgentFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1999,7 @@ func (x *AgentFrame) String() string {
 func (*AgentFrame) ProtoMessage() {}
 
 func (x *AgentFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +2012,7 @@ func (x *AgentFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentFrame.ProtoReflect.Descriptor instead.
 func (*AgentFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgentFrame) GetKind() isAgentFrame_Kind {
@@ -1782,7 +2131,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +2143,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +2156,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Hello) GetEnrollment() []byte {
@@ -1883,7 +2232,7 @@ type InstanceStatus struct {
 
 func (x *InstanceStatus) Reset() {
 	*x = InstanceStatus{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +2244,7 @@ func (x *InstanceStatus) String() string {
 func (*InstanceStatus) ProtoMessage() {}
 
 func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2257,7 @@ func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceStatus.ProtoReflect.Descriptor instead.
 func (*InstanceStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InstanceStatus) GetIdentity() []byte {
@@ -2077,7 +2426,7 @@ type NamedProblem struct {
 
 func (x *NamedProblem) Reset() {
 	*x = NamedProblem{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2438,7 @@ func (x *NamedProblem) String() string {
 func (*NamedProblem) ProtoMessage() {}
 
 func (x *NamedProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2451,7 @@ func (x *NamedProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedProblem.ProtoReflect.Descriptor instead.
 func (*NamedProblem) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NamedProblem) GetName() string {
@@ -2135,7 +2484,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2496,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2509,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -2183,7 +2532,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2544,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2557,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Want) GetService() string {
@@ -2250,7 +2599,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2611,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2624,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -2405,7 +2754,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2766,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2779,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -2465,7 +2814,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2826,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2839,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -2529,7 +2878,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2890,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2903,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Grant) GetService() string {
@@ -2606,7 +2955,7 @@ type Serving struct {
 
 func (x *Serving) Reset() {
 	*x = Serving{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2967,7 @@ func (x *Serving) String() string {
 func (*Serving) ProtoMessage() {}
 
 func (x *Serving) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2980,7 @@ func (x *Serving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serving.ProtoReflect.Descriptor instead.
 func (*Serving) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Serving) GetStatement() []byte {
@@ -2670,7 +3019,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +3031,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +3044,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Prepare) GetService() string {
@@ -2742,7 +3091,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3103,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3116,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -2792,7 +3141,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +3153,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +3166,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -2853,6 +3202,7 @@ type PeerFrame struct {
 	//	*PeerFrame_GiveUp
 	//	*PeerFrame_Ping
 	//	*PeerFrame_Progress
+	//	*PeerFrame_Agreement
 	//	*PeerFrame_Prepare
 	Kind          isPeerFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -2861,7 +3211,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2873,7 +3223,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2886,7 +3236,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -2968,6 +3318,15 @@ func (x *PeerFrame) GetProgress() *Progress {
 	return nil
 }
 
+func (x *PeerFrame) GetAgreement() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*PeerFrame_Agreement); ok {
+			return x.Agreement
+		}
+	}
+	return nil
+}
+
 func (x *PeerFrame) GetPrepare() *Prepare {
 	if x != nil {
 		if x, ok := x.Kind.(*PeerFrame_Prepare); ok {
@@ -3013,6 +3372,10 @@ type PeerFrame_Progress struct {
 	Progress *Progress `protobuf:"bytes,8,opt,name=progress,proto3,oneof"`
 }
 
+type PeerFrame_Agreement struct {
+	Agreement []byte `protobuf:"bytes,9,opt,name=agreement,proto3,oneof"` // Agreement
+}
+
 type PeerFrame_Prepare struct {
 	Prepare *Prepare `protobuf:"bytes,12,opt,name=prepare,proto3,oneof"`
 }
@@ -3033,6 +3396,8 @@ func (*PeerFrame_Ping) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Progress) isPeerFrame_Kind() {}
 
+func (*PeerFrame_Agreement) isPeerFrame_Kind() {}
+
 func (*PeerFrame_Prepare) isPeerFrame_Kind() {}
 
 type PeerHello struct {
@@ -3046,7 +3411,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3423,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3436,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -3109,7 +3474,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3486,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3499,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Held) GetService() string {
@@ -3183,7 +3548,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3195,7 +3560,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3208,7 +3573,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -3245,7 +3610,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3257,7 +3622,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3270,7 +3635,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -3314,7 +3679,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +3691,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +3704,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ProxyState) GetId() string {
@@ -3383,7 +3748,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +3760,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +3773,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -3458,7 +3823,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3470,7 +3835,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3483,7 +3848,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GiveUp) GetService() string {
@@ -3521,7 +3886,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3533,7 +3898,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3546,7 +3911,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Progress) GetService() string {
@@ -3584,6 +3949,738 @@ func (x *Progress) GetAtUnixNano() int64 {
 	return 0
 }
 
+// Agreement is one message between voters about one slot; see package
+// membership/agreement.
+type Agreement struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Slot    uint64                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	View    uint64                 `protobuf:"varint,4,opt,name=view,proto3" json:"view,omitempty"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Agreement_Proposal
+	//	*Agreement_VoteOne
+	//	*Agreement_Certified
+	//	*Agreement_VoteTwo
+	//	*Agreement_Decision
+	//	*Agreement_Timeout
+	//	*Agreement_Want
+	//	*Agreement_Value
+	//	*Agreement_Request
+	Kind          isAgreement_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Agreement) Reset() {
+	*x = Agreement{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Agreement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Agreement) ProtoMessage() {}
+
+func (x *Agreement) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
+func (*Agreement) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Agreement) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Agreement) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Agreement) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Agreement) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+func (x *Agreement) GetKind() isAgreement_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Agreement) GetProposal() *AgreementProposal {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_Proposal); ok {
+			return x.Proposal
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetVoteOne() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_VoteOne); ok {
+			return x.VoteOne
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetCertified() *AgreementQuorum {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_Certified); ok {
+			return x.Certified
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetVoteTwo() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_VoteTwo); ok {
+			return x.VoteTwo
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetDecision() *AgreementQuorum {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_Decision); ok {
+			return x.Decision
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetTimeout() *AgreementTimeout {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_Timeout); ok {
+			return x.Timeout
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetWant() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_Want); ok {
+			return x.Want
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetValue() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_Value); ok {
+			return x.Value
+		}
+	}
+	return nil
+}
+
+func (x *Agreement) GetRequest() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Agreement_Request); ok {
+			return x.Request
+		}
+	}
+	return nil
+}
+
+type isAgreement_Kind interface {
+	isAgreement_Kind()
+}
+
+type Agreement_Proposal struct {
+	Proposal *AgreementProposal `protobuf:"bytes,5,opt,name=proposal,proto3,oneof"`
+}
+
+type Agreement_VoteOne struct {
+	VoteOne []byte `protobuf:"bytes,6,opt,name=vote_one,json=voteOne,proto3,oneof"` // share over AgreementSigned
+}
+
+type Agreement_Certified struct {
+	Certified *AgreementQuorum `protobuf:"bytes,7,opt,name=certified,proto3,oneof"`
+}
+
+type Agreement_VoteTwo struct {
+	VoteTwo []byte `protobuf:"bytes,8,opt,name=vote_two,json=voteTwo,proto3,oneof"` // share over view and block
+}
+
+type Agreement_Decision struct {
+	Decision *AgreementQuorum `protobuf:"bytes,9,opt,name=decision,proto3,oneof"`
+}
+
+type Agreement_Timeout struct {
+	Timeout *AgreementTimeout `protobuf:"bytes,10,opt,name=timeout,proto3,oneof"`
+}
+
+type Agreement_Want struct {
+	Want []byte `protobuf:"bytes,11,opt,name=want,proto3,oneof"` // digest of a block that the sender lacks
+}
+
+type Agreement_Value struct {
+	Value []byte `protobuf:"bytes,12,opt,name=value,proto3,oneof"` // such a block
+}
+
+type Agreement_Request struct {
+	Request []byte `protobuf:"bytes,13,opt,name=request,proto3,oneof"` // for the leader, opaque to the agreement
+}
+
+func (*Agreement_Proposal) isAgreement_Kind() {}
+
+func (*Agreement_VoteOne) isAgreement_Kind() {}
+
+func (*Agreement_Certified) isAgreement_Kind() {}
+
+func (*Agreement_VoteTwo) isAgreement_Kind() {}
+
+func (*Agreement_Decision) isAgreement_Kind() {}
+
+func (*Agreement_Timeout) isAgreement_Kind() {}
+
+func (*Agreement_Want) isAgreement_Kind() {}
+
+func (*Agreement_Value) isAgreement_Kind() {}
+
+func (*Agreement_Request) isAgreement_Kind() {}
+
+type AgreementProposal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Block         []byte                 `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"`
+	Justify       *AgreementQuorum       `protobuf:"bytes,2,opt,name=justify,proto3" json:"justify,omitempty"` // first certificate of the block, from an earlier view
+	Change        *AgreementViewChange   `protobuf:"bytes,3,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreementProposal) Reset() {
+	*x = AgreementProposal{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreementProposal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreementProposal) ProtoMessage() {}
+
+func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
+func (*AgreementProposal) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *AgreementProposal) GetBlock() []byte {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *AgreementProposal) GetJustify() *AgreementQuorum {
+	if x != nil {
+		return x.Justify
+	}
+	return nil
+}
+
+func (x *AgreementProposal) GetChange() *AgreementViewChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// AgreementQuorum is a quorum's combined signature: of votes 1, or of votes 2.
+type AgreementQuorum struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          uint64                 `protobuf:"varint,1,opt,name=view,proto3" json:"view,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreementQuorum) Reset() {
+	*x = AgreementQuorum{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreementQuorum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreementQuorum) ProtoMessage() {}
+
+func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
+func (*AgreementQuorum) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *AgreementQuorum) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+func (x *AgreementQuorum) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *AgreementQuorum) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+type AgreementTimeout struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Share         []byte                 `protobuf:"bytes,1,opt,name=share,proto3" json:"share,omitempty"`   // over AgreementSigned
+	High          *AgreementQuorum       `protobuf:"bytes,2,opt,name=high,proto3" json:"high,omitempty"`     // the newest first certificate that the sender has
+	Change        *AgreementViewChange   `protobuf:"bytes,3,opt,name=change,proto3" json:"change,omitempty"` // how the sender came into the view
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreementTimeout) Reset() {
+	*x = AgreementTimeout{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreementTimeout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreementTimeout) ProtoMessage() {}
+
+func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
+func (*AgreementTimeout) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *AgreementTimeout) GetShare() []byte {
+	if x != nil {
+		return x.Share
+	}
+	return nil
+}
+
+func (x *AgreementTimeout) GetHigh() *AgreementQuorum {
+	if x != nil {
+		return x.High
+	}
+	return nil
+}
+
+func (x *AgreementTimeout) GetChange() *AgreementViewChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// AgreementViewChange proves that a quorum has ended a view.
+type AgreementViewChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          uint64                 `protobuf:"varint,1,opt,name=view,proto3" json:"view,omitempty"`
+	Ended         []*AgreementEnded      `protobuf:"bytes,2,rep,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreementViewChange) Reset() {
+	*x = AgreementViewChange{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreementViewChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreementViewChange) ProtoMessage() {}
+
+func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
+func (*AgreementViewChange) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *AgreementViewChange) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+func (x *AgreementViewChange) GetEnded() []*AgreementEnded {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+type AgreementEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Voter         uint32                 `protobuf:"varint,1,opt,name=voter,proto3" json:"voter,omitempty"`
+	High          uint64                 `protobuf:"varint,2,opt,name=high,proto3" json:"high,omitempty"` // view of the voter's newest first certificate
+	Share         []byte                 `protobuf:"bytes,3,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreementEnded) Reset() {
+	*x = AgreementEnded{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreementEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreementEnded) ProtoMessage() {}
+
+func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
+func (*AgreementEnded) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *AgreementEnded) GetVoter() uint32 {
+	if x != nil {
+		return x.Voter
+	}
+	return 0
+}
+
+func (x *AgreementEnded) GetHigh() uint64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+func (x *AgreementEnded) GetShare() []byte {
+	if x != nil {
+		return x.Share
+	}
+	return nil
+}
+
+// AgreementSigned is what votes 1 and timeouts sign.
+type AgreementSigned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Slot          uint64                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	View          uint64                 `protobuf:"varint,4,opt,name=view,proto3" json:"view,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"` // vote 1
+	High          uint64                 `protobuf:"varint,6,opt,name=high,proto3" json:"high,omitempty"`    // timeout
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreementSigned) Reset() {
+	*x = AgreementSigned{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreementSigned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreementSigned) ProtoMessage() {}
+
+func (x *AgreementSigned) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreementSigned.ProtoReflect.Descriptor instead.
+func (*AgreementSigned) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *AgreementSigned) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *AgreementSigned) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AgreementSigned) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *AgreementSigned) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+func (x *AgreementSigned) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *AgreementSigned) GetHigh() uint64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+// AgreementState is what a voter has on its disk before a message leaves.
+type AgreementState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Slot          uint64                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	View          uint64                 `protobuf:"varint,4,opt,name=view,proto3" json:"view,omitempty"`
+	Ended         uint64                 `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`                       // the highest view that it timed out of
+	VotedOne      uint64                 `protobuf:"varint,6,opt,name=voted_one,json=votedOne,proto3" json:"voted_one,omitempty"` // view
+	VotedTwo      uint64                 `protobuf:"varint,7,opt,name=voted_two,json=votedTwo,proto3" json:"voted_two,omitempty"` // view
+	Value         []byte                 `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`                        // of the newest vote 1
+	Lock          *AgreementQuorum       `protobuf:"bytes,9,opt,name=lock,proto3" json:"lock,omitempty"`
+	Locked        []byte                 `protobuf:"bytes,10,opt,name=locked,proto3" json:"locked,omitempty"` // its block
+	Change        *AgreementViewChange   `protobuf:"bytes,11,opt,name=change,proto3" json:"change,omitempty"` // how it came into the view
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreementState) Reset() {
+	*x = AgreementState{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreementState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreementState) ProtoMessage() {}
+
+func (x *AgreementState) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
+func (*AgreementState) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *AgreementState) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *AgreementState) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AgreementState) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *AgreementState) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+func (x *AgreementState) GetEnded() uint64 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
+}
+
+func (x *AgreementState) GetVotedOne() uint64 {
+	if x != nil {
+		return x.VotedOne
+	}
+	return 0
+}
+
+func (x *AgreementState) GetVotedTwo() uint64 {
+	if x != nil {
+		return x.VotedTwo
+	}
+	return 0
+}
+
+func (x *AgreementState) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *AgreementState) GetLock() *AgreementQuorum {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *AgreementState) GetLocked() []byte {
+	if x != nil {
+		return x.Locked
+	}
+	return nil
+}
+
+func (x *AgreementState) GetChange() *AgreementViewChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
 type ProposeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
@@ -3593,7 +4690,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +4702,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +4715,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -3637,7 +4734,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3649,7 +4746,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3662,7 +4759,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -3681,7 +4778,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +4790,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +4803,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -3726,7 +4823,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3738,7 +4835,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3751,7 +4848,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -3777,7 +4874,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3789,7 +4886,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3802,7 +4899,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -3827,12 +4924,13 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06shares\x18\a \x03(\v2\x13.signalbox.v1.ShareR\x06shares\"=\n" +
 	"\x05Share\x12\x16\n" +
 	"\x06signer\x18\x01 \x01(\fR\x06signer\x12\x1c\n" +
-	"\tsignature\x18\x02 \x01(\fR\tsignature\"v\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x8a\x01\n" +
 	"\x0eQuorumEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12\x14\n" +
 	"\x05block\x18\x03 \x01(\fR\x05block\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xb6\x01\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\x12\x12\n" +
+	"\x04view\x18\x05 \x01(\x04R\x04view\"\xd2\x01\n" +
 	"\x05Block\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -3840,13 +4938,16 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04prev\x18\x04 \x01(\fR\x04prev\x12 \n" +
 	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
 	"atUnixNano\x121\n" +
-	"\brequests\x18\x06 \x03(\v2\x15.signalbox.v1.RequestR\brequests\"\xdc\x01\n" +
+	"\brequests\x18\x06 \x03(\v2\x15.signalbox.v1.RequestR\brequests\x12\x1a\n" +
+	"\bproposer\x18\a \x01(\rR\bproposer\"\xbf\x02\n" +
 	"\aRequest\x124\n" +
 	"\bhandover\x18\x01 \x01(\v2\x16.signalbox.v1.HandoverH\x00R\bhandover\x12/\n" +
 	"\x05admit\x18\x02 \x01(\v2\x17.signalbox.v1.AdmissionH\x00R\x05admit\x121\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x15.signalbox.v1.OutcomeH\x00R\aoutcome\x12/\n" +
-	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06removeB\x06\n" +
-	"\x04kind\"\xa0\x04\n" +
+	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06remove\x12+\n" +
+	"\x05pause\x18\x05 \x01(\v2\x13.signalbox.v1.PauseH\x00R\x05pause\x124\n" +
+	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapprovalB\x06\n" +
+	"\x04kind\"\xdb\x04\n" +
 	"\bHandover\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -3865,11 +4966,36 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\tsingleton\x18\x0e \x01(\bR\tsingleton\x120\n" +
 	"\x06leases\x18\x0f \x01(\v2\x18.signalbox.v1.LeaseTermsR\x06leases\x12A\n" +
 	"\x0ffallback_leases\x18\x10 \x01(\v2\x18.signalbox.v1.LeaseTermsR\x0efallbackLeases\x12\x1a\n" +
-	"\bprevious\x18\x11 \x01(\fR\bprevious\"D\n" +
+	"\bprevious\x18\x11 \x01(\fR\bprevious\x129\n" +
+	"\vbreak_glass\x18\x14 \x01(\v2\x18.signalbox.v1.BreakGlassR\n" +
+	"breakGlass\"D\n" +
 	"\n" +
 	"LeaseTerms\x12\x19\n" +
 	"\bttl_nano\x18\x01 \x01(\x03R\attlNano\x12\x1b\n" +
-	"\tdrift_ppm\x18\x02 \x01(\rR\bdriftPpm\"\x97\x01\n" +
+	"\tdrift_ppm\x18\x02 \x01(\rR\bdriftPpm\"B\n" +
+	"\n" +
+	"BreakGlass\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1c\n" +
+	"\toverrides\x18\x02 \x03(\tR\toverrides\"q\n" +
+	"\x05Pause\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12&\n" +
+	"\x0funtil_unix_nano\x18\x02 \x01(\x03R\runtilUnixNano\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8e\x01\n" +
+	"\bApproval\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x120\n" +
+	"\x05order\x18\x05 \x01(\v2\x1a.signalbox.v1.WaitingOrderR\x05order\"\xe0\x01\n" +
+	"\fWaitingOrder\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12(\n" +
+	"\x10hold_budget_nano\x18\x04 \x01(\x03R\x0eholdBudgetNano\x12,\n" +
+	"\x12allow_late_proxies\x18\x05 \x01(\bR\x10allowLateProxies\x12\x18\n" +
+	"\aallowed\x18\x06 \x01(\rR\aallowed\x12&\n" +
+	"\x0funtil_unix_nano\x18\a \x01(\x03R\runtilUnixNano\"\x97\x01\n" +
 	"\vRosterEntry\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x12\n" +
@@ -4045,7 +5171,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
-	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xa4\x03\n" +
+	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xc4\x03\n" +
 	"\tPeerFrame\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.signalbox.v1.PeerHelloH\x00R\x05hello\x12\x1e\n" +
 	"\tstatement\x18\x02 \x01(\fH\x00R\tstatement\x12\"\n" +
@@ -4054,7 +5180,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04view\x18\x05 \x01(\v2\x16.signalbox.v1.SiteViewH\x00R\x04view\x12/\n" +
 	"\agive_up\x18\x06 \x01(\v2\x14.signalbox.v1.GiveUpH\x00R\x06giveUp\x12(\n" +
 	"\x04ping\x18\a \x01(\v2\x12.signalbox.v1.PingH\x00R\x04ping\x124\n" +
-	"\bprogress\x18\b \x01(\v2\x16.signalbox.v1.ProgressH\x00R\bprogress\x121\n" +
+	"\bprogress\x18\b \x01(\v2\x16.signalbox.v1.ProgressH\x00R\bprogress\x12\x1e\n" +
+	"\tagreement\x18\t \x01(\fH\x00R\tagreement\x121\n" +
 	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
 	"\x04kind\"c\n" +
 	"\tPeerHello\x12\x18\n" +
@@ -4101,7 +5228,62 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05phase\x18\x03 \x01(\tR\x05phase\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12 \n" +
 	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
-	"atUnixNano\"*\n" +
+	"atUnixNano\"\xe6\x03\n" +
+	"\tAgreement\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\x04R\x04slot\x12\x12\n" +
+	"\x04view\x18\x04 \x01(\x04R\x04view\x12=\n" +
+	"\bproposal\x18\x05 \x01(\v2\x1f.signalbox.v1.AgreementProposalH\x00R\bproposal\x12\x1b\n" +
+	"\bvote_one\x18\x06 \x01(\fH\x00R\avoteOne\x12=\n" +
+	"\tcertified\x18\a \x01(\v2\x1d.signalbox.v1.AgreementQuorumH\x00R\tcertified\x12\x1b\n" +
+	"\bvote_two\x18\b \x01(\fH\x00R\avoteTwo\x12;\n" +
+	"\bdecision\x18\t \x01(\v2\x1d.signalbox.v1.AgreementQuorumH\x00R\bdecision\x12:\n" +
+	"\atimeout\x18\n" +
+	" \x01(\v2\x1e.signalbox.v1.AgreementTimeoutH\x00R\atimeout\x12\x14\n" +
+	"\x04want\x18\v \x01(\fH\x00R\x04want\x12\x16\n" +
+	"\x05value\x18\f \x01(\fH\x00R\x05value\x12\x1a\n" +
+	"\arequest\x18\r \x01(\fH\x00R\arequestB\x06\n" +
+	"\x04kind\"\x9d\x01\n" +
+	"\x11AgreementProposal\x12\x14\n" +
+	"\x05block\x18\x01 \x01(\fR\x05block\x127\n" +
+	"\ajustify\x18\x02 \x01(\v2\x1d.signalbox.v1.AgreementQuorumR\ajustify\x129\n" +
+	"\x06change\x18\x03 \x01(\v2!.signalbox.v1.AgreementViewChangeR\x06change\"[\n" +
+	"\x0fAgreementQuorum\x12\x12\n" +
+	"\x04view\x18\x01 \x01(\x04R\x04view\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\x96\x01\n" +
+	"\x10AgreementTimeout\x12\x14\n" +
+	"\x05share\x18\x01 \x01(\fR\x05share\x121\n" +
+	"\x04high\x18\x02 \x01(\v2\x1d.signalbox.v1.AgreementQuorumR\x04high\x129\n" +
+	"\x06change\x18\x03 \x01(\v2!.signalbox.v1.AgreementViewChangeR\x06change\"]\n" +
+	"\x13AgreementViewChange\x12\x12\n" +
+	"\x04view\x18\x01 \x01(\x04R\x04view\x122\n" +
+	"\x05ended\x18\x02 \x03(\v2\x1c.signalbox.v1.AgreementEndedR\x05ended\"P\n" +
+	"\x0eAgreementEnded\x12\x14\n" +
+	"\x05voter\x18\x01 \x01(\rR\x05voter\x12\x12\n" +
+	"\x04high\x18\x02 \x01(\x04R\x04high\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\fR\x05share\"\x8f\x01\n" +
+	"\x0fAgreementSigned\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\x04R\x04slot\x12\x12\n" +
+	"\x04view\x18\x04 \x01(\x04R\x04view\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\fR\x06digest\x12\x12\n" +
+	"\x04high\x18\x06 \x01(\x04R\x04high\"\xd4\x02\n" +
+	"\x0eAgreementState\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\x04R\x04slot\x12\x12\n" +
+	"\x04view\x18\x04 \x01(\x04R\x04view\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\x04R\x05ended\x12\x1b\n" +
+	"\tvoted_one\x18\x06 \x01(\x04R\bvotedOne\x12\x1b\n" +
+	"\tvoted_two\x18\a \x01(\x04R\bvotedTwo\x12\x14\n" +
+	"\x05value\x18\b \x01(\fR\x05value\x121\n" +
+	"\x04lock\x18\t \x01(\v2\x1d.signalbox.v1.AgreementQuorumR\x04lock\x12\x16\n" +
+	"\x06locked\x18\n" +
+	" \x01(\fR\x06locked\x129\n" +
+	"\x06change\x18\v \x01(\v2!.signalbox.v1.AgreementViewChangeR\x06change\"*\n" +
 	"\x0eProposeRequest\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\"(\n" +
 	"\fProposeReply\x12\x18\n" +
@@ -4139,106 +5321,133 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
-	(OrderKind)(0),            // 0: signalbox.v1.OrderKind
-	(*Envelope)(nil),          // 1: signalbox.v1.Envelope
-	(*Share)(nil),             // 2: signalbox.v1.Share
-	(*QuorumEnvelope)(nil),    // 3: signalbox.v1.QuorumEnvelope
-	(*Block)(nil),             // 4: signalbox.v1.Block
-	(*Request)(nil),           // 5: signalbox.v1.Request
-	(*Handover)(nil),          // 6: signalbox.v1.Handover
-	(*LeaseTerms)(nil),        // 7: signalbox.v1.LeaseTerms
-	(*RosterEntry)(nil),       // 8: signalbox.v1.RosterEntry
-	(*Admission)(nil),         // 9: signalbox.v1.Admission
-	(*Outcome)(nil),           // 10: signalbox.v1.Outcome
-	(*Removal)(nil),           // 11: signalbox.v1.Removal
-	(*Testimony)(nil),         // 12: signalbox.v1.Testimony
-	(*Enrollment)(nil),        // 13: signalbox.v1.Enrollment
-	(*EnrollmentProof)(nil),   // 14: signalbox.v1.EnrollmentProof
-	(*Statement)(nil),         // 15: signalbox.v1.Statement
-	(*Certificate)(nil),       // 16: signalbox.v1.Certificate
-	(*Question)(nil),          // 17: signalbox.v1.Question
-	(*Answer)(nil),            // 18: signalbox.v1.Answer
-	(*AgentFrame)(nil),        // 19: signalbox.v1.AgentFrame
-	(*Hello)(nil),             // 20: signalbox.v1.Hello
-	(*InstanceStatus)(nil),    // 21: signalbox.v1.InstanceStatus
-	(*NamedProblem)(nil),      // 22: signalbox.v1.NamedProblem
-	(*Pong)(nil),              // 23: signalbox.v1.Pong
-	(*Want)(nil),              // 24: signalbox.v1.Want
-	(*GatewayFrame)(nil),      // 25: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),           // 26: signalbox.v1.Welcome
-	(*Order)(nil),             // 27: signalbox.v1.Order
-	(*Grant)(nil),             // 28: signalbox.v1.Grant
-	(*Serving)(nil),           // 29: signalbox.v1.Serving
-	(*Prepare)(nil),           // 30: signalbox.v1.Prepare
-	(*Ping)(nil),              // 31: signalbox.v1.Ping
-	(*Refusal)(nil),           // 32: signalbox.v1.Refusal
-	(*PeerFrame)(nil),         // 33: signalbox.v1.PeerFrame
-	(*PeerHello)(nil),         // 34: signalbox.v1.PeerHello
-	(*Held)(nil),              // 35: signalbox.v1.Held
-	(*ProxyHold)(nil),         // 36: signalbox.v1.ProxyHold
-	(*SiteView)(nil),          // 37: signalbox.v1.SiteView
-	(*ProxyState)(nil),        // 38: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil), // 39: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),            // 40: signalbox.v1.GiveUp
-	(*Progress)(nil),          // 41: signalbox.v1.Progress
-	(*ProposeRequest)(nil),    // 42: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),      // 43: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),     // 44: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),       // 45: signalbox.v1.FollowReply
-	(*AskReply)(nil),          // 46: signalbox.v1.AskReply
+	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
+	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
+	(*Share)(nil),               // 2: signalbox.v1.Share
+	(*QuorumEnvelope)(nil),      // 3: signalbox.v1.QuorumEnvelope
+	(*Block)(nil),               // 4: signalbox.v1.Block
+	(*Request)(nil),             // 5: signalbox.v1.Request
+	(*Handover)(nil),            // 6: signalbox.v1.Handover
+	(*LeaseTerms)(nil),          // 7: signalbox.v1.LeaseTerms
+	(*BreakGlass)(nil),          // 8: signalbox.v1.BreakGlass
+	(*Pause)(nil),               // 9: signalbox.v1.Pause
+	(*Approval)(nil),            // 10: signalbox.v1.Approval
+	(*WaitingOrder)(nil),        // 11: signalbox.v1.WaitingOrder
+	(*RosterEntry)(nil),         // 12: signalbox.v1.RosterEntry
+	(*Admission)(nil),           // 13: signalbox.v1.Admission
+	(*Outcome)(nil),             // 14: signalbox.v1.Outcome
+	(*Removal)(nil),             // 15: signalbox.v1.Removal
+	(*Testimony)(nil),           // 16: signalbox.v1.Testimony
+	(*Enrollment)(nil),          // 17: signalbox.v1.Enrollment
+	(*EnrollmentProof)(nil),     // 18: signalbox.v1.EnrollmentProof
+	(*Statement)(nil),           // 19: signalbox.v1.Statement
+	(*Certificate)(nil),         // 20: signalbox.v1.Certificate
+	(*Question)(nil),            // 21: signalbox.v1.Question
+	(*Answer)(nil),              // 22: signalbox.v1.Answer
+	(*AgentFrame)(nil),          // 23: signalbox.v1.AgentFrame
+	(*Hello)(nil),               // 24: signalbox.v1.Hello
+	(*InstanceStatus)(nil),      // 25: signalbox.v1.InstanceStatus
+	(*NamedProblem)(nil),        // 26: signalbox.v1.NamedProblem
+	(*Pong)(nil),                // 27: signalbox.v1.Pong
+	(*Want)(nil),                // 28: signalbox.v1.Want
+	(*GatewayFrame)(nil),        // 29: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),             // 30: signalbox.v1.Welcome
+	(*Order)(nil),               // 31: signalbox.v1.Order
+	(*Grant)(nil),               // 32: signalbox.v1.Grant
+	(*Serving)(nil),             // 33: signalbox.v1.Serving
+	(*Prepare)(nil),             // 34: signalbox.v1.Prepare
+	(*Ping)(nil),                // 35: signalbox.v1.Ping
+	(*Refusal)(nil),             // 36: signalbox.v1.Refusal
+	(*PeerFrame)(nil),           // 37: signalbox.v1.PeerFrame
+	(*PeerHello)(nil),           // 38: signalbox.v1.PeerHello
+	(*Held)(nil),                // 39: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 40: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 41: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 42: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 43: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 44: signalbox.v1.GiveUp
+	(*Progress)(nil),            // 45: signalbox.v1.Progress
+	(*Agreement)(nil),           // 46: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 47: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 48: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 49: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 50: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 51: signalbox.v1.AgreementEnded
+	(*AgreementSigned)(nil),     // 52: signalbox.v1.AgreementSigned
+	(*AgreementState)(nil),      // 53: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 54: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 55: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 56: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 57: signalbox.v1.FollowReply
+	(*AskReply)(nil),            // 58: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
 	5,  // 1: signalbox.v1.Block.requests:type_name -> signalbox.v1.Request
 	6,  // 2: signalbox.v1.Request.handover:type_name -> signalbox.v1.Handover
-	9,  // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
-	10, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
-	11, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
-	8,  // 6: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
-	7,  // 7: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
-	7,  // 8: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
-	20, // 9: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
-	21, // 10: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
-	17, // 11: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	23, // 12: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	24, // 13: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	22, // 14: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
-	26, // 15: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	27, // 16: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	28, // 17: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	31, // 18: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	32, // 19: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	30, // 20: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
-	0,  // 21: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	29, // 22: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	34, // 23: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	35, // 24: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	37, // 25: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	40, // 26: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	31, // 27: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	41, // 28: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
-	30, // 29: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	36, // 30: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	21, // 31: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	38, // 32: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	39, // 33: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	19, // 34: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	33, // 35: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	42, // 36: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	44, // 37: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	17, // 38: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	25, // 39: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	33, // 40: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	43, // 41: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	45, // 42: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	46, // 43: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	39, // [39:44] is the sub-list for method output_type
-	34, // [34:39] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	13, // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
+	14, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
+	15, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
+	9,  // 6: signalbox.v1.Request.pause:type_name -> signalbox.v1.Pause
+	10, // 7: signalbox.v1.Request.approval:type_name -> signalbox.v1.Approval
+	12, // 8: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
+	7,  // 9: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
+	7,  // 10: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
+	8,  // 11: signalbox.v1.Handover.break_glass:type_name -> signalbox.v1.BreakGlass
+	11, // 12: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
+	24, // 13: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
+	25, // 14: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
+	21, // 15: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
+	27, // 16: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	28, // 17: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	26, // 18: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
+	30, // 19: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	31, // 20: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	32, // 21: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	35, // 22: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	36, // 23: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	34, // 24: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
+	0,  // 25: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	33, // 26: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
+	38, // 27: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	39, // 28: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	41, // 29: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	44, // 30: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	35, // 31: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	45, // 32: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
+	34, // 33: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	40, // 34: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	25, // 35: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	42, // 36: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	43, // 37: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	47, // 38: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	48, // 39: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	48, // 40: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	49, // 41: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	48, // 42: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	50, // 43: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	48, // 44: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	50, // 45: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	51, // 46: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	48, // 47: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	50, // 48: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	23, // 49: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	37, // 50: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	54, // 51: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	56, // 52: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	21, // 53: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	29, // 54: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	37, // 55: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	55, // 56: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	57, // 57: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	58, // 58: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	54, // [54:59] is the sub-list for method output_type
+	49, // [49:54] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -4251,8 +5460,10 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*Request_Admit)(nil),
 		(*Request_Outcome)(nil),
 		(*Request_Remove)(nil),
+		(*Request_Pause)(nil),
+		(*Request_Approval)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[18].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[22].OneofWrappers = []any{
 		(*AgentFrame_Hello)(nil),
 		(*AgentFrame_Statement)(nil),
 		(*AgentFrame_Status)(nil),
@@ -4260,7 +5471,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_Pong)(nil),
 		(*AgentFrame_Want)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[24].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[28].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
@@ -4269,7 +5480,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_Refusal)(nil),
 		(*GatewayFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[32].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[36].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -4278,7 +5489,19 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_GiveUp)(nil),
 		(*PeerFrame_Ping)(nil),
 		(*PeerFrame_Progress)(nil),
+		(*PeerFrame_Agreement)(nil),
 		(*PeerFrame_Prepare)(nil),
+	}
+	file_rpc_wire_signalbox_proto_msgTypes[45].OneofWrappers = []any{
+		(*Agreement_Proposal)(nil),
+		(*Agreement_VoteOne)(nil),
+		(*Agreement_Certified)(nil),
+		(*Agreement_VoteTwo)(nil),
+		(*Agreement_Decision)(nil),
+		(*Agreement_Timeout)(nil),
+		(*Agreement_Want)(nil),
+		(*Agreement_Value)(nil),
+		(*Agreement_Request)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4286,7 +5509,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
