@@ -1,9 +1,6 @@
 package signalbox
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // A RosterEntry is one identity that must give evidence before a term is
 // certified.
@@ -19,44 +16,6 @@ type RosterEntry struct {
 	// Leased: every term that the identity could serve uses leases. Only then
 	// a lapse counts for it.
 	Leased bool
-}
-
-// Leases say how the leases of a term run. The zero value means that the term
-// uses none: instances serve on their certificate until they give evidence.
-type Leases struct {
-	// TTL is how long a lease lasts, counted from when it was asked for.
-	TTL time.Duration
-	// Drift bounds how far clocks run apart, in parts per million (10000: 1%).
-	Drift uint32
-}
-
-// Used reports whether the term uses leases.
-func (l Leases) Used() bool { return l.TTL > 0 }
-
-// Bounds of Leases.
-const (
-	MinLeaseTTL   = 200 * time.Millisecond
-	MaxLeaseTTL   = time.Minute
-	MaxLeaseDrift = 100_000
-)
-
-// Check returns nil when the leases can be used, or are none.
-func (l Leases) Check() error {
-	if l == (Leases{}) {
-		return nil
-	}
-	if l.TTL < MinLeaseTTL || l.TTL > MaxLeaseTTL || l.Drift > MaxLeaseDrift {
-		return fmt.Errorf("%w: leases of %v with drift %d ppm: want %v to %v and at most %d ppm", ErrInvalid, l.TTL, l.Drift, MinLeaseTTL, MaxLeaseTTL, MaxLeaseDrift)
-	}
-	return nil
-}
-
-// LapseWait is how long a voter waits on its own clock since its last grant
-// before it signs a lapse: TTL x (1 + drift) / (1 - drift), rounded up.
-func (l Leases) LapseWait() time.Duration {
-	const million = 1_000_000
-	drift := time.Duration(min(l.Drift, MaxLeaseDrift))
-	return (l.TTL*(million+drift) + million - drift - 1) / (million - drift)
 }
 
 // A Handover is the handover block: what voters agree on before anything is
@@ -81,6 +40,8 @@ type Handover struct {
 	// the hold in time.
 	AllowLateProxies bool
 	By, Reason       string
+	// BreakGlass says which safety rules it overrides, and why; nil: none.
+	BreakGlass *BreakGlass
 	// Singleton: exactly one instance serves. The roster is everybody
 	// outstanding but the one incoming, and the fallback is Previous's alone.
 	Singleton bool
@@ -175,6 +136,8 @@ type Request struct {
 	Admit    *Admission
 	Outcome  *Outcome
 	Remove   *Removal
+	Pause    *Pause
+	Approval *Approval
 }
 
 // Service returns the service that the request is about.
@@ -188,6 +151,10 @@ func (r *Request) Service() Service {
 		return r.Outcome.Service
 	case r.Remove != nil:
 		return r.Remove.Service
+	case r.Pause != nil:
+		return r.Pause.Service
+	case r.Approval != nil:
+		return r.Approval.Service
 	}
 	return ""
 }
@@ -198,6 +165,9 @@ type Block struct {
 	// Epoch numbers the voter set; Index numbers the blocks from 1.
 	Epoch, Index uint64
 	Prev         Digest
+	// Proposer is the index of the voter that built the block; it leads the
+	// agreement on the next one first.
+	Proposer uint32
 	// At is the proposer's wall clock: for people, never for a decision.
 	At       time.Time
 	Requests []Request

@@ -25,13 +25,17 @@ type Answer struct {
 	Block   signalbox.Digest
 	Allowed signalbox.EvidenceKinds
 	Term    signalbox.Term
+	// Beyond is the log index of the newest entry that allows more than acks and
+	// leaves (a handover block of the service, or the announced removal of this
+	// identity), 0 when there is none.
+	Beyond uint64
 }
 
 // SealAnswer signs an answer with the voter's key.
 func SealAnswer(cluster string, a Answer, key ed25519.PrivateKey) ([]byte, error) {
 	m := &wire.Answer{
 		Voter: a.Voter, Service: string(a.Service), Identity: IdentityToBytes(a.Identity), Nonce: a.Nonce,
-		Index: a.Index, Allowed: uint32(a.Allowed), Term: uint64(a.Term),
+		Index: a.Index, Allowed: uint32(a.Allowed), Term: uint64(a.Term), Beyond: a.Beyond,
 	}
 	if !a.Block.IsZero() {
 		m.Block = a.Block[:]
@@ -70,6 +74,6 @@ func OpenAnswer(cluster string, raw []byte, keys KeyLookup) (Answer, signalbox.I
 	}
 	return Answer{
 		Voter: m.Voter, Service: signalbox.Service(m.Service), Identity: id, Nonce: m.Nonce,
-		Index: m.Index, Block: block, Allowed: signalbox.EvidenceKinds(m.Allowed), Term: signalbox.Term(m.Term),
+		Index: m.Index, Block: block, Allowed: signalbox.EvidenceKinds(m.Allowed), Term: signalbox.Term(m.Term), Beyond: m.Beyond,
 	}, signer, nil
 }

@@ -25,13 +25,20 @@ type QuorumVerifier interface {
 type Trust struct {
 	Cluster string
 	Quorum  QuorumVerifier
+	// Fencers may sign fences; FenceQuorum of them have to (r + 1, at least 1).
+	Fencers     SignerLookup
+	FenceQuorum int
+	// Operators may attest.
+	Operators SignerLookup
+	// SignersOf names the voters of a combined signature, for people; may be nil.
+	SignersOf func(signature []byte) []string
 }
 
 // EncodeBlock returns the bytes that voters sign. They are what the block is
 // from then on.
 func EncodeBlock(b *signalbox.Block) ([]byte, error) {
 	m := &wire.Block{
-		Cluster: b.Cluster, Epoch: b.Epoch, Index: b.Index, AtUnixNano: b.At.UnixNano(),
+		Cluster: b.Cluster, Epoch: b.Epoch, Index: b.Index, AtUnixNano: b.At.UnixNano(), Proposer: b.Proposer,
 	}
 	if !b.Prev.IsZero() {
 		m.Prev = b.Prev[:]
@@ -56,17 +63,9 @@ func EncodeBlock(b *signalbox.Block) ([]byte, error) {
 // BlockDigest is the digest of a block's bytes.
 func BlockDigest(raw []byte) signalbox.Digest { return sha256.Sum256(raw) }
 
-// SealBlock joins a block's bytes and the combined signature of its voters.
+// SealBlock joins a block's bytes and the signature of a cluster's only voter.
 func SealBlock(block []byte, scheme string, signature []byte) (*signalbox.DecidedBlock, error) {
-	raw, err := proto.Marshal(&wire.QuorumEnvelope{Version: Version, Scheme: scheme, Block: block, Signature: signature})
-	if err != nil {
-		return nil, fmt.Errorf("seal block: %w", err)
-	}
-	b, err := decodeBlock(block)
-	if err != nil {
-		return nil, err
-	}
-	return &signalbox.DecidedBlock{Block: *b, Digest: BlockDigest(block), Raw: raw}, nil
+	return SealDecision(block, 0, scheme, signature)
 }
 
 // OpenBlock verifies a decided block against the voters' keys.
@@ -81,7 +80,7 @@ func OpenBlock(trust Trust, raw []byte) (*signalbox.DecidedBlock, error) {
 	if m.Version != Version {
 		return nil, fmt.Errorf("%w: decided block of version %d, this program speaks %d", signalbox.ErrInvalid, m.Version, Version)
 	}
-	if err := trust.Quorum.VerifyQuorum(m.Scheme, SigningInput(DomainBlock, trust.Cluster, m.Block), m.Signature); err != nil {
+	if err := trust.Quorum.VerifyQuorum(m.Scheme, DecisionInput(trust.Cluster, m.View, m.Block), m.Signature); err != nil {
 		return nil, fmt.Errorf("verify block: %w", err)
 	}
 	b, err := decodeBlock(m.Block)
@@ -106,7 +105,7 @@ func decodeBlock(raw []byte) (*signalbox.Block, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &signalbox.Block{Cluster: m.Cluster, Epoch: m.Epoch, Index: m.Index, Prev: prev, At: time.Unix(0, m.AtUnixNano)}
+	b := &signalbox.Block{Cluster: m.Cluster, Epoch: m.Epoch, Index: m.Index, Prev: prev, At: time.Unix(0, m.AtUnixNano), Proposer: m.Proposer}
 	seen := map[signalbox.Service]bool{}
 	for i, r := range m.Requests {
 		req, err := requestFromWire(r)
@@ -161,7 +160,13 @@ func requestToWire(r *signalbox.Request) (*wire.Request, error) {
 		id, err := identityBytes(r.Remove.Identity)
 		return &wire.Request{Kind: &wire.Request_Remove{Remove: &wire.Removal{
 			Service: string(r.Remove.Service), Identity: id, Evidence: r.Remove.Evidence,
+			Admission: r.Remove.Admission, Below: uint64(r.Remove.Below), Allowed: uint32(r.Remove.Allowed),
+			By: r.Remove.By, Reason: r.Remove.Reason,
 		}}}, err
+	case r.Pause != nil:
+		return &wire.Request{Kind: &wire.Request_Pause{Pause: pauseToWire(r.Pause)}}, nil
+	case r.Approval != nil:
+		return &wire.Request{Kind: &wire.Request_Approval{Approval: approvalToWire(r.Approval)}}, nil
 	}
 	return nil, fmt.Errorf("%w: empty request", signalbox.ErrInvalid)
 }
@@ -171,6 +176,15 @@ func handoverToWire(h *signalbox.Handover) (*wire.Handover, error) {
 		Id: h.ID, Service: string(h.Service), Term: uint64(h.Term), Fallback: uint64(h.Fallback),
 		From: string(h.From), To: string(h.To), Allowed: uint32(h.Allowed),
 		HoldBudgetNano: int64(h.HoldBudget), AllowLateProxies: h.AllowLateProxies, By: h.By, Reason: h.Reason,
+		Singleton: h.Singleton, Leases: leasesToWire(h.Leases), FallbackLeases: leasesToWire(h.FallbackLeases),
+		BreakGlass: breakGlassToWire(h.BreakGlass),
+	}
+	if h.Previous != "" {
+		b, err := identityBytes(h.Previous)
+		if err != nil {
+			return nil, err
+		}
+		m.Previous = b
 	}
 	for _, id := range h.Incoming {
 		b, err := identityBytes(id)
@@ -184,7 +198,7 @@ func handoverToWire(h *signalbox.Handover) (*wire.Handover, error) {
 			return nil, fmt.Errorf("%w: roster key of %s has %d bytes", signalbox.ErrInvalid, e.Name, len(e.PublicKey))
 		}
 		m.Roster = append(m.Roster, &wire.RosterEntry{
-			PublicKey: e.PublicKey, Name: e.Name, DataCenter: string(e.DataCenter), Admission: e.Admission,
+			PublicKey: e.PublicKey, Name: e.Name, DataCenter: string(e.DataCenter), Admission: e.Admission, Leased: e.Leased,
 		})
 	}
 	return m, nil
@@ -201,19 +215,13 @@ func requestFromWire(m *wire.Request) (*signalbox.Request, error) {
 	case *wire.Request_Outcome:
 		return outcomeFromWire(k.Outcome)
 	case *wire.Request_Remove:
-		id, err := IdentityFromBytes(k.Remove.GetIdentity())
-		if err != nil {
-			return nil, err
-		}
-		if err := signalbox.CheckName("service", k.Remove.GetService()); err != nil {
-			return nil, err
-		}
-		if len(k.Remove.GetEvidence()) > MaxStatement {
-			return nil, fmt.Errorf("%w: removal's evidence has %d bytes", signalbox.ErrInvalid, len(k.Remove.GetEvidence()))
-		}
-		return &signalbox.Request{Remove: &signalbox.Removal{
-			Service: signalbox.Service(k.Remove.GetService()), Identity: id, Evidence: k.Remove.GetEvidence(),
-		}}, nil
+		return removalFromWire(k.Remove)
+	case *wire.Request_Pause:
+		p, err := pauseFromWire(k.Pause)
+		return &signalbox.Request{Pause: p}, err
+	case *wire.Request_Approval:
+		a, err := approvalFromWire(k.Approval)
+		return &signalbox.Request{Approval: a}, err
 	}
 	return nil, fmt.Errorf("%w: request of a kind this program does not know", signalbox.ErrInvalid)
 }
@@ -230,14 +238,49 @@ func outcomeFromWire(m *wire.Outcome) (*signalbox.Request, error) {
 		return nil, fmt.Errorf("%w: outcome carries %d pieces of evidence, at most %d", signalbox.ErrInvalid, len(m.GetEvidence()), signalbox.MaxRoster)
 	}
 	for _, e := range m.GetEvidence() {
-		if len(e) > MaxStatement {
-			return nil, fmt.Errorf("%w: outcome's evidence has %d bytes, at most %d", signalbox.ErrInvalid, len(e), MaxStatement)
+		if len(e) > MaxEvidence {
+			return nil, fmt.Errorf("%w: outcome's evidence has %d bytes, at most %d", signalbox.ErrInvalid, len(e), MaxEvidence)
 		}
 	}
 	return &signalbox.Request{Outcome: &signalbox.Outcome{
 		Service: signalbox.Service(m.GetService()), Block: digest,
 		Certified: signalbox.Term(m.GetCertified()), Evidence: m.GetEvidence(),
 	}}, nil
+}
+
+func removalFromWire(m *wire.Removal) (*signalbox.Request, error) {
+	id, err := IdentityFromBytes(m.GetIdentity())
+	if err != nil {
+		return nil, err
+	}
+	if err := signalbox.CheckName("service", m.GetService()); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(m.GetEvidence()) > MaxEvidence:
+		return nil, fmt.Errorf("%w: removal's evidence has %d bytes", signalbox.ErrInvalid, len(m.GetEvidence()))
+	case len(m.GetBy()) > signalbox.MaxReason || len(m.GetReason()) > signalbox.MaxReason:
+		return nil, fmt.Errorf("%w: removal's by or reason is longer than %d bytes", signalbox.ErrInvalid, signalbox.MaxReason)
+	case m.GetAllowed() > 0xff:
+		return nil, fmt.Errorf("%w: evidence kinds %#x", signalbox.ErrInvalid, m.GetAllowed())
+	}
+	return &signalbox.Request{Remove: &signalbox.Removal{
+		Service: signalbox.Service(m.GetService()), Identity: id, Evidence: m.GetEvidence(),
+		Admission: m.GetAdmission(), Below: signalbox.Term(m.GetBelow()), Allowed: signalbox.EvidenceKinds(m.GetAllowed()),
+		By: m.GetBy(), Reason: m.GetReason(),
+	}}, nil
+}
+
+func leasesToWire(l signalbox.Leases) *wire.LeaseTerms {
+	if l == (signalbox.Leases{}) {
+		return nil
+	}
+	return &wire.LeaseTerms{TtlNano: int64(l.TTL), DriftPpm: l.Drift}
+}
+
+func leasesFromWire(m *wire.LeaseTerms) (signalbox.Leases, error) {
+	l := signalbox.Leases{TTL: time.Duration(m.GetTtlNano()), Drift: m.GetDriftPpm()}
+	return l, l.Check()
 }
 
 func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
@@ -269,7 +312,17 @@ func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
 		ID: m.GetId(), Service: signalbox.Service(m.GetService()), Term: signalbox.Term(m.GetTerm()),
 		Fallback: signalbox.Term(m.GetFallback()), From: signalbox.DataCenter(m.GetFrom()), To: signalbox.DataCenter(m.GetTo()),
 		Allowed: signalbox.EvidenceKinds(m.GetAllowed()), HoldBudget: time.Duration(m.GetHoldBudgetNano()),
-		AllowLateProxies: m.GetAllowLateProxies(), By: m.GetBy(), Reason: m.GetReason(),
+		AllowLateProxies: m.GetAllowLateProxies(), By: m.GetBy(), Reason: m.GetReason(), Singleton: m.GetSingleton(),
+	}
+	var err error
+	if h.Leases, err = leasesFromWire(m.GetLeases()); err != nil {
+		return nil, err
+	}
+	if h.FallbackLeases, err = leasesFromWire(m.GetFallbackLeases()); err != nil {
+		return nil, err
+	}
+	if h.BreakGlass, err = breakGlassFromWire(m.GetBreakGlass()); err != nil {
+		return nil, err
 	}
 	return h, identitiesFromWire(h, m)
 }
@@ -279,6 +332,13 @@ func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
 // admission than the one that is looked at.
 func identitiesFromWire(h *signalbox.Handover, m *wire.Handover) error {
 	incoming, listed := map[signalbox.Identity]bool{}, map[signalbox.Identity]bool{}
+	if b := m.GetPrevious(); len(b) > 0 {
+		id, err := IdentityFromBytes(b)
+		if err != nil {
+			return err
+		}
+		h.Previous = id
+	}
 	for _, b := range m.GetIncoming() {
 		id, err := IdentityFromBytes(b)
 		if err != nil {
@@ -304,7 +364,7 @@ func identitiesFromWire(h *signalbox.Handover, m *wire.Handover) error {
 		listed[id] = true
 		h.Roster = append(h.Roster, signalbox.RosterEntry{
 			Identity: id, PublicKey: e.GetPublicKey(), Name: e.GetName(),
-			DataCenter: signalbox.DataCenter(e.GetDataCenter()), Admission: e.GetAdmission(),
+			DataCenter: signalbox.DataCenter(e.GetDataCenter()), Admission: e.GetAdmission(), Leased: e.GetLeased(),
 		})
 	}
 	return nil

@@ -21,11 +21,18 @@ func TestBlockComesBack(t *testing.T) {
 	adopt := signalbox.Handover{ID: "adopt", Service: "basket", Term: 1, To: "east", Allowed: signalbox.AckOnly}
 	in := instance("a")
 	in.Service = "orders"
+	singleton := failover()
+	singleton.Service, singleton.Singleton, singleton.Previous = "ledger", true, id("a")
+	singleton.FallbackLeases = signalbox.Leases{TTL: time.Second, Drift: 1}
 	sent := blockOf(
 		signalbox.Request{Handover: &adopt},
 		signalbox.Request{Admit: &signalbox.Admission{Instance: in, Term: 7, Enrollment: enrollment}},
 		signalbox.Request{Outcome: &signalbox.Outcome{Service: "stock", Block: signalbox.Digest{9}, Certified: 3, Evidence: [][]byte{{1, 2}}}},
 		signalbox.Request{Remove: &signalbox.Removal{Service: "mail", Identity: id("b"), Evidence: []byte{3}}},
+		signalbox.Request{Remove: &signalbox.Removal{
+			Service: "print", Identity: id("c"), Admission: 12, Below: 8, Allowed: signalbox.ByOthers, By: "ada", Reason: "gone",
+		}},
+		signalbox.Request{Handover: singleton},
 	)
 	got, err := rpc.OpenBlock(trust, decideFor(t, "shop", "voter", sent).Raw)
 	if err != nil {
@@ -104,10 +111,10 @@ func TestRequestBounds(t *testing.T) {
 		"long enrollment":        {Kind: &wire.Request_Admit{Admit: &wire.Admission{Enrollment: make([]byte, rpc.MaxEnrollment+1)}}},
 		"outcome of nothing":     {Kind: &wire.Request_Outcome{}},
 		"outcome, block":         {Kind: &wire.Request_Outcome{Outcome: &wire.Outcome{Service: "orders", Block: []byte{1}}}},
-		"outcome, evidence":      {Kind: &wire.Request_Outcome{Outcome: &wire.Outcome{Service: "orders", Evidence: [][]byte{make([]byte, rpc.MaxStatement+1)}}}},
+		"outcome, evidence":      {Kind: &wire.Request_Outcome{Outcome: &wire.Outcome{Service: "orders", Evidence: [][]byte{make([]byte, rpc.MaxEvidence+1)}}}},
 		"outcome, much evidence": {Kind: &wire.Request_Outcome{Outcome: &wire.Outcome{Service: "orders", Evidence: make([][]byte, 1025)}}},
 		"removal of nothing":     {Kind: &wire.Request_Remove{}},
-		"removal, evidence":      {Kind: &wire.Request_Remove{Remove: &wire.Removal{Service: "orders", Identity: make([]byte, 16), Evidence: make([]byte, 301)}}},
+		"removal, evidence":      {Kind: &wire.Request_Remove{Remove: &wire.Removal{Service: "orders", Identity: make([]byte, 16), Evidence: make([]byte, rpc.MaxEvidence+1)}}},
 	} {
 		if decode(m) == nil {
 			t.Errorf("%s: accepted", name)

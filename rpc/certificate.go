@@ -45,7 +45,7 @@ func OpenCertificate(trust Trust, raw []byte) (*signalbox.Certificate, error) {
 	if h == nil {
 		return nil, fmt.Errorf("%w: the block has no handover of service %q", signalbox.ErrInvalid, m.Service)
 	}
-	if c.Evidence, err = openEvidence(trust.Cluster, h, m.Evidence); err != nil {
+	if c.Evidence, err = openEvidence(trust, h, m.Evidence); err != nil {
 		return nil, fmt.Errorf("certificate of %s@%d: %w", m.Service, m.Term, err)
 	}
 	switch c.Term {
@@ -64,7 +64,7 @@ func OpenCertificate(trust Trust, raw []byte) (*signalbox.Certificate, error) {
 	return c, nil
 }
 
-func openEvidence(cluster string, h *signalbox.Handover, raw [][]byte) ([]signalbox.Evidence, error) {
+func openEvidence(trust Trust, h *signalbox.Handover, raw [][]byte) ([]signalbox.Evidence, error) {
 	keys := func(id signalbox.Identity) ed25519.PublicKey {
 		e, ok := h.Entry(id)
 		if !ok {
@@ -74,7 +74,7 @@ func openEvidence(cluster string, h *signalbox.Handover, raw [][]byte) ([]signal
 	}
 	var out []signalbox.Evidence
 	for _, r := range raw {
-		e, err := OpenStatement(cluster, r, keys)
+		e, err := OpenEvidence(trust, r, keys)
 		if err != nil {
 			return nil, err
 		}
@@ -114,8 +114,10 @@ func checkFallback(h *signalbox.Handover, digest signalbox.Digest, evidence []si
 
 // Proves returns nil when a (verified) statement is evidence that the roster
 // entry's identity will not serve below the handover's term: an ack of exactly
-// this block, or a leave of exactly this admission that answered no block as
-// high as this one (interlock rule 4).
+// this block, a leave of exactly this admission that answered no block as high
+// as this one (interlock rule 4), or what others signed for exactly this block
+// and admission. A lapse counts only where every term that the identity could
+// serve uses leases.
 func Proves(h *signalbox.Handover, digest signalbox.Digest, entry signalbox.RosterEntry, s signalbox.Statement) error {
 	switch {
 	case s.Service != h.Service || s.Identity != entry.Identity:
@@ -132,8 +134,36 @@ func Proves(h *signalbox.Handover, digest signalbox.Digest, entry signalbox.Rost
 			return fmt.Errorf("%w: leave of %s came after it answered term %d", signalbox.ErrUntrusted, entry.Name, s.Term)
 		}
 		return nil
+	case s.Kind.ByOthers() && h.Allowed.Has(s.Kind.Evidence()):
+		return testifies(h.Term, digest, entry, s)
 	}
 	return fmt.Errorf("%w: a %s is no evidence the block allows (%s)", signalbox.ErrUntrusted, s.Kind, h.Allowed)
+}
+
+// ProvesRemoval returns nil when a (verified) statement of others is evidence
+// for a removal that the block with this digest announced. entry is whom the log
+// names as outstanding.
+func ProvesRemoval(r *signalbox.Removal, digest signalbox.Digest, entry signalbox.RosterEntry, s signalbox.Statement) error {
+	switch {
+	case s.Service != r.Service || s.Identity != entry.Identity || r.Identity != entry.Identity:
+		return fmt.Errorf("%w: statement is about %s of %s", signalbox.ErrUntrusted, s.Identity, s.Service)
+	case s.Admission != entry.Admission || r.Admission != entry.Admission:
+		return fmt.Errorf("%w: %s of %s is for admission %d, the log has %d", signalbox.ErrUntrusted, s.Kind, entry.Name, s.Admission, entry.Admission)
+	case !s.Kind.ByOthers() || !r.Allowed.Has(s.Kind.Evidence()):
+		return fmt.Errorf("%w: a %s is no evidence that the announced removal allows (%s)", signalbox.ErrUntrusted, s.Kind, r.Allowed)
+	}
+	return testifies(r.Below, digest, entry, s)
+}
+
+// testifies checks what is common to others' evidence for a block.
+func testifies(below signalbox.Term, digest signalbox.Digest, entry signalbox.RosterEntry, s signalbox.Statement) error {
+	switch {
+	case s.Block != digest || s.Term != below:
+		return fmt.Errorf("%w: %s of %s is for block %s below term %d", signalbox.ErrUntrusted, s.Kind, entry.Name, s.Block, s.Term)
+	case s.Kind == signalbox.SaysLapse && !entry.Leased:
+		return fmt.Errorf("%w: lapse of %s, which could serve a term without leases", signalbox.ErrUntrusted, entry.Name)
+	}
+	return nil
 }
 
 // Voids reports whether a (verified) statement is a refuse of exactly this

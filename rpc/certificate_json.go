@@ -51,6 +51,14 @@ type CertificateEvidence struct {
 	Kind       string               `json:"kind"`
 	// Position is what its data had reached, as its driver said.
 	Position string `json:"position,omitempty"`
+	// By names who signed in the instance's place: voters, gateways, an operator.
+	By []string `json:"by,omitempty"`
+	// Plugin fenced it; Output is the SHA-256 of what it said, hexadecimal.
+	Plugin string `json:"plugin,omitempty"`
+	Output string `json:"output,omitempty"`
+	// Reason is why an operator attested, At when by the operator's clock.
+	Reason string     `json:"reason,omitempty"`
+	At     *time.Time `json:"at,omitempty"`
 }
 
 // NewCertificateDocument describes a verified certificate.
@@ -65,12 +73,28 @@ func NewCertificateDocument(c *signalbox.Certificate) CertificateDocument {
 	}
 	for _, e := range c.Evidence {
 		entry, _ := h.Entry(e.Identity)
-		d.Evidence = append(d.Evidence, CertificateEvidence{
+		line := CertificateEvidence{
 			Instance: entry.Name, DataCenter: entry.DataCenter, Identity: e.Identity, Kind: e.Kind.String(),
 			Position: e.Position.String(),
-		})
+		}
+		line.witness(e.Witness)
+		d.Evidence = append(d.Evidence, line)
 	}
 	return d
+}
+
+func (e *CertificateEvidence) witness(w *signalbox.Witness) {
+	if w == nil {
+		return
+	}
+	e.By, e.Plugin, e.Reason = w.By, w.Plugin, w.Reason
+	if !w.Output.IsZero() {
+		e.Output = fmt.Sprintf("%x", w.Output[:])
+	}
+	if !w.At.IsZero() {
+		at := w.At.UTC()
+		e.At = &at
+	}
 }
 
 // EncodeCertificateJSON returns the certificate's JSON document.

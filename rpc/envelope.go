@@ -27,6 +27,12 @@ const (
 	DomainStatement
 	DomainEnrollment
 	DomainAnswer
+	DomainAgreement
+	DomainLeaseGrant
+	DomainLeaseRequest
+	DomainLapse
+	DomainFence
+	DomainAttest
 )
 
 // SigningInput returns the bytes that are signed: a fixed tag, version, domain,

@@ -151,3 +151,20 @@ func FuzzParseRouteName(f *testing.F) {
 		}
 	})
 }
+
+func FuzzOpenEvidence(f *testing.F) {
+	d := decide(f, failover())
+	f.Add(lapse(f, testimony(d, 0, signalbox.SaysLapse), "voter"))
+	f.Add(fence(f, testimony(d, 1, signalbox.SaysFence), "g1", "g3"))
+	f.Add(attest(f, testimony(d, 2, signalbox.SaysAttest), "ada"))
+	f.Add(acks(f, d)[0])
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, err := rpc.OpenEvidence(wide(), raw, known)
+		if err != nil {
+			return
+		}
+		if s, err := rpc.InspectEvidence(raw); err != nil || s.Identity != e.Identity || s.Kind != e.Kind {
+			t.Fatalf("opened %+v, inspected %+v, %v", e.Statement, s, err)
+		}
+	})
+}

@@ -5,8 +5,11 @@ const (
 	// MaxStatement is the largest signed statement with its envelope: it has
 	// to fit a gossip packet beside others.
 	MaxStatement = 300
+	// MaxEvidence is the largest evidence with its signatures: others' evidence
+	// carries those of several, and a reason.
+	MaxEvidence = 1280
 	// MaxBlock is the largest block with its quorum signature.
-	MaxBlock = 256 << 10
+	MaxBlock = 1 << 20
 	// MaxCertificate is the largest certificate.
 	MaxCertificate = 1 << 20
 	// MaxEnrollment is the largest enrollment proof.

@@ -61,6 +61,9 @@ func newKeysIssueCommand(std stdio) *cobra.Command {
 			return err
 		}
 		fmt.Fprintf(std.out, "%s: %s, valid until %s\n", out, b.Self, b.NotAfter.Format(time.DateOnly))
+		if b.Operator != nil {
+			fmt.Fprintf(std.out, "The key for attesting counts where cluster.json names it: rotate the bundles of gateways and agents, and restart them.\n")
+		}
 		return nil
 	}
 	return cmd

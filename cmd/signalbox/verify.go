@@ -135,13 +135,20 @@ func (v *verdict) proofs(c *signalbox.Certificate) []string {
 	}
 	for _, e := range c.Evidence {
 		entry, _ := h.Entry(e.Identity)
-		out = append(out, fmt.Sprintf("  %s in %s (%s, admission %d): %s", entry.Name, entry.DataCenter, e.Identity, entry.Admission, inWords(e.Statement)))
+		out = append(out, fmt.Sprintf("  %s in %s (%s, admission %d): %s", entry.Name, entry.DataCenter, e.Identity, entry.Admission, inWords(e)))
 	}
 	return out
 }
 
-func inWords(s signalbox.Statement) string {
+func inWords(s signalbox.Evidence) string {
+	w := s.Witness
 	switch s.Kind {
+	case signalbox.SaysLapse:
+		return fmt.Sprintf("lapse: a quorum of voters (%s) promised it no lease below term %d and waited until every lease it could hold had run out", strings.Join(w.By, ", "), s.Term)
+	case signalbox.SaysFence:
+		return fmt.Sprintf("fence: gateways %s had the fencing plugin %q confirm that it is off or cut off (SHA-256 of the plugin's output %x)", strings.Join(w.By, ", "), w.Plugin, w.Output[:])
+	case signalbox.SaysAttest:
+		return fmt.Sprintf("attest: operator %s took responsibility that it does not serve below term %d, on %s: %q", w.By[0], s.Term, w.At.UTC().Format(time.RFC3339), w.Reason)
 	case signalbox.SaysAck:
 		return fmt.Sprintf("ack: it drained, wrote down that it never serves below term %d again, and signed", s.Term)
 	case signalbox.SaysLeave:
@@ -160,6 +167,12 @@ func notProven(c *signalbox.Certificate) []string {
 	}
 	if h := c.Handover(); h.By != "" || h.Reason != "" {
 		out = append(out, "That the reason given is true: voters signed that it was given, by whom the gateway said.")
+	}
+	for _, e := range c.Evidence {
+		if e.Kind == signalbox.SaysAttest {
+			out = append(out, "That an attested instance really is off: a person said so, and nobody else.")
+			break
+		}
 	}
 	return append(out, "That an instance did as it signed: instances and agents are trusted, gateways need not be.")
 }

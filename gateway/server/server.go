@@ -107,7 +107,10 @@ func (s *Server) build() error {
 		return err
 	}
 	self := s.opt.Bundle.Self
-	trust := rpc.Trust{Cluster: self.Cluster, Quorum: scheme}
+	trust, err := signature.Trust(s.opt.Cluster)
+	if err != nil {
+		return err
+	}
 	enrollment := func(raw []byte) (signalbox.Instance, error) {
 		in, _, err := rpc.OpenEnrollment(self.Cluster, s.keeper.Roots(), raw)
 		return in, err

@@ -34,5 +34,12 @@ func Trust(c *identity.Cluster) (rpc.Trust, error) {
 	if err != nil {
 		return rpc.Trust{}, err
 	}
-	return rpc.Trust{Cluster: c.Name, Quorum: s}, nil
+	t := c.Trust(s)
+	t.SignersOf = func(combined []byte) (names []string) {
+		for _, i := range Signers(len(c.Voters), combined) {
+			names = append(names, c.Voters[i].Name)
+		}
+		return names
+	}
+	return t, nil
 }

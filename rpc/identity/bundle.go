@@ -31,6 +31,9 @@ type Bundle struct {
 	Gossip, GatewayGossip [][]byte
 	// Voter is the voter's key, nil for whoever does not vote.
 	Voter ed25519.PrivateKey
+	// Operator is the key with which an operator attests; nil for a process, and
+	// for a bundle that was made before operators had keys.
+	Operator ed25519.PrivateKey
 }
 
 // Load reads a bundle and checks that it can be used now. Errors wrap
@@ -109,6 +112,9 @@ func (b *Bundle) readTLS() error {
 }
 
 func (b *Bundle) readKeys() (err error) {
+	if b.Self.Role == rpc.RoleOperator {
+		return b.readOperator()
+	}
 	if b.Self.Role != rpc.RoleGateway && b.Self.Role != rpc.RoleAgent {
 		return nil
 	}
@@ -125,6 +131,23 @@ func (b *Bundle) readKeys() (err error) {
 		return fmt.Errorf("%w: %s is no gateway of the cluster's description", signalbox.ErrUntrusted, b.Self)
 	}
 	return b.readVoter()
+}
+
+func (b *Bundle) readOperator() error {
+	key, err := readEd25519(b.path(FileOperator))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b.Operator = key
+	for _, o := range b.Cluster.Operators {
+		if o.Name == b.Self.Name && key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(o.PublicKey)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s is no key of operator %s in %s", signalbox.ErrUntrusted, FileOperator, b.Self.Name, FileCluster)
 }
 
 func (b *Bundle) readVoter() error {

@@ -34,6 +34,15 @@ type Cluster struct {
 	Lying       int          `json:"lying"`
 	Voters      []Voter      `json:"voters"`
 	DataCenters []DataCenter `json:"data_centers"`
+	// Operators may attest. A name stands as often as its holder had a key: what
+	// an old key signed stays verifiable.
+	Operators []Operator `json:"operators,omitempty"`
+}
+
+// An Operator is a person whose key may attest for an instance.
+type Operator struct {
+	Name      string `json:"name"`
+	PublicKey []byte `json:"public_key"`
 }
 
 // A Voter is a gateway that takes part in agreement, by its public key.
@@ -142,6 +151,29 @@ func (c *Cluster) VoterKey(id signalbox.Identity) ed25519.PublicKey {
 	return nil
 }
 
+// Trust is what verifies the cluster's blocks, certificates and evidence: the
+// voters' quorum by their scheme, fences by the voters' own keys, attests by the
+// operators'.
+func (c *Cluster) Trust(quorum rpc.QuorumVerifier) rpc.Trust {
+	signers := func(id signalbox.Identity) (rpc.Signer, bool) {
+		for _, v := range c.Voters {
+			if rpc.IdentityOf(v.PublicKey) == id {
+				return rpc.Signer{Name: v.Name, Key: v.PublicKey}, true
+			}
+		}
+		return rpc.Signer{}, false
+	}
+	operators := func(id signalbox.Identity) (rpc.Signer, bool) {
+		for _, o := range c.Operators {
+			if rpc.IdentityOf(o.PublicKey) == id {
+				return rpc.Signer{Name: o.Name, Key: o.PublicKey}, true
+			}
+		}
+		return rpc.Signer{}, false
+	}
+	return rpc.Trust{Cluster: c.Name, Quorum: quorum, Fencers: signers, FenceQuorum: c.Lying + 1, Operators: operators}
+}
+
 // Validate checks names, addresses, keys and the voters' numbers. Errors wrap
 // signalbox.ErrInvalid and say what was expected.
 func (c *Cluster) Validate() error {
@@ -167,7 +199,30 @@ func (c *Cluster) Validate() error {
 			return err
 		}
 	}
+	if err := c.validateOperators(); err != nil {
+		return err
+	}
 	return c.validateVoters()
+}
+
+func (c *Cluster) validateOperators() error {
+	if len(c.Operators) > MaxOperators {
+		return fmt.Errorf("%w: cluster has %d operators' keys, at most %d", signalbox.ErrInvalid, len(c.Operators), MaxOperators)
+	}
+	seen := map[string]bool{}
+	for _, o := range c.Operators {
+		if err := signalbox.CheckName("operator", o.Name); err != nil {
+			return err
+		}
+		if len(o.PublicKey) != ed25519.PublicKeySize {
+			return fmt.Errorf("%w: operator %q: public key has %d bytes, want %d", signalbox.ErrInvalid, o.Name, len(o.PublicKey), ed25519.PublicKeySize)
+		}
+		if seen[string(o.PublicKey)] {
+			return fmt.Errorf("%w: the key of operator %q stands twice", signalbox.ErrInvalid, o.Name)
+		}
+		seen[string(o.PublicKey)] = true
+	}
+	return nil
 }
 
 func (dc *DataCenter) validate(seen map[string]bool) error {

@@ -28,6 +28,7 @@ const (
 	FileGossip        = "gossip.key"
 	FileGossipGateway = "gossip-gateways.key"
 	FileVoter         = "voter.key"
+	FileOperator      = "operator.key"
 )
 
 // Validities and the margin for clocks that differ.
@@ -52,6 +53,8 @@ const (
 	MaxDataCenters = 64
 	// MaxGateways is the largest number of gateways of a data center.
 	MaxGateways = 64
+	// MaxOperators is the largest number of operators' keys, old ones included.
+	MaxOperators = 1024
 	// MaxKeyring is the largest number of keys in a gossip keyring.
 	MaxKeyring = 8
 	// GossipKeySize is the length of a gossip key in bytes (AES-256).

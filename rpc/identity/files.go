@@ -135,15 +135,15 @@ func readECDSA(path string) (*ecdsa.PrivateKey, error) {
 func readEd25519(path string) (ed25519.PrivateKey, error) {
 	data, err := readSecret(path)
 	if err != nil {
-		return nil, fmt.Errorf("read voter key: %w", err)
+		return nil, fmt.Errorf("read Ed25519 key: %w", err)
 	}
 	key, err := parseKey(data)
 	if err != nil {
-		return nil, fmt.Errorf("read voter key %s: %w", path, err)
+		return nil, fmt.Errorf("read Ed25519 key %s: %w", path, err)
 	}
 	k, ok := key.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("read voter key %s: %w: a %T, want Ed25519", path, signalbox.ErrInvalid, key)
+		return nil, fmt.Errorf("read Ed25519 key %s: %w: a %T, want Ed25519", path, signalbox.ErrInvalid, key)
 	}
 	return k, nil
 }

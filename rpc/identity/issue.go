@@ -43,7 +43,29 @@ func (a *Authority) Issue(p rpc.Principal, out string, o IssueOptions) error {
 			return fmt.Errorf("issue bundle: %w", err)
 		}
 	}
+	if p.Role == rpc.RoleOperator {
+		return a.issueOperator(p, out, o)
+	}
 	return a.issue(p, out, nil, o)
+}
+
+// issueOperator makes an operator's bundle with a new key for attesting. The key
+// counts where the description that names it has come.
+func (a *Authority) issueOperator(p rpc.Principal, out string, o IssueOptions) error {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("issue bundle: make operator key: %w", err)
+	}
+	next := *a.cluster
+	next.Operators = append(slices.Clone(a.cluster.Operators), Operator{Name: p.Name, PublicKey: public})
+	if err := next.Validate(); err != nil {
+		return fmt.Errorf("issue bundle: %w", err)
+	}
+	a.cluster = &next
+	if err := a.save(); err != nil {
+		return fmt.Errorf("issue bundle: %w", err)
+	}
+	return a.issue(p, out, private, o)
 }
 
 // mayHave says whether the cluster can have such a principal.
@@ -128,7 +150,8 @@ func (a *Authority) Rotate(bundle string, o IssueOptions) error {
 // issue writes a bundle's files, each atomically. First what others will need
 // in order to be believed (the CAs), then key and certificate: a reader between
 // these two sees a pair that does not fit and keeps the one it has.
-func (a *Authority) issue(p rpc.Principal, out string, voter ed25519.PrivateKey, o IssueOptions) error {
+// own is the Ed25519 key of a voter or an operator, nil where it stays as it is.
+func (a *Authority) issue(p rpc.Principal, out string, own ed25519.PrivateKey, o IssueOptions) error {
 	cert, key, err := a.newLeaf(p, o)
 	if err != nil {
 		return fmt.Errorf("issue bundle: %w", err)
@@ -150,12 +173,19 @@ func (a *Authority) issue(p rpc.Principal, out string, voter ed25519.PrivateKey,
 		return fmt.Errorf("issue bundle: %w", err)
 	}
 	files = append(files, keyrings...)
-	if voter != nil {
-		data, err := pemKey(voter)
+	if own != nil {
+		data, err := pemKey(own)
 		if err != nil {
 			return fmt.Errorf("issue bundle: %w", err)
 		}
-		files = append(files, bundleFile{FileVoter, data, modeSecret})
+		name := FileVoter
+		if p.Role == rpc.RoleOperator {
+			name = FileOperator
+		}
+		files = append(files, bundleFile{name, data, modeSecret})
+	}
+	if p.Role != rpc.RoleOperator {
+		os.Remove(filepath.Join(out, FileOperator)) // of an operator whose bundle this was
 	}
 	files = append(files, bundleFile{FileKey, keyPEM, modeSecret}, bundleFile{FileCertificate, pemCertificates(cert), modePublic})
 	return writeBundle(out, files)
@@ -171,7 +201,7 @@ func writeBundle(out string, files []bundleFile) error {
 	if err := os.MkdirAll(out, modeDir); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	kept := map[string]bool{FileVoter: true}
+	kept := map[string]bool{FileVoter: true, FileOperator: true}
 	for _, f := range files {
 		kept[f.name] = true
 		if err := writeFile(filepath.Join(out, f.name), f.data, f.mode); err != nil {

@@ -1,0 +1,163 @@
+package rpc
+
+import (
+	"crypto/ed25519"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc/wire"
+)
+
+// A Signer is somebody who may sign others' evidence, by name and key.
+type Signer struct {
+	Name string
+	Key  ed25519.PublicKey
+}
+
+// SignerLookup returns a signer by the fingerprint of its key; false when it may
+// not sign.
+type SignerLookup func(signalbox.Identity) (Signer, bool)
+
+// OpenEvidence verifies a piece of evidence of any kind: an instance's own
+// statement with keys, others' testimony with the trust. Errors are as Open;
+// evidence of a kind for which the trust names nobody is not trusted.
+func OpenEvidence(trust Trust, raw []byte, keys KeyLookup) (signalbox.Evidence, error) {
+	kind, err := EvidenceKind(raw)
+	if err != nil {
+		return signalbox.Evidence{}, err
+	}
+	if !kind.ByOthers() {
+		return OpenStatement(trust.Cluster, raw, keys)
+	}
+	e, err := openTestimony(trust, kind, raw)
+	if err != nil {
+		return signalbox.Evidence{}, fmt.Errorf("open %s: %w", kind, err)
+	}
+	return e, nil
+}
+
+// EvidenceKind says from an envelope's domain whose evidence it is: SaysLapse,
+// SaysFence, SaysAttest, or 0 for an instance's own statement.
+func EvidenceKind(raw []byte) (signalbox.StatementKind, error) {
+	if len(raw) == 0 || len(raw) > MaxEvidence {
+		return 0, fmt.Errorf("%w: evidence has %d bytes, at most %d", signalbox.ErrInvalid, len(raw), MaxEvidence)
+	}
+	var env wire.Envelope
+	if err := proto.Unmarshal(raw, &env); err != nil {
+		return 0, fmt.Errorf("%w: evidence: %w", signalbox.ErrInvalid, err)
+	}
+	for kind, d := range domains {
+		if Domain(env.Domain) == d {
+			return kind, nil
+		}
+	}
+	if Domain(env.Domain) != DomainStatement {
+		return 0, fmt.Errorf("%w: signed message of domain %d is no evidence", signalbox.ErrInvalid, env.Domain)
+	}
+	return 0, nil
+}
+
+// InspectEvidence reads evidence without verifying its signatures: for passing
+// it on, never for acting on it.
+func InspectEvidence(raw []byte) (signalbox.Statement, error) {
+	kind, err := EvidenceKind(raw)
+	if err != nil {
+		return signalbox.Statement{}, fmt.Errorf("inspect evidence: %w", err)
+	}
+	if !kind.ByOthers() {
+		return InspectStatement(raw)
+	}
+	var env wire.Envelope
+	if err := proto.Unmarshal(raw, &env); err != nil {
+		return signalbox.Statement{}, fmt.Errorf("%w: evidence: %w", signalbox.ErrInvalid, err)
+	}
+	t, err := testimonyFrom(kind, env.Payload)
+	return t.Statement, err
+}
+
+func openTestimony(trust Trust, kind signalbox.StatementKind, raw []byte) (signalbox.Evidence, error) {
+	var env wire.Envelope
+	if err := proto.Unmarshal(raw, &env); err != nil {
+		return signalbox.Evidence{}, fmt.Errorf("%w: %w", signalbox.ErrInvalid, err)
+	}
+	if env.Version != Version {
+		return signalbox.Evidence{}, fmt.Errorf("%w: version %d, this program speaks %d", signalbox.ErrInvalid, env.Version, Version)
+	}
+	t, err := testimonyFrom(kind, env.Payload)
+	if err != nil {
+		return signalbox.Evidence{}, err
+	}
+	message := SigningInput(domains[kind], trust.Cluster, env.Payload)
+	switch kind {
+	case signalbox.SaysLapse:
+		t.Witness.By, err = openLapse(trust, message, &env)
+	case signalbox.SaysFence:
+		t.Witness.By, err = openFence(trust, message, env.Shares)
+	case signalbox.SaysAttest:
+		err = openAttest(trust, raw, t.Witness.By[0])
+	}
+	return signalbox.Evidence{Statement: t.Statement, Witness: &t.Witness, Envelope: raw}, err
+}
+
+func openLapse(trust Trust, message []byte, env *wire.Envelope) ([]string, error) {
+	if err := trust.Quorum.VerifyQuorum(env.Scheme, message, env.Signature); err != nil {
+		return nil, err
+	}
+	if trust.SignersOf == nil {
+		return nil, nil
+	}
+	return trust.SignersOf(env.Signature), nil
+}
+
+// openFence wants the signatures of Trust.FenceQuorum distinct gateways, and no
+// signature that does not fit.
+func openFence(trust Trust, message []byte, shares []*wire.Share) ([]string, error) {
+	var names []string
+	seen := map[signalbox.Identity]bool{}
+	for _, s := range shares {
+		id, err := IdentityFromBytes(s.GetSigner())
+		if err != nil {
+			return nil, err
+		}
+		signer, ok := lookup(trust.Fencers, id)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("%w: %s is no gateway that may sign a fence", signalbox.ErrUntrusted, id)
+		case seen[id]:
+			return nil, fmt.Errorf("%w: gateway %s signed twice", signalbox.ErrUntrusted, signer.Name)
+		case !ed25519.Verify(signer.Key, message, s.GetSignature()):
+			return nil, fmt.Errorf("%w: signature of gateway %s does not fit", signalbox.ErrUntrusted, signer.Name)
+		}
+		seen[id] = true
+		names = append(names, signer.Name)
+	}
+	if want := max(trust.FenceQuorum, 1); len(names) < want {
+		return nil, fmt.Errorf("%w: %d gateways signed the fence, %d are needed", signalbox.ErrUntrusted, len(names), want)
+	}
+	return names, nil
+}
+
+// openAttest wants the signature of the operator that the attest names.
+func openAttest(trust Trust, raw []byte, operator string) error {
+	keys := func(id signalbox.Identity) ed25519.PublicKey {
+		if s, ok := lookup(trust.Operators, id); ok && s.Name == operator {
+			return s.Key
+		}
+		return nil
+	}
+	_, _, err := Open(DomainAttest, trust.Cluster, raw, MaxEvidence, keys)
+	if err != nil {
+		return fmt.Errorf("%w: operator %q: %w (its key has to stand in cluster.json: signalbox keys issue operator, then rotate the bundles)", signalbox.ErrUntrusted, operator, err)
+	}
+	return nil
+}
+
+func lookup(signers SignerLookup, id signalbox.Identity) (Signer, bool) {
+	if signers == nil {
+		return Signer{}, false
+	}
+	s, ok := signers(id)
+	return s, ok && len(s.Key) == ed25519.PublicKeySize && IdentityOf(s.Key) == id
+}
