@@ -24,11 +24,13 @@ const (
 	quietPolls = 10
 )
 
-// order is what the core wants of the driver; one of the two is set.
+// order is what the core wants of the driver; one of the pointers is set.
 type order struct {
 	op       uint64
 	stepDown *driver.StepDown
 	promote  *driver.Promotion
+	prepare  *driver.Preparation
+	follow   *driver.Follow
 }
 
 // conductor carries the core's orders to the driver, one at a time and the
@@ -63,12 +65,14 @@ func (c *conductor) carryOut(ctx context.Context) {
 	}
 	for {
 		call, cancel := context.WithCancel(ctx)
-		result := make(chan drove, 1)
+		result := make(chan event, 1)
 		go func() { result <- c.call(call, o) }()
 		select {
 		case ev := <-result:
 			cancel()
-			c.done.Store(o.op)
+			if _, order := ev.(drove); order {
+				c.done.Store(o.op)
+			}
 			c.r.post(ctx, ev)
 			c.look()
 			select {
@@ -88,8 +92,16 @@ func (c *conductor) carryOut(ctx context.Context) {
 	}
 }
 
-func (c *conductor) call(ctx context.Context, o order) drove {
+func (c *conductor) call(ctx context.Context, o order) event {
 	began := time.Now()
+	switch {
+	case o.prepare != nil:
+		ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+		defer cancel()
+		return helped{op: o.op, err: c.r.driver.(driver.Preparer).Prepare(ctx, *o.prepare)}
+	case o.follow != nil:
+		return helped{op: o.op, err: c.r.driver.(driver.Follower).Follow(ctx, *o.follow)}
+	}
 	if o.stepDown != nil {
 		position, err := c.r.driver.StepDown(ctx, *o.stepDown)
 		if err == nil {

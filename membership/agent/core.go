@@ -39,6 +39,9 @@ type coreConfig struct {
 	quorum int
 	// nonce draws rpc.NonceSize unpredictable bytes.
 	nonce func() []byte
+	// prepares and follows say what the driver can do; see driver.Preparer and
+	// driver.Follower.
+	prepares, follows bool
 }
 
 // core decides for one instance: events and time in, effects out. It holds the
@@ -59,6 +62,7 @@ type core struct {
 	met     bool   // the driver has said which run of the instance this is
 	run     string // see driver.Status
 	stop    stop
+	help    help
 
 	serving  signalbox.Evidence // the statement that it serves
 	held     hold               // the last effect hold
@@ -142,8 +146,12 @@ func (c *core) Step(ev event, now time.Time) []effect {
 			c.emit(note{what: "request from above the instance's term", term: ev.term})
 			c.wantNow("", now)
 		}
+	case preparing:
+		c.onPreparing(ev.prepare)
 	case drove:
 		c.onDrove(ev, now)
+	case helped:
+		c.onHelped(ev, now)
 	case reported:
 		c.onReported(ev, now)
 	case quieted:

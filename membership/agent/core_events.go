@@ -22,7 +22,12 @@ type (
 		decided []byte
 	}
 	// granted: a certificate, perhaps with the block that admits an identity.
-	granted struct{ certificate, admission []byte }
+	granted struct {
+		certificate, admission []byte
+		serving                []*wire.Serving
+	}
+	// preparing: a handover is about to be proposed.
+	preparing struct{ prepare *wire.Prepare }
 	// answered: a voter's reply to the nonce question.
 	answered struct{ raw []byte }
 	// pinged: a gateway wants to know how the instance is.
@@ -43,6 +48,11 @@ type (
 		position driver.Position // of a step-down
 		err      error
 	}
+	// helped: the driver finished the preparation or the follow op.
+	helped struct {
+		op  uint64
+		err error
+	}
 	// reported: what the driver says of the instance. op is the last operation
 	// that was finished before the driver was asked.
 	reported struct {
@@ -62,6 +72,8 @@ type (
 func (connected) isEvent() {}
 func (ordered) isEvent()   {}
 func (granted) isEvent()   {}
+func (preparing) isEvent() {}
+func (helped) isEvent()    {}
 func (answered) isEvent()  {}
 func (pinged) isEvent()    {}
 func (disowned) isEvent()  {}
@@ -116,6 +128,16 @@ type (
 		op    uint64
 		order driver.Promotion
 	}
+	// prepare and follow ask the driver for help; a stepDown or promote ends
+	// them, and nobody hears how.
+	prepare struct {
+		op    uint64
+		order driver.Preparation
+	}
+	follow struct {
+		op    uint64
+		order driver.Follow
+	}
 	// hold says what becomes of requests that come while closed.
 	hold struct {
 		park  time.Duration
@@ -145,6 +167,8 @@ func (ask) isEffect()        {}
 func (want) isEffect()       {}
 func (stepDown) isEffect()   {}
 func (promote) isEffect()    {}
+func (prepare) isEffect()    {}
+func (follow) isEffect()     {}
 func (hold) isEffect()       {}
 func (awaitQuiet) isEffect() {}
 func (newKey) isEffect()     {}

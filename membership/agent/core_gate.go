@@ -65,6 +65,7 @@ func (c *core) reconcile(now time.Time) {
 	c.proceedStop(now)
 	c.updateHold()
 	c.drive(now)
+	c.proceedHelp(now)
 	c.sayServing()
 	c.repeat(now)
 	c.tellChange()
@@ -96,6 +97,7 @@ func (c *core) drive(now time.Time) {
 	}
 	g.op++
 	g.goal, g.busy, g.known, g.drained, g.position = next, true, true, false, nil
+	c.followAnew()
 	if next.open {
 		c.emit(promote{op: g.op, order: driver.Promotion{Service: c.cfg.instance.Service, Term: target, Position: c.cert.Position()}})
 		return
@@ -153,7 +155,7 @@ func (c *core) onReported(ev reported, now time.Time) {
 		return
 	}
 	g := &c.gate
-	if !g.busy && g.failures == 0 {
+	if !g.busy && g.failures == 0 && c.help.failures == 0 {
 		c.problem = ""
 	}
 	if g.busy || ev.op != g.op {
@@ -163,6 +165,9 @@ func (c *core) onReported(ev reported, now time.Time) {
 	status := ev.status
 	another := c.run != "" && status.Run != c.run
 	c.run = status.Run
+	if another {
+		c.followAnew()
+	}
 	switch {
 	case !g.known:
 		c.meet(status)

@@ -18,6 +18,9 @@ func (c *core) onGranted(ev granted, now time.Time) {
 	if len(ev.admission) > 0 && !bytes.Equal(ev.admission, c.AdmittedBy) {
 		c.onAdmission(ev.admission)
 	}
+	for _, s := range ev.serving {
+		c.onServing(s)
+	}
 }
 
 func (c *core) onCertificate(raw []byte, now time.Time) {
@@ -36,6 +39,7 @@ func (c *core) onCertificate(raw []byte, now time.Time) {
 		return
 	}
 	c.cert = cert
+	c.help.masters = nil
 	r := record{Certificate: raw, Admission: c.admission()}
 	c.open = slices.DeleteFunc(c.open, func(p *pending) bool {
 		moot := p.handover.Term <= cert.Term

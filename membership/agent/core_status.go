@@ -2,9 +2,11 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
@@ -51,6 +53,8 @@ func (c *core) status(ping uint64) *wire.InstanceStatus {
 		State: c.stateName(), Term: uint64(c.term()), Floor: uint64(c.Floor), Admission: c.Admission,
 		InFlight: c.report.status.InFlight, Ready: c.report.err == nil && c.report.readiness.Ready,
 		Problem: c.problem, Address: c.cfg.address, Ping: ping,
+		LagNano: int64(c.report.readiness.Lag), LagBytes: c.report.readiness.LagBytes, Problems: named(c.report.readiness.Problems),
+		Prepares: c.cfg.prepares, Prepared: c.help.prepared, Follows: c.cfg.follows,
 	}
 	if c.gate.open {
 		s.Term = uint64(c.gate.term)
@@ -61,10 +65,20 @@ func (c *core) status(ping uint64) *wire.InstanceStatus {
 	if s.Problem == "" && !s.Ready {
 		s.Problem = c.report.readiness.Problem
 	}
-	if len(s.Problem) > maxProblem {
-		s.Problem = s.Problem[:maxProblem]
-	}
+	s.Problem = clip(s.Problem)
 	return s
+}
+
+// clip shortens a text of a driver to what is passed on: valid UTF-8, as
+// everything that goes into a message has to be.
+func clip(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxProblem)], "") }
+
+// named is what people should look at, as it is passed on.
+func named(problems []driver.Problem) (out []*wire.NamedProblem) {
+	for _, p := range problems[:min(len(problems), driver.MaxProblems)] {
+		out = append(out, &wire.NamedProblem{Name: clip(p.Name), What: clip(p.What), Do: clip(p.Do)})
+	}
+	return out
 }
 
 // tellChange tells all gateways when the status changed. What is in flight
@@ -75,7 +89,10 @@ func (c *core) tellChange() {
 	if s.State != StateDraining && s.State != StateLeaving {
 		inFlight = 0
 	}
-	now := fmt.Sprint(s.State, s.Term, s.Floor, s.Admission, s.Ready, inFlight, s.Problem)
+	now := fmt.Sprint(s.State, s.Term, s.Floor, s.Admission, s.Ready, inFlight, s.Problem, s.Prepared, s.Prepares, s.Follows)
+	for _, p := range s.Problems {
+		now += "\n" + p.Name
+	}
 	if now != c.told {
 		c.told = now
 		c.emit(tell{status: s})
@@ -122,6 +139,7 @@ func (c *core) Next(now time.Time) time.Time {
 		}
 	}
 	at(c.nextDeadline(now))
+	at(c.nextHelp())
 	if !c.gate.busy && c.gate.failures > 0 {
 		at(c.gate.retryAt)
 	}

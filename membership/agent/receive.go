@@ -40,7 +40,11 @@ func (s *session) receive(ctx context.Context, frame *wire.GatewayFrame) {
 	case *wire.GatewayFrame_Order:
 		s.toService(ctx, k.Order.GetService(), ordered{gateway: s.address, kind: k.Order.GetKind(), decided: k.Order.GetDecided()})
 	case *wire.GatewayFrame_Grant:
-		s.toService(ctx, k.Grant.GetService(), granted{certificate: k.Grant.GetCertificate(), admission: k.Grant.GetAdmission()})
+		s.toService(ctx, k.Grant.GetService(), granted{
+			certificate: k.Grant.GetCertificate(), admission: k.Grant.GetAdmission(), serving: k.Grant.GetServing(),
+		})
+	case *wire.GatewayFrame_Prepare:
+		s.toService(ctx, k.Prepare.GetService(), preparing{prepare: k.Prepare})
 	case *wire.GatewayFrame_Answer:
 		s.toIdentity(ctx, answeredIdentity(k.Answer), answered{raw: k.Answer})
 	case *wire.GatewayFrame_Ping:

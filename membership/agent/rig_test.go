@@ -36,6 +36,7 @@ type rig struct {
 	closing  *stepDown // an order that waits for inFlight
 	closed   uint64    // the last order that was carried out
 	down     bool      // the driver fails
+	helping  uint64    // the last preparation or follow
 	position []byte    // what a step-down says its data reached
 	promoted []byte    // the position of the last promotion
 
@@ -61,6 +62,7 @@ func (r *rig) start() {
 	r.hard, r.dead = r.disk.clone(), false
 	r.closing, r.nonce, r.closed = nil, nil, 0
 	r.core = newCore(coreConfig{
+		prepares: true, follows: true,
 		trust: r.w.trust, address: "127.0.0.1:80", key: r.w.key(r.name), quorum: len(r.w.voters)/2 + 1,
 		instance: signalbox.Instance{Service: "orders", DataCenter: r.dc, Name: r.name, Identity: r.w.id(r.name)},
 		voter:    keysOf(r.w), nonce: func() []byte {
@@ -160,6 +162,12 @@ func (r *rig) do(e effect) {
 		}
 		r.master, r.term, r.promoted = true, e.order.Term, e.order.Position
 		r.feed(drove{op: e.op})
+	case prepare:
+		r.script = append(r.script, fmt.Sprintf("prepare %d promote=%t", e.order.Term, e.order.Promote))
+		r.helping = e.op
+	case follow:
+		r.script = append(r.script, fmt.Sprintf("follow %s %d", e.order.Address, e.order.Term))
+		r.helping = e.op
 	case hold:
 		r.held = e
 	case awaitQuiet:

@@ -99,7 +99,10 @@ func (r *runner) start(s *store) {
 			Msg("the instance's state was lost or damaged: a new key was made; the old identity stays outstanding until fenced, lapsed or attested")
 		s.why = ""
 	}
+	_, prepares := r.driver.(driver.Preparer)
+	_, follows := r.driver.(driver.Follower)
 	r.core = newCore(coreConfig{
+		prepares: prepares, follows: follows,
 		trust: opts.Trust, instance: self, address: r.in.Address, key: s.key, quorum: opts.Quorum,
 		voter: func(id signalbox.Identity) ed25519.PublicKey { return r.agent.voters[id] },
 		nonce: func() []byte {
@@ -237,6 +240,10 @@ func (r *runner) do(ctx context.Context, c *conductor, e effect) error {
 		c.order(order{op: e.op, stepDown: &e.order})
 	case promote:
 		c.order(order{op: e.op, promote: &e.order})
+	case prepare:
+		c.order(order{op: e.op, prepare: &e.order})
+	case follow:
+		c.order(order{op: e.op, follow: &e.order})
 	case hold:
 		if h, ok := r.driver.(driver.Holder); ok {
 			h.Hold(e.park, e.known)
