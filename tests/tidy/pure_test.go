@@ -11,6 +11,7 @@ import (
 var pure = []string{
 	".",
 	"gateway/handover",
+	"gateway/policy",
 	"membership/agreement",
 	"membership/lease",
 	"membership/signature",
