@@ -4128,7 +4128,7 @@ type Agreement_Proposal struct {
 }
 
 type Agreement_VoteOne struct {
-	VoteOne []byte `protobuf:"bytes,6,opt,name=vote_one,json=voteOne,proto3,oneof"` // share over AgreementSigned
+	VoteOne []byte `protobuf:"bytes,6,opt,name=vote_one,json=voteOne,proto3,oneof"` // share over slot, view and digest
 }
 
 type Agreement_Certified struct {
@@ -4300,7 +4300,7 @@ func (x *AgreementQuorum) GetSignature() []byte {
 
 type AgreementTimeout struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Share         []byte                 `protobuf:"bytes,1,opt,name=share,proto3" json:"share,omitempty"`   // over AgreementSigned
+	Share         []byte                 `protobuf:"bytes,1,opt,name=share,proto3" json:"share,omitempty"`   // over slot, view and the view of high
 	High          *AgreementQuorum       `protobuf:"bytes,2,opt,name=high,proto3" json:"high,omitempty"`     // the newest first certificate that the sender has
 	Change        *AgreementViewChange   `protobuf:"bytes,3,opt,name=change,proto3" json:"change,omitempty"` // how the sender came into the view
 	unknownFields protoimpl.UnknownFields
@@ -4471,91 +4471,6 @@ func (x *AgreementEnded) GetShare() []byte {
 	return nil
 }
 
-// AgreementSigned is what votes 1 and timeouts sign.
-type AgreementSigned struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Slot          uint64                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
-	View          uint64                 `protobuf:"varint,4,opt,name=view,proto3" json:"view,omitempty"`
-	Digest        []byte                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"` // vote 1
-	High          uint64                 `protobuf:"varint,6,opt,name=high,proto3" json:"high,omitempty"`    // timeout
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AgreementSigned) Reset() {
-	*x = AgreementSigned{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AgreementSigned) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AgreementSigned) ProtoMessage() {}
-
-func (x *AgreementSigned) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AgreementSigned.ProtoReflect.Descriptor instead.
-func (*AgreementSigned) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
-}
-
-func (x *AgreementSigned) GetKind() uint32 {
-	if x != nil {
-		return x.Kind
-	}
-	return 0
-}
-
-func (x *AgreementSigned) GetEpoch() uint64 {
-	if x != nil {
-		return x.Epoch
-	}
-	return 0
-}
-
-func (x *AgreementSigned) GetSlot() uint64 {
-	if x != nil {
-		return x.Slot
-	}
-	return 0
-}
-
-func (x *AgreementSigned) GetView() uint64 {
-	if x != nil {
-		return x.View
-	}
-	return 0
-}
-
-func (x *AgreementSigned) GetDigest() []byte {
-	if x != nil {
-		return x.Digest
-	}
-	return nil
-}
-
-func (x *AgreementSigned) GetHigh() uint64 {
-	if x != nil {
-		return x.High
-	}
-	return 0
-}
-
 // AgreementState is what a voter has on its disk before a message leaves.
 type AgreementState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4576,7 +4491,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4588,7 +4503,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4601,7 +4516,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -4690,7 +4605,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4702,7 +4617,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4715,7 +4630,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -4734,7 +4649,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4746,7 +4661,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4759,7 +4674,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -4778,7 +4693,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4790,7 +4705,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4803,7 +4718,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -4823,7 +4738,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4835,7 +4750,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4848,7 +4763,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -4874,7 +4789,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4886,7 +4801,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4899,7 +4814,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -5263,14 +5178,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x0eAgreementEnded\x12\x14\n" +
 	"\x05voter\x18\x01 \x01(\rR\x05voter\x12\x12\n" +
 	"\x04high\x18\x02 \x01(\x04R\x04high\x12\x14\n" +
-	"\x05share\x18\x03 \x01(\fR\x05share\"\x8f\x01\n" +
-	"\x0fAgreementSigned\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04slot\x18\x03 \x01(\x04R\x04slot\x12\x12\n" +
-	"\x04view\x18\x04 \x01(\x04R\x04view\x12\x16\n" +
-	"\x06digest\x18\x05 \x01(\fR\x06digest\x12\x12\n" +
-	"\x04high\x18\x06 \x01(\x04R\x04high\"\xd4\x02\n" +
+	"\x05share\x18\x03 \x01(\fR\x05share\"\xd4\x02\n" +
 	"\x0eAgreementState\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -5321,7 +5229,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -5375,13 +5283,12 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*AgreementTimeout)(nil),    // 49: signalbox.v1.AgreementTimeout
 	(*AgreementViewChange)(nil), // 50: signalbox.v1.AgreementViewChange
 	(*AgreementEnded)(nil),      // 51: signalbox.v1.AgreementEnded
-	(*AgreementSigned)(nil),     // 52: signalbox.v1.AgreementSigned
-	(*AgreementState)(nil),      // 53: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 54: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 55: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 56: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 57: signalbox.v1.FollowReply
-	(*AskReply)(nil),            // 58: signalbox.v1.AskReply
+	(*AgreementState)(nil),      // 52: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 53: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 54: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 55: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 56: signalbox.v1.FollowReply
+	(*AskReply)(nil),            // 57: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -5435,14 +5342,14 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	50, // 48: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
 	23, // 49: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
 	37, // 50: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	54, // 51: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	56, // 52: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	53, // 51: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	55, // 52: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
 	21, // 53: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
 	29, // 54: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
 	37, // 55: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	55, // 56: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	57, // 57: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	58, // 58: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	54, // 56: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	56, // 57: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	57, // 58: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
 	54, // [54:59] is the sub-list for method output_type
 	49, // [49:54] is the sub-list for method input_type
 	49, // [49:49] is the sub-list for extension type_name
@@ -5509,7 +5416,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   58,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
