@@ -141,9 +141,11 @@ type book struct {
 func newBook() *book { return &book{Ledger: handover.NewLedger(trust, enrolled)} }
 
 // seal makes the next block of the log without looking at the rules.
-func (b *book) seal(r signalbox.Request) *signalbox.DecidedBlock {
+func (b *book) seal(r signalbox.Request) *signalbox.DecidedBlock { return b.sealAt(r, epoch) }
+
+func (b *book) sealAt(r signalbox.Request, at time.Time) *signalbox.DecidedBlock {
 	raw, err := rpc.EncodeBlock(&signalbox.Block{
-		Cluster: cluster, Index: b.Index() + 1, Prev: b.Digest(), At: epoch, Requests: []signalbox.Request{r},
+		Cluster: cluster, Index: b.Index() + 1, Prev: b.Digest(), At: at, Requests: []signalbox.Request{r},
 	})
 	if err != nil {
 		panic(err)

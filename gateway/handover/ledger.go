@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/policy"
 	"github.com/signalbox-io/signalbox/rpc"
 )
 
@@ -32,6 +33,8 @@ type ServiceState struct {
 	// Admissions holds, for the current term, the blocks that admitted
 	// identities its certificate does not list.
 	Admissions map[signalbox.Identity]*signalbox.DecidedBlock
+	// Policy is what people said and what moved, for the safety rules.
+	Policy policy.State
 }
 
 // Term returns the newest certified term in the log, 0 when there is none.
@@ -62,6 +65,8 @@ type Ledger struct {
 	digest   signalbox.Digest
 	services map[signalbox.Service]*ServiceState
 	enrolled map[signalbox.Identity]signalbox.Instance
+	// rules are this gateway's safety rules, for CheckAt.
+	rules map[signalbox.Service]policy.Rules
 
 	// accepted is the block that Accepts took last, outcomes the certificates
 	// that it verified for it.
@@ -214,6 +219,7 @@ func (l *Ledger) apply(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		delete(l.state(r.Remove.Service).Outstanding, r.Remove.Identity)
 		delete(l.state(r.Remove.Service).Admissions, r.Remove.Identity)
 	}
+	l.applyConsent(b, r)
 }
 
 func (l *Ledger) applyHandover(b *signalbox.DecidedBlock, h *signalbox.Handover) {
@@ -263,6 +269,7 @@ func (l *Ledger) applyOutcome(c *signalbox.Certificate) {
 	}
 	st.Open = stillOpen(st.Open, c)
 	if c.Term > st.Term() {
+		st.Policy.ApplyOutcome(c, st.Master())
 		st.Certificate = c
 		st.Admissions = map[signalbox.Identity]*signalbox.DecidedBlock{}
 	}

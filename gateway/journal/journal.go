@@ -20,6 +20,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/gateway/policy"
 	"github.com/signalbox-io/signalbox/rpc"
 )
 
@@ -61,6 +62,12 @@ func (j *Journal) View(f func(*handover.Ledger)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	f(j.ledger)
+}
+
+// SetRules sets the safety rules of this gateway's configuration, which its voter
+// checks.
+func (j *Journal) SetRules(rules map[signalbox.Service]policy.Rules) {
+	j.View(func(l *handover.Ledger) { l.SetRules(rules) })
 }
 
 // Index returns the newest block's index, 0 for an empty log.

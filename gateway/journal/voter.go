@@ -32,7 +32,7 @@ func NewVoter(j *Journal, scheme signature.Scheme, epoch uint64, name string, ke
 
 // Propose has a request decided: checked against the whole log, signed, and on
 // disk before it returns. A handover whose id is in the log already is returned
-// as it was decided. Errors are those of Ledger.Check, or ErrUnavailable.
+// as it was decided. Errors are those of Ledger.CheckAt, or ErrUnavailable.
 func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.DecidedBlock, error) {
 	v.journal.write.Lock()
 	defer v.journal.write.Unlock()
@@ -51,7 +51,7 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 	var err error
 	block := &signalbox.Block{Cluster: v.journal.trust.Cluster, Epoch: v.epoch, At: v.now(), Requests: []signalbox.Request{r}}
 	v.journal.View(func(l *handover.Ledger) {
-		err = l.Check(&r)
+		err = l.CheckBlock(block, block.At)
 		block.Index, block.Prev = l.Index()+1, l.Digest()
 	})
 	if err != nil {
