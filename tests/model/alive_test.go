@@ -5,7 +5,7 @@ import "testing"
 // TestNobodyIsLockedOut guards against rules that are safe because they stop everything: from every state that leaves the voters one
 // more block and one more admission, there is a way to a master. (Restored disks are left out: a lost key waits for a fence.)
 func TestNobodyIsLockedOut(t *testing.T) {
-	for _, b := range []Bounds{{Blocks: 2, Crashes: 1}, {Blocks: 2, Leaves: 1, Admits: 1, Singleton: true}, {Blocks: 2, Fences: 1}} {
+	for _, b := range []Bounds{{Blocks: 2, Crashes: 1}, {Blocks: 2, Leaves: 1, Admits: 1, Singleton: true}, {Blocks: 2, Fences: 1}, {Blocks: 1, Lapses: 2, Admits: 1, Leased: true}} {
 		q := Search{Rules: AllRules(), Bounds: b}
 		q.init()
 		back, todo, states := map[key][]key{}, []key{}, map[key]State{}

@@ -5,7 +5,7 @@ func (r Rules) evidence(s *State, x ID, k int) bool {
 	i := &s.Inst[x]
 	e := &s.Log.E[k]
 	switch {
-	case i.SaidAck.has(k), e.has(AllowsMore) && i.Fenced.has(k):
+	case i.SaidAck.has(k), e.has(AllowsMore) && (i.Fenced | i.Lapsed).has(k):
 		return true
 	case !r.EvidenceForExactBlock && i.SaidAck&(1<<k-1) != 0:
 		return true
@@ -75,7 +75,7 @@ func (r Rules) mayServe(s *State, x ID, t right) bool {
 	if int(i.Left) > admission { // Left is an admission plus one
 		return false
 	}
-	if !r.voterAnswerAllows(s, x, t) {
+	if !r.voterAnswerAllows(s, x, t) || !r.leaseGranted(s, x, t) {
 		return false
 	}
 	return !r.ServeNeedsCertificate || r.certified(s, t.block, t.fallback)
@@ -87,6 +87,44 @@ func (s *State) floor(x ID) uint8 {
 		return s.Log.E[k].Term
 	}
 	return 0
+}
+
+// leased says whether the term of a right uses leases: as the voters know, or as an agent that forgets what a fallback restores.
+func (l *Log) leased(t right) bool {
+	if t.fallback {
+		return l.E[t.block].has(FallbackLeased)
+	}
+	return l.E[t.block].has(Leased)
+}
+
+// needsLease says whether the agent serves at t with a live lease only.
+func (r Rules) needsLease(l *Log, t right) bool {
+	return r.ServeNeedsLease && l.leased(t) && (!t.fallback || r.FallbackKeepsLeases)
+}
+
+// leaseGranted says whether the voters grant a lease for t, where one is needed: none that they promised not to. They promised when
+// they signed a lapse: no lease below its term under an admission up to that time.
+func (r Rules) leaseGranted(s *State, x ID, t right) bool {
+	if !r.needsLease(&s.Log, t) || !r.LapsePromises {
+		return true
+	}
+	for k := range int(s.Log.Len) {
+		if s.Inst[x].Lapsed.has(k) && t.term < s.Log.E[k].Term && t.admission < k {
+			return false
+		}
+	}
+	return true
+}
+
+// holdsLease says whether x serves at a term at which it needs a lease: then it has a live one, which may run out.
+func (r Rules) holdsLease(s *State, x ID) bool {
+	var buf [8]right
+	for _, t := range s.Log.rights(x, buf[:0]) {
+		if t.term == s.Inst[x].Serving {
+			return r.needsLease(&s.Log, t)
+		}
+	}
+	return false
 }
 
 // voterAnswerAllows is the nonce question: what the voters answered after the last start keeps the gate closed if it holds
@@ -114,7 +152,7 @@ func (r Rules) voterAnswerAllows(s *State, x ID, t right) bool {
 // takesAway says whether the entry at k may rest on evidence about x that x did not give itself.
 func (r Rules) takesAway(l *Log, x ID, k int) bool {
 	e := &l.E[k]
-	return e.Kind == Handover && e.has(AllowsMore) || e.Kind == Remove && e.has(ByFence) && ID(e.Ref) == x && r.NonceSeesRemovals
+	return e.Kind == Handover && e.has(AllowsMore) || e.Kind == Announce && ID(e.Ref) == x && r.NonceSeesRemovals
 }
 
 // mayAnswer is the agent's check before it answers the block at k.

@@ -100,6 +100,46 @@ func goals() []goal {
 		{"removed after a fence, and serving again", func(_ Rules, _ *State, a Action, s *State) bool {
 			return a.Op == opServe && s.Log.removed(a.X) > 0 && s.Log.E[s.Log.removed(a.X)].has(ByFence)
 		}},
+		{"a certificate with a lapse, of an instance that was not stopped", func(r Rules, _ *State, _ Action, s *State) bool {
+			return block(s, func(k int, e Entry) bool {
+				for x := range ID(originals) {
+					if i := &s.Inst[x]; e.Roster.Has(x) && i.Lapsed.has(k) && !(i.SaidAck | i.Fenced).has(k) && i.Asked == sinceAdoption {
+						return r.certified(s, k, false)
+					}
+				}
+				return false
+			})
+		}},
+		{"a superseding block that allows more, certified with others' evidence", func(r Rules, _ *State, _ Action, s *State) bool {
+			return block(s, func(k int, e Entry) bool {
+				i := &s.Inst[2]
+				return e.has(Superseding) && (i.Fenced | i.Lapsed).has(k) && !i.SaidAck.has(k) && r.certified(s, k, false)
+			})
+		}},
+		{"serving again after a lease ran out", func(r Rules, from *State, a Action, s *State) bool {
+			return a.Op == opServe && r.holdsLease(s, a.X) && s.Inst[a.X].Asked == sinceAdoption && a.Term == 1
+		}},
+		{"no lease although the certificate is there", func(r Rules, _ *State, a Action, s *State) bool {
+			if a.Op != opExpire {
+				return false
+			}
+			var buf [8]right
+			for _, t := range s.Log.rights(a.X, buf[:0]) {
+				if t.term >= s.floor(a.X) && !r.leaseGranted(s, a.X, t) {
+					return true
+				}
+			}
+			return false
+		}},
+		{"serving with a lease at a fallback", func(r Rules, _ *State, a Action, s *State) bool {
+			return a.Op == opServe && r.holdsLease(s, a.X) && block(s, func(_ int, e Entry) bool { return e.has(FallbackLeased) && a.Term == e.Term+1 })
+		}},
+		{"removed after a lapse, and serving again with a lease", func(r Rules, _ *State, a Action, s *State) bool {
+			return a.Op == opServe && s.Log.removed(a.X) > 0 && s.Inst[a.X].Lapsed != 0 && r.holdsLease(s, a.X)
+		}},
+		{"an announced removal that a handover block voids", func(r Rules, from *State, a Action, _ *State) bool {
+			return a.Op == opAppend && a.Entry.Kind == Handover && r.announced(&from.Log, 0) > 0
+		}},
 		{"a restored instance serving under its new key", func(_ Rules, _ *State, a Action, _ *State) bool {
 			return a.Op == opServe && a.X >= originals
 		}},

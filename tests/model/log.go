@@ -185,6 +185,45 @@ func (r Rules) overlooks(l *Log, right right) bool {
 	return false
 }
 
+// couldServeUnleased says whether x might, as far as the log knows, serve a term that uses no leases.
+func (l *Log) couldServeUnleased(x ID) bool {
+	var buf [8]right
+	evidence, removed := l.evidenceTerm(x), l.removed(x)
+	for _, t := range l.rights(x, buf[:0]) {
+		if evidence <= t.term && removed <= t.admission && l.possible(t) && !l.leased(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// announced is the newest announcement about x that is still good: no newer entry admitted it, and no handover block was decided
+// since; -1 if there is none.
+func (r Rules) announced(l *Log, x ID) int {
+	for k := int(l.Len) - 1; k > 0; k-- {
+		switch e := &l.E[k]; {
+		case e.Kind == Announce && ID(e.Ref) == x:
+			return k
+		case e.Kind == Handover && r.HandoverVoidsAnnounced, e.Kind == Admit && ID(e.Ref) == x && r.AdmissionVoidsAnnounced:
+			return -1
+		}
+	}
+	return -1
+}
+
+// masterLeased says whether the term of the master uses leases.
+func (l *Log) masterLeased() bool {
+	for i := int(l.Len) - 1; i > 0; i-- {
+		if l.E[i].Kind != Handover {
+			continue
+		}
+		if forward, logged := l.outcome(i); logged {
+			return l.leased(right{block: i, fallback: !forward})
+		}
+	}
+	return l.E[0].has(Leased)
+}
+
 // newerClosed says whether the outcome of a block after k is logged.
 func (l *Log) newerClosed(k int) bool {
 	for i := k + 1; i < int(l.Len); i++ {

@@ -16,7 +16,12 @@ func small() []Bounds {
 		{Blocks: 1, Fences: 1, Admits: 1, Removes: 1},
 		{Blocks: 1, Restores: 1, Admits: 1},
 		{Blocks: 2, Fences: 1},
+		{Blocks: 2, Lapses: 1},
+		{Blocks: 1, Lapses: 2, Crashes: 1, Leased: true},
+		{Blocks: 1, Lapses: 1, Admits: 1, Removes: 1, Leased: true},
 		{Blocks: 3, Singleton: true},
+		{Blocks: 2, Fences: 1, Singleton: true},
+		{Blocks: 2, Lapses: 1, Singleton: true, Leased: true},
 		{Blocks: 2, Leaves: 1, Admits: 1, Singleton: true},
 	}
 }

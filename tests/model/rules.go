@@ -19,6 +19,12 @@ type Rules struct {
 	AdmissionsVoidSuperseded  bool // 3: also those to the terms of a superseded block that is still open
 	RosterNamesNewest         bool // 4: the roster names the newest admission
 	OnlyAckBlocksVoidable     bool // 5: a block that allows more than acks and leaves has no fallback
+	RemovalIsAnnounced        bool // 3: others' evidence for a removal is for the entry that announced it
+	HandoverVoidsAnnounced    bool // 3: a handover block voids what was announced before it
+	AdmissionVoidsAnnounced   bool // 3: so does another admission of the identity
+	LapseNeedsLeases          bool // 3: a lapse counts only if every term that the identity could serve uses leases
+	LapseWaits                bool // lapse: signed when every lease granted before has run out
+	LapsePromises             bool // lapse: no lease is granted any more that the lapse denies
 	OldKeyStaysOutstanding    bool // 8: the old identity of a restored disk stays outstanding
 	VotersKeepTheLog          bool // 8, 9: voters do not sign again after losing part of the log
 
@@ -36,8 +42,9 @@ type Rules struct {
 	NonceAfterStart        bool // 2: after a start it asks a quorum of voters
 	NonceIsFresh           bool // 2: an answer from before the start does not count
 	NonceSeesEveryBlock    bool // 2: every newer block counts, not only the newest
-	NonceSeesRemovals      bool // 2: a removal by such evidence counts like such a block
-	NonceVoidsOldFence     bool // 2: evidence for a removal, from before the last nonce answer, no longer counts
+	NonceSeesRemovals      bool // 2: the announcement of a removal counts like such a block
+	ServeNeedsLease        bool // 2: where the term uses leases it serves only with a live one
+	FallbackKeepsLeases    bool // 2: a fallback keeps the lease mode of the term that it restores
 	OneAnswerPerBlock      bool // 4: ack or refuse, once
 	AckClosesGate          bool // 4: the gate is closed when the ack is signed
 	PersistBeforeAck       bool // 4: the ack is on disk before it is signed
@@ -56,14 +63,15 @@ func AllRules() Rules {
 		SupersedingHasNoFallback: true, FromIsTheMaster: true, RosterFromLog: true, OpenBlockIsOutstanding: true,
 		SupersededStaysPossible: true, InsideStaysOutstanding: true, RemoveCarriesEvidence: true,
 		OnlyLoggedEvidenceCounts: true, AdmissionsVoidOnceDecided: true, AdmissionsVoidSuperseded: true, RosterNamesNewest: true, OnlyAckBlocksVoidable: true,
+		RemovalIsAnnounced: true, HandoverVoidsAnnounced: true, AdmissionVoidsAnnounced: true,
+		LapseNeedsLeases: true, LapseWaits: true, LapsePromises: true, ServeNeedsLease: true, FallbackKeepsLeases: true,
 		OldKeyStaysOutstanding: true, VotersKeepTheLog: true,
 		WholeRoster: true, EvidenceForExactBlock: true, SilenceIsNoEvidence: true, LeaveNamesAdmission: true,
 		LeaveNamesBlockAnswered: true,
 		ServeNeedsCertificate:   true, ServeNeedsListing: true, NeverBelowAck: true, NonceAfterStart: true,
 		NonceIsFresh: true, NonceSeesEveryBlock: true, NonceSeesRemovals: true, OneAnswerPerBlock: true,
 		AckClosesGate: true, PersistBeforeAck: true, PersistBeforeRefuse: true, PersistBeforeLeave: true,
-		LeaveIsTheOnlyAnswer: true, FallbackKeepsAdmission: true, RefuseOnlyVoidable: true, NonceVoidsOldFence: true,
-		NewKeyAfterRollback: true,
+		LeaveIsTheOnlyAnswer: true, FallbackKeepsAdmission: true, RefuseOnlyVoidable: true, NewKeyAfterRollback: true,
 	}
 }
 
@@ -76,7 +84,9 @@ type Bounds struct {
 	Crashes  int
 	Restores int // restored disks or images
 	Fences   int // evidence that an instance does not give itself; 0 leaves blocks that allow it out too
+	Lapses   int // lapses; 0 leaves leases out too
 	Forgets  int // entries the voters may lose (only when VotersKeepTheLog is off)
 
 	Singleton bool // the service has one master instance, not one master data center
+	Leased    bool // the adopted term uses leases
 }

@@ -40,7 +40,7 @@ type Search struct {
 
 // Run does the search.
 func (q *Search) Run() Result {
-	if longest := 1 + 2*q.Bounds.Blocks + q.Bounds.Admits + q.Bounds.Removes; longest > MaxLog {
+	if longest := 1 + 2*q.Bounds.Blocks + q.Bounds.Admits + 2*q.Bounds.Removes; longest > MaxLog {
 		panic("model: the bounds allow a longer log than a state can hold")
 	}
 	q.init()
@@ -48,7 +48,7 @@ func (q *Search) Run() Result {
 }
 
 func (q *Search) run() Result {
-	frontier := []State{Initial(q.Bounds.Singleton)}
+	frontier := []State{Initial(q.Bounds)}
 	q.add(q.keyOf(&frontier[0]), -1)
 	first := 0
 	var res Result
@@ -114,7 +114,7 @@ func (q *Search) trace(at int32) []Step {
 	for ; at > 0; at = q.parents[at] {
 		path = append(path, q.keys[at])
 	}
-	s := Initial(q.Bounds.Singleton)
+	s := Initial(q.Bounds)
 	var steps []Step
 	for n := len(path) - 1; n >= 0; n-- {
 		found := false
@@ -159,7 +159,7 @@ func (s *State) exchange(x ID) {
 	for i := range int(s.Log.Len) {
 		e := &s.Log.E[i]
 		e.Incoming, e.Roster, e.Fallback = swap(e.Incoming), swap(e.Roster), swap(e.Fallback)
-		if (e.Kind == Admit || e.Kind == Remove) && ID(e.Ref)&^1 == x {
+		if (e.Kind == Admit || e.Kind == Announce || e.Kind == Remove) && ID(e.Ref)&^1 == x {
 			e.Ref ^= 1
 		}
 	}

@@ -66,17 +66,20 @@ const (
 	Handover      // a handover block
 	Admit         // one identity is admitted to a term
 	Outcome       // how the block at Ref ended
+	Announce      // others may give evidence from now on that one identity, under its admission until now, serves no more
 	Remove        // one identity is no longer outstanding
 )
 
 // Flags of an entry.
 const (
-	ToWest      uint8 = 1 << iota // Handover: the new master is west, else east
-	Superseding                   // Handover: decided while another block was open
-	AllowsMore                    // Handover: allows evidence that the instance does not give itself (lapse, fence, attest)
-	Forward                       // Outcome: the block's own term is certified, else its fallback
-	ByFence                       // Remove: the evidence was a fence, else a leave
-	Forgotten                     // the voters lost this entry (only when rule 8 is off for voters); its signatures still exist
+	ToWest         uint8 = 1 << iota // Handover: the new master is west, else east
+	Superseding                      // Handover: decided while another block was open
+	AllowsMore                       // Handover: allows evidence that the instance does not give itself (lapse, fence, attest)
+	Forward                          // Outcome: the block's own term is certified, else its fallback
+	ByFence                          // Remove: the evidence was a fence, else a leave
+	Forgotten                        // the voters lost this entry (only when rule 8 is off for voters); its signatures still exist
+	Leased                           // Adopt, Handover: the term uses leases
+	FallbackLeased                   // Handover: the term that the fallback restores uses leases
 )
 
 // Entry is one entry of the agreed log. Its index in the log is its name, and the admission of whom it lists or admits.
@@ -87,7 +90,7 @@ type Entry struct {
 	Incoming Set   // Handover: who may serve at Term
 	Roster   Set   // Handover: whose evidence is needed
 	Fallback Set   // Handover: who may serve at Term+1 after one refuse; empty if the block cannot be voided
-	Ref      uint8 // Admit, Remove: the identity
+	Ref      uint8 // Admit, Announce, Remove: the identity
 	Of       uint8 // Admit, Outcome: the index of the block
 }
 
@@ -105,7 +108,7 @@ func (e Entry) To() DC {
 func (e Entry) isBlock() bool { return e.Kind == Handover || e.Kind == Adopt }
 
 // MaxLog is the longest log a state can hold. Indices fit four bits.
-const MaxLog = 12
+const MaxLog = 13
 
 // Log is the agreed log.
 type Log struct {
@@ -129,12 +132,13 @@ const sinceAdoption = 15
 type Inst struct {
 	Acked, Refused  Blocks   // on disk: the answers given
 	SaidAck, SaidNo Blocks   // signed
-	Fenced          Blocks   // signed by others: it was off, for this block
+	Fenced          Blocks   // signed by others: it was off, for this block or announcement
+	Lapsed          Blocks   // signed by voters, who promised first: it has no lease any more, for this block or announcement
 	Leaves          [2]uint8 // signed: (admission+1)<<4 | highest block answered; 0 is none
 	Left            uint8    // on disk: the admission left, plus one
 	Serving         uint8    // in memory: the term it serves at, 0 is none
 	Asked           uint8    // in memory: 0 not yet, 1+index of what the voters answered, or sinceAdoption
-	FenceRemoved    uint8    // signed by others: it was off, to be removed (1)
+	UnboundFence    uint8    // signed by others: it was off, for no announcement (1; only when RemovalIsAnnounced is off)
 }
 
 // State is one state of the whole system. It is comparable and holds no pointers.
@@ -149,11 +153,15 @@ type State struct {
 	Singleton bool // one instance at a time is master, not all of one data center
 }
 
-// Initial is the state after `service adopt`: east serves at term 1, with one instance if the service is a singleton.
-func Initial(singleton bool) State {
-	s := State{Singleton: singleton}
+// Initial is the state after `service adopt`: east serves at term 1, with one instance if the service is a singleton, and with
+// leases where the bounds say so.
+func Initial(b Bounds) State {
+	s := State{Singleton: b.Singleton}
 	s.Log.E[0] = Entry{Kind: Adopt, Term: 1, Incoming: 0b0011}
-	if singleton {
+	if b.Leased {
+		s.Log.E[0].Flags = Leased
+	}
+	if b.Singleton {
 		s.Log.E[0].Incoming = 0b0001
 	}
 	s.Log.Len = 1

@@ -1,5 +1,7 @@
 package model
 
+import "math/bits"
+
 // Op is what happened in one step.
 type Op uint8
 
@@ -14,6 +16,8 @@ const (
 	opRestore           // the disk or image is restored
 	opAsk               // the voters answer the nonce of the new process
 	opFence             // somebody else proves that the process is off, then a new process
+	opLapse             // voters promise to grant no lease, wait, sign
+	opExpire            // a lease runs out
 	opServe             // the agent opens the gate
 )
 
@@ -45,6 +49,7 @@ func Successors(r Rules, b Bounds, s *State, visit func(Action, State)) {
 			st.leave(x)
 			st.process(x)
 			st.fence(x)
+			st.lapse(x)
 		}
 	}
 }
@@ -182,9 +187,6 @@ func (st *stepper) process(x ID) {
 		if answer := st.answerOf(&s.Log, x); i.Asked < answer {
 			next := *s
 			next.Inst[x].Asked = answer
-			if st.rules.NonceVoidsOldFence {
-				next.Inst[x].FenceRemoved = 0
-			}
 			st.visit(Action{Op: opAsk, X: x}, next)
 		}
 	}
@@ -221,31 +223,71 @@ func (st *stepper) fence(x ID) {
 		return
 	}
 	for k := 1; k < int(st.from.Log.Len); k++ {
-		if e := &st.from.Log.E[k]; e.has(AllowsMore) && e.Roster.Has(x) && !st.from.Inst[x].Fenced.has(k) {
+		if st.from.takenBy(x, k) && !st.from.Inst[x].Fenced.has(k) {
 			next := *st.from
 			next.Inst[x].Fenced |= 1 << k
 			st.newProcess(&next, x)
 			st.visit(Action{Op: opFence, X: x, K: k}, next)
 		}
 	}
-	if st.bounds.Removes > 0 && st.from.Inst[x].FenceRemoved == 0 && st.rules.outstanding(&st.from.Log, 0).Has(x) {
+	if !st.rules.RemovalIsAnnounced && st.bounds.Removes > 0 && st.from.Inst[x].UnboundFence == 0 && st.rules.outstanding(&st.from.Log, 0).Has(x) {
 		next := *st.from
-		next.Inst[x].FenceRemoved = 1
+		next.Inst[x].UnboundFence = 1
 		st.newProcess(&next, x)
 		st.visit(Action{Op: opFence, X: x}, next)
 	}
 }
 
+// takenBy says whether others may give evidence about x for the entry at k.
+func (s *State) takenBy(x ID, k int) bool {
+	e := &s.Log.E[k]
+	return e.Kind == Handover && e.has(AllowsMore) && e.Roster.Has(x) || e.Kind == Announce && ID(e.Ref) == x
+}
+
+// lapse has the voters sign that x has no lease any more, for a block that allows it or an announcement: they promise to grant none,
+// and wait until any that they granted has run out. A lease may run out at any time.
+func (st *stepper) lapse(x ID) {
+	s := st.from
+	if st.bounds.Lapses == 0 {
+		return
+	}
+	serving := s.Inst[x].Serving
+	if serving > 0 && st.rules.holdsLease(s, x) {
+		next := *s
+		next.Inst[x].Serving = 0
+		st.visit(Action{Op: opExpire, X: x}, next)
+	}
+	if s.count(func(i *Inst) Blocks { return i.Lapsed }) >= st.bounds.Lapses {
+		return
+	}
+	for k := 1; k < int(s.Log.Len); k++ {
+		before := s.Log.before(k)
+		if !s.takenBy(x, k) || s.Inst[x].Lapsed.has(k) || st.rules.LapseNeedsLeases && before.couldServeUnleased(x) {
+			continue
+		}
+		if st.rules.LapseWaits && serving > 0 && serving < s.Log.E[k].Term && st.rules.holdsLease(s, x) {
+			continue
+		}
+		next := *s
+		next.Inst[x].Lapsed |= 1 << k
+		st.visit(Action{Op: opLapse, X: x, K: k}, next)
+	}
+}
+
 // fences counts what has been fenced; each bit is one.
 func (s *State) fences() int {
-	n := 0
+	n := s.count(func(i *Inst) Blocks { return i.Fenced })
 	for x := range s.Inst {
-		n += int(s.Inst[x].FenceRemoved)
-		for f := s.Inst[x].Fenced; f != 0; f &= f - 1 {
-			n++
-		}
+		n += int(s.Inst[x].UnboundFence)
 	}
-	return n + s.Log.count(func(e *Entry) bool { return e.Kind == Remove && e.has(ByFence) })
+	return n
+}
+
+func (s *State) count(of func(*Inst) Blocks) (n int) {
+	for x := range s.Inst {
+		n += bits.OnesCount16(uint16(of(&s.Inst[x])))
+	}
+	return n
 }
 
 func (l *Log) count(want func(*Entry) bool) int {

@@ -30,9 +30,11 @@ func (st *stepper) append(e Entry) {
 func (st *stepper) entries(view *Log) {
 	if st.from.Log.count(func(e *Entry) bool { return e.Kind == Handover }) < st.bounds.Blocks {
 		for _, to := range []DC{East, West} {
-			st.handovers(view, to, 0)
-			if st.bounds.Fences > 0 {
-				st.handovers(view, to, AllowsMore)
+			for _, flags := range []uint8{0, AllowsMore, Leased, AllowsMore | Leased} {
+				if flags&AllowsMore != 0 && st.bounds.Fences+st.bounds.Lapses == 0 || flags&Leased != 0 && st.bounds.Lapses == 0 {
+					continue
+				}
+				st.handovers(view, to, flags)
 			}
 		}
 	}
@@ -74,9 +76,14 @@ func (st *stepper) handovers(view *Log, to DC, flags uint8) {
 // rosters appends a block with its roster: all of it, or without rule 3 any part of it ("who is seen").
 func (st *stepper) rosters(e Entry, full, master Set) {
 	r := st.rules
+	restores := st.from.Log.masterLeased()
 	voidable := (!e.has(Superseding) || !r.SupersedingHasNoFallback) && (!e.has(AllowsMore) || !r.OnlyAckBlocksVoidable)
 	for e.Roster = full; ; e.Roster = (e.Roster - 1) & full {
 		e.Fallback = 0
+		e.Flags &^= FallbackLeased
+		if voidable && restores {
+			e.Flags |= FallbackLeased
+		}
 		if voidable {
 			e.Fallback = e.Roster & in(e.To().Other())
 		}
@@ -166,11 +173,16 @@ func (st *stepper) removals() {
 		return
 	}
 	outstanding := st.rules.outstanding(l, st.lost())
+	announces := l.count(func(e *Entry) bool { return e.Kind == Announce }) < st.bounds.Removes && st.bounds.Fences+st.bounds.Lapses > 0
 	for x := range ID(idents) {
 		if !outstanding.Has(x) {
 			continue
 		}
-		if st.from.Inst[x].FenceRemoved == 1 {
+		if announces && st.rules.RemovalIsAnnounced && !l.open() {
+			st.append(Entry{Kind: Announce, Term: l.topTerm(true) + 1, Ref: uint8(x)})
+		}
+		i, k := &st.from.Inst[x], st.rules.announced(l, x)
+		if i.UnboundFence == 1 || k > 0 && (i.Fenced|i.Lapsed).has(k) {
 			st.append(Entry{Kind: Remove, Flags: ByFence, Ref: uint8(x)})
 		}
 		if !st.rules.RemoveCarriesEvidence || st.left(x) {

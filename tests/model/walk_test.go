@@ -13,10 +13,13 @@ func TestWalksBeyondTheBounds(t *testing.T) {
 	for walk := range walks {
 		b := Bounds{Blocks: 4, Admits: 2, Removes: 1, Leaves: 4, Crashes: 3, Restores: walk & 1, Fences: walk / 2 % 2 * 3}
 		if walk%3 == 0 {
-			b.Blocks, b.Admits, b.Removes = 3, 3, 2
+			b.Blocks, b.Admits, b.Removes = 3, 2, 2
 		}
 		b.Singleton = walk%5 == 0
-		s := Initial(b.Singleton)
+		if walk/4%2 == 0 {
+			b.Lapses, b.Leased = 2, walk/8%2 == 0
+		}
+		s := Initial(b)
 		var trace []Step
 		for len(trace) < 80 {
 			next, ok := randomStep(rng, rules, b, &s)
@@ -37,7 +40,7 @@ func TestWalksBeyondTheBounds(t *testing.T) {
 
 // randomStep chooses what happens first, then how, so that the many ways to append a block do not drown the rest.
 func randomStep(rng *rand.Rand, r Rules, b Bounds, s *State) (Step, bool) {
-	var by [80][]Step
+	var by [16 << 3][]Step
 	var kinds []int
 	Successors(r, b, s, func(a Action, to State) {
 		kind := int(a.Op)<<3 | int(a.Entry.Kind)

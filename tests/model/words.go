@@ -62,6 +62,10 @@ func (p Step) words() string {
 			return fmt.Sprintf("%s is fenced for its removal; it starts again", a.X)
 		}
 		return fmt.Sprintf("%s is fenced for entry %d; it starts again", a.X, a.K)
+	case opLapse:
+		return fmt.Sprintf("voters promise %s no lease, wait, and sign its lapse for entry %d", a.X, a.K)
+	case opExpire:
+		return fmt.Sprintf("the lease of %s runs out (serving now: %s)", a.X, p.After.servers())
 	default:
 		return fmt.Sprintf("%s serves at term %d (serving now: %s)", a.X, a.Term, p.After.servers())
 	}
@@ -75,7 +79,7 @@ func (b Bounds) String() string {
 		name string
 	}{
 		{b.Blocks, "blocks"}, {b.Admits, "admissions"}, {b.Removes, "removals"}, {b.Leaves, "leaves"}, {b.Crashes, "crashes"},
-		{b.Restores, "restores"}, {b.Fences, "fences"}, {b.Forgets, "forgets"},
+		{b.Restores, "restores"}, {b.Fences, "fences"}, {b.Lapses, "lapses"}, {b.Forgets, "forgets"},
 	} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", p.name, p.n))
@@ -83,6 +87,9 @@ func (b Bounds) String() string {
 	}
 	if b.Singleton {
 		parts = append(parts, "singleton")
+	}
+	if b.Leased {
+		parts = append(parts, "adopted with leases")
 	}
 	return strings.Join(parts, ", ")
 }
@@ -109,6 +116,8 @@ func (e Entry) String() string {
 			return fmt.Sprintf("outcome of entry %d: its term is certified", e.Of)
 		}
 		return fmt.Sprintf("outcome of entry %d: its fallback is certified", e.Of)
+	case Announce:
+		return fmt.Sprintf("the removal of %s is announced: from now on others may say that it is off", ID(e.Ref))
 	case Remove:
 		if e.has(ByFence) {
 			return fmt.Sprintf("%s is removed (it was fenced)", ID(e.Ref))
