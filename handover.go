@@ -40,6 +40,8 @@ type Handover struct {
 	// the hold in time.
 	AllowLateProxies bool
 	By, Reason       string
+	// Streams is what becomes of streams that outlive the drain.
+	Streams StreamPolicy
 	// BreakGlass says which safety rules it overrides, and why; nil: none.
 	BreakGlass *BreakGlass
 	// Singleton: exactly one instance serves. The roster is everybody

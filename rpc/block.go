@@ -176,7 +176,7 @@ func handoverToWire(h *signalbox.Handover) (*wire.Handover, error) {
 		Id: h.ID, Service: string(h.Service), Term: uint64(h.Term), Fallback: uint64(h.Fallback),
 		From: string(h.From), To: string(h.To), Allowed: uint32(h.Allowed),
 		HoldBudgetNano: int64(h.HoldBudget), AllowLateProxies: h.AllowLateProxies, By: h.By, Reason: h.Reason,
-		Singleton: h.Singleton, Leases: leasesToWire(h.Leases), FallbackLeases: leasesToWire(h.FallbackLeases),
+		Streams: uint32(h.Streams), Singleton: h.Singleton, Leases: leasesToWire(h.Leases), FallbackLeases: leasesToWire(h.FallbackLeases),
 		BreakGlass: breakGlassToWire(h.BreakGlass),
 	}
 	if h.Previous != "" {
@@ -305,6 +305,8 @@ func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
 		return nil, fmt.Errorf("%w: evidence kinds %#x", signalbox.ErrInvalid, m.GetAllowed())
 	case m.GetTerm() == 0 || m.GetFallback() != 0 && m.GetFallback()-1 != m.GetTerm():
 		return nil, fmt.Errorf("%w: handover to term %d with fallback %d: want a term from 1 on, and the next one or none as fallback", signalbox.ErrInvalid, m.GetTerm(), m.GetFallback())
+	case m.GetStreams() > uint32(signalbox.StreamsAbort):
+		return nil, fmt.Errorf("%w: streams policy %d", signalbox.ErrInvalid, m.GetStreams())
 	case m.GetHoldBudgetNano() < 0 || time.Duration(m.GetHoldBudgetNano()) > signalbox.MaxHoldBudget:
 		return nil, fmt.Errorf("%w: hold budget %s, at most %s", signalbox.ErrInvalid, time.Duration(m.GetHoldBudgetNano()), signalbox.MaxHoldBudget)
 	}
@@ -313,6 +315,7 @@ func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
 		Fallback: signalbox.Term(m.GetFallback()), From: signalbox.DataCenter(m.GetFrom()), To: signalbox.DataCenter(m.GetTo()),
 		Allowed: signalbox.EvidenceKinds(m.GetAllowed()), HoldBudget: time.Duration(m.GetHoldBudgetNano()),
 		AllowLateProxies: m.GetAllowLateProxies(), By: m.GetBy(), Reason: m.GetReason(), Singleton: m.GetSingleton(),
+		Streams: signalbox.StreamPolicy(m.GetStreams()),
 	}
 	var err error
 	if h.Leases, err = leasesFromWire(m.GetLeases()); err != nil {

@@ -23,6 +23,7 @@ func TestBlockComesBack(t *testing.T) {
 	in.Service = "orders"
 	singleton := failover()
 	singleton.Service, singleton.Singleton, singleton.Previous = "ledger", true, id("a")
+	singleton.Streams = signalbox.StreamsAbort
 	singleton.FallbackLeases = signalbox.Leases{TTL: time.Second, Drift: 1}
 	sent := blockOf(
 		signalbox.Request{Handover: &adopt},

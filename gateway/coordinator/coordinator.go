@@ -104,7 +104,7 @@ type Coordinator struct {
 
 	mu     sync.Mutex // guards what sessions ask without waiting for the owner
 	keys   map[signalbox.Identity]ed25519.PublicKey
-	heard  map[signalbox.Identity]uint64 // highest incarnation that said hello
+	heard  map[signalbox.Identity]start // the newest that said hello
 	recent map[string]bool               // statement keys seen
 	seen   []string
 	// requested is when handovers were asked for here, by id.
@@ -164,7 +164,7 @@ func New(opt Options) (*Coordinator, error) {
 	c := &Coordinator{
 		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
-		heard: map[signalbox.Identity]uint64{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
+		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
 		rumours: make(chan delayed, maxInbox), news: map[*instance]bool{},
 	}

@@ -102,10 +102,10 @@ func TestForgetsStrangers(t *testing.T) {
 	for n := range 100 {
 		id := signalbox.Identity(time.Duration(n).String())
 		in := signalbox.Instance{Service: "orders", DataCenter: "east", Name: "e1", Identity: id}
-		if err := c.checkIncarnation(in, 2); err != nil {
+		if err := c.checkIncarnation(in, start{2, "a"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.checkIncarnation(in, 1); err == nil {
+		if err := c.checkIncarnation(in, start{1, "b"}); err == nil {
 			t.Fatal("an older incarnation is accepted")
 		}
 		c.learnKey(id, nil)

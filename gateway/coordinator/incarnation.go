@@ -8,12 +8,34 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/journal"
 	"github.com/signalbox-io/signalbox/gateway/session"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
-// kindIncarnation notes the highest incarnation heard of an identity: a state
-// directory that was rolled back is told by it (rule 8), also after all gateways
-// were started again.
+// kindIncarnation notes the highest incarnation heard of an identity, with what
+// that start drew: a state directory that was rolled back or copied is told by it
+// (rule 8), also after all gateways were started again.
 const kindIncarnation journal.Kind = "incarnation"
+
+// start is one start of an agent with an identity.
+type start struct {
+	incarnation uint64
+	// drawn tells two starts that count themselves alike; "" where nobody said.
+	drawn string
+}
+
+// maxDrawn bounds what an agent says that it drew, in bytes.
+const maxDrawn = rpc.NonceSize
+
+func (s start) encode() []byte {
+	return append(binary.BigEndian.AppendUint64(nil, s.incarnation), s.drawn...)
+}
+
+func decodeStart(raw []byte) (start, bool) {
+	if len(raw) < 8 || len(raw) > 8+maxDrawn {
+		return start{}, false
+	}
+	return start{binary.BigEndian.Uint64(raw), string(raw[8:])}, true
+}
 
 // loadIncarnations reads the notes, before anybody can say hello.
 func (c *Coordinator) loadIncarnations() error {
@@ -22,30 +44,42 @@ func (c *Coordinator) loadIncarnations() error {
 		return fmt.Errorf("read journal: %w", err)
 	}
 	for id, raw := range notes {
-		if len(raw) == 8 {
-			c.heard[signalbox.Identity(id)] = binary.BigEndian.Uint64(raw)
+		if s, ok := decodeStart(raw); ok {
+			c.heard[signalbox.Identity(id)] = s
 		}
 	}
 	return nil
 }
 
-// sawIncarnation takes an incarnation that somebody else heard of.
-func (c *Coordinator) sawIncarnation(id signalbox.Identity, n uint64) {
+// sawIncarnation takes a start that somebody else heard of. One that counts
+// itself like the one known here keeps the place that it has there: whichever of
+// two copies comes to a gateway second is refused by it.
+func (c *Coordinator) sawIncarnation(id signalbox.Identity, said start) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if before, known := c.heard[id]; known && n > before {
-		c.heard[id] = n
+	if before, known := c.heard[id]; known && said.incarnation > before.incarnation && len(said.drawn) <= maxDrawn {
+		c.heard[id] = said
 	}
 }
 
-// checkIncarnation refuses a hello from before the newest.
-func (c *Coordinator) checkIncarnation(in signalbox.Instance, n uint64) error {
+// checkIncarnation refuses a hello from before the newest, and one of another
+// start that claims to be the newest: its state is a copy.
+func (c *Coordinator) checkIncarnation(in signalbox.Instance, said start) error {
+	if len(said.drawn) > maxDrawn {
+		return fmt.Errorf("%w: the hello of %s names its start by %d bytes, at most %d", signalbox.ErrInvalid, in.Name, len(said.drawn), maxDrawn)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if highest := c.heard[in.Identity]; n < highest {
-		return fmt.Errorf("%w: incarnation %d of %s was seen already, this is %d; it needs a new key", session.ErrRolledBack, highest, in.Name, n)
+	highest := c.heard[in.Identity]
+	switch {
+	case said.incarnation < highest.incarnation:
+		return fmt.Errorf("%w: incarnation %d of %s was seen already, this is %d; it needs a new key", session.ErrRolledBack, highest.incarnation, in.Name, said.incarnation)
+	case said.incarnation == highest.incarnation && said.drawn != highest.drawn && said.drawn != "" && highest.drawn != "":
+		return fmt.Errorf("%w: another start of %s was incarnation %d already: its state was copied or rolled back; it needs a new key", session.ErrRolledBack, in.Name, said.incarnation)
 	}
-	c.heard[in.Identity] = n
+	if said.incarnation > highest.incarnation || said.drawn != "" {
+		c.heard[in.Identity] = said
+	}
 	return nil
 }
 
@@ -54,12 +88,10 @@ func (c *Coordinator) keepIncarnation(id signalbox.Identity) {
 	known := false
 	c.opt.Journal.View(func(l *handover.Ledger) { _, known = l.Enrolled(id) })
 	c.mu.Lock()
-	n := c.heard[id]
+	newest := c.heard[id]
 	c.mu.Unlock()
-	if known && n > 0 {
-		c.later(func() error {
-			return c.opt.Journal.PutNote(kindIncarnation, string(id), binary.BigEndian.AppendUint64(nil, n))
-		})
+	if known && newest.incarnation > 0 {
+		c.later(func() error { return c.opt.Journal.PutNote(kindIncarnation, string(id), newest.encode()) })
 	}
 }
 

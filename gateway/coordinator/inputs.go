@@ -44,7 +44,7 @@ func (c *Coordinator) AgentHello(in signalbox.Instance, hello *wire.Hello) error
 	if s == nil {
 		return fmt.Errorf("%w: service %q is not in the gateways' configuration", signalbox.ErrUnknown, in.Service)
 	}
-	if err := c.checkIncarnation(in, hello.GetIncarnation()); err != nil {
+	if err := c.checkIncarnation(in, start{hello.GetIncarnation(), string(hello.GetStart())}); err != nil {
 		return err
 	}
 	c.learnKey(in.Identity, in.PublicKey)
@@ -54,7 +54,7 @@ func (c *Coordinator) AgentHello(in signalbox.Instance, hello *wire.Hello) error
 		v := i.view(c.opt.Gateway)
 		v.silent, v.at = noTime, c.opt.Now()
 		v.status.Address, v.status.Driver, v.status.Version = hello.GetAddress(), hello.GetDriver(), hello.GetVersion()
-		v.status.Name, v.status.Incarnation = in.Name, hello.GetIncarnation()
+		v.status.Name, v.status.Incarnation, v.status.Start = in.Name, hello.GetIncarnation(), hello.GetStart()
 		i.proof = hello.GetEnrollment()
 		c.keepIncarnation(in.Identity)
 		c.admit(s, i, hello.GetEnrollment(), false)
@@ -105,6 +105,7 @@ func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus
 	i := s.instances[id]
 	v := i.view(c.opt.Gateway)
 	st.Name, st.Driver, st.Incarnation, st.Version = i.Name, v.status.GetDriver(), v.status.GetIncarnation(), v.status.GetVersion()
+	st.Start = v.status.GetStart()
 	changed := v.status.GetState() != st.GetState() || v.status.GetTerm() != st.GetTerm() || v.status.GetReady() != st.GetReady() ||
 		v.status.GetAddress() != st.GetAddress() || v.status.GetProblem() != st.GetProblem()
 	v.status, v.at = st, c.opt.Now()

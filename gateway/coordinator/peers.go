@@ -197,7 +197,7 @@ func (c *Coordinator) peerView(gateway string, w *wire.SiteView) {
 		if i == nil || i.DataCenter != dc {
 			continue
 		}
-		c.sawIncarnation(id, st.GetIncarnation())
+		c.sawIncarnation(id, start{st.GetIncarnation(), string(st.GetStart())})
 		v := i.view(gateway)
 		v.status = st
 		if v.at = time.Unix(0, st.GetHeardUnixNano()); v.at.After(c.opt.Now()) {

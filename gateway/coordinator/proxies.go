@@ -210,7 +210,7 @@ func (c *Coordinator) allProxies() []*proxyView {
 func (c *Coordinator) wireStatus(i *instance) *wire.InstanceStatus {
 	v := i.view(c.opt.Gateway)
 	st := &wire.InstanceStatus{
-		Identity: idBytes(i.Identity), Service: string(i.Service), Name: i.Name,
+		Identity: idBytes(i.Identity), Service: string(i.Service), Name: i.Name, Start: v.status.GetStart(),
 		State: v.status.GetState(), Term: v.status.GetTerm(), Floor: v.status.GetFloor(), Admission: v.status.GetAdmission(),
 		InFlight: v.status.GetInFlight(), Ready: v.status.GetReady(), Problem: v.status.GetProblem(),
 		Address: i.address, Driver: v.status.GetDriver(), Version: v.status.GetVersion(), Incarnation: v.status.GetIncarnation(),

@@ -143,20 +143,54 @@ func TestRolledBackState(t *testing.T) {
 	must(t, os.CopyFS(dir, os.DirFS(saved)))
 	s.agents["e1"].in.crash()
 	s.startAgent("e1") // incarnation 2 once more
-	eventually(t, "a new identity of e1", func() bool {
-		for _, in := range s.seen("east-1", "e1") {
+	s.awaitNewIdentity("e1", old)
+}
+
+// TestCopiedState: a copy of a state directory whose next start counts itself as
+// the newest that was heard of is refused as well, also by gateways that were all
+// started again since (rule 8).
+func TestCopiedState(t *testing.T) {
+	t.Parallel()
+	s := newSite(t).run()
+	old := s.identity("e1")
+	s.agents["e1"].kill()
+	dir := s.agentState("e1")
+	saved := filepath.Join(s.dir, "copy")
+	must(t, os.CopyFS(saved, os.DirFS(dir)))
+	s.startAgent("e1")
+	s.awaitIncarnation("e1", 2)
+	s.restart("east-1", "east-2") // the same start comes back to both
+	s.awaitIncarnation("e1", 2)
+	if now := s.identity("e1"); now != old {
+		t.Fatalf("identity %s became %s", old, now)
+	}
+	s.agents["e1"].kill()
+	s.restart(gatewayNames...)
+	must(t, os.RemoveAll(dir))
+	must(t, os.CopyFS(dir, os.DirFS(saved)))
+	s.agents["e1"].in.crash()
+	s.startAgent("e1") // incarnation 2 as well
+	s.awaitNewIdentity("e1", old)
+}
+
+// awaitNewIdentity waits until an instance whose old identity was refused serves
+// with another; the old one stays outstanding.
+func (s *site) awaitNewIdentity(name, old string) {
+	s.t.Helper()
+	eventually(s.t, "a new identity of "+name, func() bool {
+		for _, in := range s.seen("east-1", name) {
 			if in.Identity != old && in.Outstanding && in.State == "serving" {
 				return true
 			}
 		}
 		return false
 	})
-	for _, in := range s.seen("east-1", "e1") {
+	for _, in := range s.seen("east-1", name) {
 		if in.Identity == old && !in.Outstanding {
-			t.Error("the old identity is not outstanding any more")
+			s.t.Error("the old identity is not outstanding any more")
 		}
 	}
-	eventually(t, "the refusal to be counted", func() bool {
+	eventually(s.t, "the refusal to be counted", func() bool {
 		return s.counted("signalbox_refused_total", "enrollment") > 0
 	})
 }

@@ -22,6 +22,9 @@ import (
 // errRenewed ends a core whose identity was given up.
 var errRenewed = errors.New("identity given up")
 
+// startSize is how many bytes name a start.
+const startSize = 16
+
 // maxEvents is how many events wait for an instance's core; who posts more waits.
 const maxEvents = 256
 
@@ -38,6 +41,7 @@ type runner struct {
 
 	store *store // owned by run
 	core  *core  // owned by run
+	drawn []byte // owned by run; tells this start from one of a copied state
 
 	mu   sync.Mutex // guards self
 	self introduction
@@ -48,6 +52,7 @@ type introduction struct {
 	instance    signalbox.Instance
 	key         ed25519.PrivateKey
 	incarnation uint64
+	start       []byte // drawn when the store was opened
 	term        signalbox.Term
 }
 
@@ -111,13 +116,15 @@ func (r *runner) start(s *store) {
 			return nonce
 		},
 	}, s.state)
+	r.drawn = make([]byte, startSize)
+	_, _ = rand.Read(r.drawn) // never fails
 	r.introduce()
 }
 
 func (r *runner) introduce() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.self = introduction{instance: r.core.cfg.instance, key: r.core.cfg.key, incarnation: r.core.Incarnation, term: r.core.term()}
+	r.self = introduction{start: r.drawn, instance: r.core.cfg.instance, key: r.core.cfg.key, incarnation: r.core.Incarnation, term: r.core.term()}
 }
 
 // hello makes the frame that introduces the instance to a gateway.
@@ -132,7 +139,7 @@ func (r *runner) hello(now time.Time) (*wire.AgentFrame, error) {
 	}
 	return &wire.AgentFrame{Kind: &wire.AgentFrame_Hello{Hello: &wire.Hello{
 		Enrollment: enrollment, Incarnation: self.incarnation, Address: r.in.Address,
-		Term: uint64(self.term), Version: opts.Version, Driver: r.in.DriverName,
+		Term: uint64(self.term), Version: opts.Version, Driver: r.in.DriverName, Start: self.start,
 	}}}, nil
 }
 

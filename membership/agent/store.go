@@ -55,7 +55,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // without it survives the process's. A torn last line was never synced, so
 // nothing was said because of it, and it is dropped. The store cannot tell that
 // the whole directory was replaced by an older copy; the gateways remember the
-// highest incarnation for that.
+// highest incarnation for that, and what its start drew.
 type store struct {
 	dir   string
 	lock  *os.File

@@ -561,6 +561,7 @@ type Handover struct {
 	Leases           *LeaseTerms            `protobuf:"bytes,15,opt,name=leases,proto3" json:"leases,omitempty"`                                       // of the term; none: it uses no leases
 	FallbackLeases   *LeaseTerms            `protobuf:"bytes,16,opt,name=fallback_leases,json=fallbackLeases,proto3" json:"fallback_leases,omitempty"` // of the term that the fallback restores
 	Previous         []byte                 `protobuf:"bytes,17,opt,name=previous,proto3" json:"previous,omitempty"`                                   // a singleton's master until now
+	Streams          uint32                 `protobuf:"varint,18,opt,name=streams,proto3" json:"streams,omitempty"`                                    // what becomes of streams that outlive the drain: 0 wait, 1 cut, 2 abort
 	BreakGlass       *BreakGlass            `protobuf:"bytes,20,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -713,6 +714,13 @@ func (x *Handover) GetPrevious() []byte {
 		return x.Previous
 	}
 	return nil
+}
+
+func (x *Handover) GetStreams() uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
 }
 
 func (x *Handover) GetBreakGlass() *BreakGlass {
@@ -2125,6 +2133,7 @@ type Hello struct {
 	Term          uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"` // of the certificate it holds
 	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	Driver        string                 `protobuf:"bytes,6,opt,name=driver,proto3" json:"driver,omitempty"`
+	Start         []byte                 `protobuf:"bytes,7,opt,name=start,proto3" json:"start,omitempty"` // drawn at each start: two of one incarnation are a copied state
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2201,6 +2210,13 @@ func (x *Hello) GetDriver() string {
 	return ""
 }
 
+func (x *Hello) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
 // InstanceStatus is sent on change and in answer to a ping.
 type InstanceStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2226,6 +2242,7 @@ type InstanceStatus struct {
 	Prepares      bool                   `protobuf:"varint,20,opt,name=prepares,proto3" json:"prepares,omitempty"` // the driver has something to prepare
 	Prepared      uint64                 `protobuf:"varint,21,opt,name=prepared,proto3" json:"prepared,omitempty"` // id of the newest Prepare that is done
 	Follows       bool                   `protobuf:"varint,22,opt,name=follows,proto3" json:"follows,omitempty"`   // the driver wants to know whom to follow
+	Start         []byte                 `protobuf:"bytes,23,opt,name=start,proto3" json:"start,omitempty"`        // of Hello; filled in by the gateway that passes it on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2412,6 +2429,13 @@ func (x *InstanceStatus) GetFollows() bool {
 		return x.Follows
 	}
 	return false
+}
+
+func (x *InstanceStatus) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
 }
 
 // NamedProblem is what a driver wants a person to look at.
@@ -3405,6 +3429,7 @@ type PeerHello struct {
 	Gateway       string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	DataCenter    string                 `protobuf:"bytes,2,opt,name=data_center,json=dataCenter,proto3" json:"data_center,omitempty"`
 	LogIndex      uint64                 `protobuf:"varint,3,opt,name=log_index,json=logIndex,proto3" json:"log_index,omitempty"`
+	Services      []*ServiceDigest       `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"` // of the sender's configuration
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3460,6 +3485,67 @@ func (x *PeerHello) GetLogIndex() uint64 {
 	return 0
 }
 
+func (x *PeerHello) GetServices() []*ServiceDigest {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+// ServiceDigest is a digest of what all gateways must have configured alike for
+// a service.
+type ServiceDigest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // 16 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceDigest) Reset() {
+	*x = ServiceDigest{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceDigest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceDigest) ProtoMessage() {}
+
+func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
+func (*ServiceDigest) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ServiceDigest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ServiceDigest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 // Held says that the sender's proxies park new requests of a block's service.
 type Held struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3474,7 +3560,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3486,7 +3572,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3499,7 +3585,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Held) GetService() string {
@@ -3548,7 +3634,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3560,7 +3646,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3573,7 +3659,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -3610,7 +3696,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3622,7 +3708,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3635,7 +3721,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -3679,7 +3765,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3691,7 +3777,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3704,7 +3790,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ProxyState) GetId() string {
@@ -3748,7 +3834,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3760,7 +3846,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3773,7 +3859,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -3823,7 +3909,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3835,7 +3921,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3848,7 +3934,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GiveUp) GetService() string {
@@ -3886,7 +3972,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +3984,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +3997,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Progress) GetService() string {
@@ -3975,7 +4061,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4073,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4086,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -4188,7 +4274,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4200,7 +4286,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4213,7 +4299,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -4249,7 +4335,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4261,7 +4347,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4274,7 +4360,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -4309,7 +4395,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4321,7 +4407,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4334,7 +4420,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -4369,7 +4455,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4381,7 +4467,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4394,7 +4480,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -4422,7 +4508,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4434,7 +4520,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4447,7 +4533,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -4491,7 +4577,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4503,7 +4589,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4516,7 +4602,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -4605,7 +4691,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4617,7 +4703,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4630,7 +4716,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -4649,7 +4735,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4661,7 +4747,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4674,7 +4760,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -4693,7 +4779,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4705,7 +4791,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4718,7 +4804,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -4738,7 +4824,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4750,7 +4836,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4763,7 +4849,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -4789,7 +4875,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4801,7 +4887,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4814,7 +4900,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -4862,7 +4948,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06remove\x12+\n" +
 	"\x05pause\x18\x05 \x01(\v2\x13.signalbox.v1.PauseH\x00R\x05pause\x124\n" +
 	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapprovalB\x06\n" +
-	"\x04kind\"\xdb\x04\n" +
+	"\x04kind\"\xf5\x04\n" +
 	"\bHandover\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -4881,7 +4967,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\tsingleton\x18\x0e \x01(\bR\tsingleton\x120\n" +
 	"\x06leases\x18\x0f \x01(\v2\x18.signalbox.v1.LeaseTermsR\x06leases\x12A\n" +
 	"\x0ffallback_leases\x18\x10 \x01(\v2\x18.signalbox.v1.LeaseTermsR\x0efallbackLeases\x12\x1a\n" +
-	"\bprevious\x18\x11 \x01(\fR\bprevious\x129\n" +
+	"\bprevious\x18\x11 \x01(\fR\bprevious\x12\x18\n" +
+	"\astreams\x18\x12 \x01(\rR\astreams\x129\n" +
 	"\vbreak_glass\x18\x14 \x01(\v2\x18.signalbox.v1.BreakGlassR\n" +
 	"breakGlass\"D\n" +
 	"\n" +
@@ -5002,7 +5089,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\bquestion\x18\x04 \x01(\v2\x16.signalbox.v1.QuestionH\x00R\bquestion\x12(\n" +
 	"\x04pong\x18\x05 \x01(\v2\x12.signalbox.v1.PongH\x00R\x04pong\x12(\n" +
 	"\x04want\x18\x06 \x01(\v2\x12.signalbox.v1.WantH\x00R\x04wantB\x06\n" +
-	"\x04kind\"\xa9\x01\n" +
+	"\x04kind\"\xbf\x01\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\n" +
 	"enrollment\x18\x01 \x01(\fR\n" +
@@ -5011,7 +5098,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x16\n" +
-	"\x06driver\x18\x06 \x01(\tR\x06driver\"\xf1\x04\n" +
+	"\x06driver\x18\x06 \x01(\tR\x06driver\x12\x14\n" +
+	"\x05start\x18\a \x01(\fR\x05start\"\x87\x05\n" +
 	"\x0eInstanceStatus\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x14\n" +
@@ -5035,7 +5123,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\tlag_bytes\x18\x13 \x01(\x04R\blagBytes\x12\x1a\n" +
 	"\bprepares\x18\x14 \x01(\bR\bprepares\x12\x1a\n" +
 	"\bprepared\x18\x15 \x01(\x04R\bprepared\x12\x18\n" +
-	"\afollows\x18\x16 \x01(\bR\afollows\"F\n" +
+	"\afollows\x18\x16 \x01(\bR\afollows\x12\x14\n" +
+	"\x05start\x18\x17 \x01(\fR\x05start\"F\n" +
 	"\fNamedProblem\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x0e\n" +
@@ -5098,12 +5187,16 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\bprogress\x18\b \x01(\v2\x16.signalbox.v1.ProgressH\x00R\bprogress\x12\x1e\n" +
 	"\tagreement\x18\t \x01(\fH\x00R\tagreement\x121\n" +
 	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
-	"\x04kind\"c\n" +
+	"\x04kind\"\x9c\x01\n" +
 	"\tPeerHello\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x1f\n" +
 	"\vdata_center\x18\x02 \x01(\tR\n" +
 	"dataCenter\x12\x1b\n" +
-	"\tlog_index\x18\x03 \x01(\x04R\blogIndex\"\x9b\x01\n" +
+	"\tlog_index\x18\x03 \x01(\x04R\blogIndex\x127\n" +
+	"\bservices\x18\x04 \x03(\v2\x1b.signalbox.v1.ServiceDigestR\bservices\"A\n" +
+	"\rServiceDigest\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\x9b\x01\n" +
 	"\x04Held\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
 	"\x05block\x18\x02 \x01(\fR\x05block\x121\n" +
@@ -5229,7 +5322,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -5270,25 +5363,26 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*Refusal)(nil),             // 36: signalbox.v1.Refusal
 	(*PeerFrame)(nil),           // 37: signalbox.v1.PeerFrame
 	(*PeerHello)(nil),           // 38: signalbox.v1.PeerHello
-	(*Held)(nil),                // 39: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 40: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 41: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 42: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 43: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 44: signalbox.v1.GiveUp
-	(*Progress)(nil),            // 45: signalbox.v1.Progress
-	(*Agreement)(nil),           // 46: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 47: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 48: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 49: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 50: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 51: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 52: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 53: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 54: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 55: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 56: signalbox.v1.FollowReply
-	(*AskReply)(nil),            // 57: signalbox.v1.AskReply
+	(*ServiceDigest)(nil),       // 39: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 40: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 41: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 42: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 43: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 44: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 45: signalbox.v1.GiveUp
+	(*Progress)(nil),            // 46: signalbox.v1.Progress
+	(*Agreement)(nil),           // 47: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 48: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 49: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 50: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 51: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 52: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 53: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 54: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 55: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 56: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 57: signalbox.v1.FollowReply
+	(*AskReply)(nil),            // 58: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -5319,42 +5413,43 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	0,  // 25: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
 	33, // 26: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
 	38, // 27: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	39, // 28: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	41, // 29: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	44, // 30: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	40, // 28: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	42, // 29: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	45, // 30: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
 	35, // 31: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	45, // 32: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
+	46, // 32: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
 	34, // 33: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	40, // 34: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	25, // 35: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	42, // 36: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	43, // 37: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	47, // 38: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	48, // 39: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	48, // 40: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	49, // 41: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	48, // 42: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	50, // 43: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	48, // 44: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	50, // 45: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	51, // 46: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	48, // 47: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	50, // 48: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	23, // 49: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	37, // 50: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	53, // 51: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	55, // 52: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	21, // 53: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	29, // 54: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	37, // 55: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	54, // 56: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	56, // 57: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	57, // 58: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	54, // [54:59] is the sub-list for method output_type
-	49, // [49:54] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	39, // 34: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	41, // 35: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	25, // 36: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	43, // 37: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	44, // 38: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	48, // 39: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	49, // 40: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	49, // 41: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	50, // 42: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	49, // 43: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	51, // 44: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	49, // 45: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	51, // 46: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	52, // 47: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	49, // 48: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	51, // 49: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	23, // 50: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	37, // 51: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	54, // 52: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	56, // 53: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	21, // 54: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	29, // 55: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	37, // 56: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	55, // 57: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	57, // 58: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	58, // 59: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	55, // [55:60] is the sub-list for method output_type
+	50, // [50:55] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -5399,7 +5494,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Agreement)(nil),
 		(*PeerFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[45].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[46].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -5416,7 +5511,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   57,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
