@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,13 +151,21 @@ func inWords(s signalbox.Evidence) string {
 	case signalbox.SaysAttest:
 		return fmt.Sprintf("attest: operator %s took responsibility that it does not serve below term %d, on %s: %q", w.By[0], s.Term, w.At.UTC().Format(time.RFC3339), w.Reason)
 	case signalbox.SaysAck:
-		return fmt.Sprintf("ack: it drained, wrote down that it never serves below term %d again, and signed", s.Term)
+		return fmt.Sprintf("ack: it drained, wrote down that it never serves below term %d again, and signed", s.Term) + reached(s)
 	case signalbox.SaysLeave:
-		return fmt.Sprintf("leave: it had stopped in order (highest block it answered: term %d) and serves no more until it is admitted again", s.Term)
+		return fmt.Sprintf("leave: it had stopped in order (highest block it answered: term %d) and serves no more until it is admitted again", s.Term) + reached(s)
 	case signalbox.SaysRefuse:
 		return fmt.Sprintf("refuse: it said no to term %d and went on serving; one refuse is enough", s.Term)
 	}
 	return s.Kind.String()
+}
+
+// reached is what the instance's data had reached, where its driver said so.
+func reached(s signalbox.Evidence) string {
+	if len(s.Position) == 0 {
+		return ""
+	}
+	return "; its data had reached " + strconv.Quote(s.Position.String())
 }
 
 func notProven(c *signalbox.Certificate) []string {

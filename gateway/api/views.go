@@ -95,13 +95,24 @@ type Instance struct {
 	// Outstanding says whether a handover would need its evidence.
 	Outstanding bool   `json:"outstanding" doc:"Whether a handover has to have its evidence"`
 	Problem     string `json:"problem,omitempty" doc:"What is wrong with it, in its agent's or the gateway's words"`
-	WaitsFor    string `json:"waits_for,omitempty" doc:"What it waits for"`
-	Address     string `json:"address,omitempty" doc:"Where it takes requests, host:port"`
-	Driver      string `json:"driver,omitempty"`
-	Version     string `json:"version,omitempty" doc:"The agent's version"`
+	// Problems are what its driver wants somebody to look at.
+	Problems []NamedProblem `json:"problems,omitempty" doc:"What its driver wants somebody to look at before a handover"`
+	LagBytes uint64         `json:"lag_bytes,omitempty" doc:"How far its data is behind, as its driver says"`
+	LagMS    int64          `json:"lag_ms,omitempty" doc:"The same in milliseconds"`
+	WaitsFor string         `json:"waits_for,omitempty" doc:"What it waits for"`
+	Address  string         `json:"address,omitempty" doc:"Where it takes requests, host:port"`
+	Driver   string         `json:"driver,omitempty"`
+	Version  string         `json:"version,omitempty" doc:"The agent's version"`
 	// LastHeard is nil when this gateway never heard from it.
 	LastHeard *time.Time `json:"last_heard,omitempty"`
 	SilentMS  int64      `json:"silent_ms" doc:"Milliseconds since it was last heard from, -1 when never"`
+}
+
+// A NamedProblem is one thing that a driver wants somebody to look at.
+type NamedProblem struct {
+	Name string `json:"name" doc:"Short and stable"`
+	What string `json:"what"`
+	Do   string `json:"do,omitempty" doc:"What to do about it"`
 }
 
 // A Proxy is an Envoy or a proxyless gRPC client that takes configuration from
@@ -147,6 +158,8 @@ type Member struct {
 	State      string `json:"state"`
 	InFlight   uint64 `json:"in_flight"`
 	Problem    string `json:"problem,omitempty"`
+	LagBytes   uint64 `json:"lag_bytes,omitempty" doc:"How far its data is behind, as its driver says"`
+	LagMS      int64  `json:"lag_ms,omitempty" doc:"The same in milliseconds"`
 }
 
 // A Plan is what a switch would do. Nothing is reserved by it.
@@ -190,6 +203,7 @@ type Ack struct {
 	Evidence  string   `json:"evidence,omitempty" doc:"ack, leave, lapse, fence, attest, or refuse; absent while there is none"`
 	DrainedMS *float64 `json:"drained_ms,omitempty"`
 	AckedMS   *float64 `json:"acked_ms,omitempty" doc:"When the evidence arrived"`
+	Position  string   `json:"position,omitempty" doc:"What its data had reached when it stopped, as its driver said in the evidence"`
 	InFlight  uint64   `json:"in_flight" doc:"Requests in flight when last heard"`
 	Problem   string   `json:"problem,omitempty"`
 }

@@ -145,6 +145,7 @@ func (c *Coordinator) member(s *service, id signalbox.Identity, name, dc string,
 	if i := s.instances[id]; i != nil {
 		if n := i.newest(); n != nil && i.reachable() {
 			m.State, m.InFlight, m.Problem = n.status.GetState(), n.status.GetInFlight(), n.status.GetProblem()
+			m.LagBytes, m.LagMS = n.status.GetLagBytes(), n.status.GetLagNano()/int64(time.Millisecond)
 		}
 	}
 	return m
@@ -160,6 +161,10 @@ func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*pro
 		return api.Check{Name: name, Blocking: true, Detail: strings.Join(bad, "; "), Do: do}
 	}
 	managed, manage := c.unmanaged(s, to)
+	warning := func(c api.Check) api.Check {
+		c.Blocking = false
+		return c
+	}
 	return []api.Check{
 		check("managed", managed, "the service is managed", manage),
 		check("no-open-handover", c.openWords(s), "no other handover is open", "follow it: signalbox watch "+string(s.conf.Name)),
@@ -167,6 +172,7 @@ func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*pro
 		check("roster-heard", c.rosterSilent(s, to), "every roster instance was heard from just now", "start its agent again; its silence is no evidence (lapse, fence and attest are not configured in this version)"),
 		check("target-ready", c.targetProblems(s, to), "the new side is ready", "make its instances ready, or start them"),
 		check("proxies-synced", c.proxiesLate(s, proxies), "every connected proxy has the certified route", "see signalbox proxy list; a proxy that cannot follow should be stopped"),
+		warning(check("drivers", c.named(s, to), "no driver names a problem", "")),
 	}
 }
 
@@ -283,6 +289,18 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 	}
 	if !p.Ready {
 		return api.Handover{}, c.notReady(p)
+	}
+	prepared, err := c.prepare(ctx, s, p)
+	if err != nil {
+		return api.Handover{}, err
+	}
+	if prepared { // it took its time: look again
+		if p, err = c.Plan(ctx, o); err != nil {
+			return api.Handover{}, err
+		}
+		if !p.Ready {
+			return api.Handover{}, c.notReady(p)
+		}
 	}
 	h := &signalbox.Handover{
 		ID: o.ID, Service: s.conf.Name, Term: signalbox.Term(p.Term), Fallback: signalbox.Term(p.FallbackTerm),

@@ -128,7 +128,7 @@ func (c *Coordinator) grant(s *service, id signalbox.Identity) {
 	if cert == nil {
 		return
 	}
-	g := &wire.Grant{Service: string(s.conf.Name), Certificate: cert.Raw, Identity: rpc.IdentityToBytes(id)}
+	g := &wire.Grant{Service: string(s.conf.Name), Certificate: cert.Raw, Identity: rpc.IdentityToBytes(id), Serving: c.servings(s, cert)}
 	c.opt.Journal.View(func(l *handover.Ledger) {
 		if st := l.Service(s.conf.Name); st != nil && st.Term() == cert.Term {
 			if b := st.Admissions[id]; b != nil {

@@ -107,7 +107,8 @@ func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus
 	st.Name, st.Driver, st.Incarnation, st.Version = i.Name, v.status.GetDriver(), v.status.GetIncarnation(), v.status.GetVersion()
 	st.Start = v.status.GetStart()
 	changed := v.status.GetState() != st.GetState() || v.status.GetTerm() != st.GetTerm() || v.status.GetReady() != st.GetReady() ||
-		v.status.GetAddress() != st.GetAddress() || v.status.GetProblem() != st.GetProblem()
+		v.status.GetAddress() != st.GetAddress() || v.status.GetProblem() != st.GetProblem() ||
+		v.status.GetPrepared() != st.GetPrepared() || len(v.status.GetProblems()) != len(st.GetProblems())
 	v.status, v.at = st, c.opt.Now()
 	c.heardStatus(s, i, v)
 	if changed {
@@ -116,6 +117,9 @@ func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus
 	}
 }
 
+// maxProblems is how many problems an instance's status names at most.
+const maxProblems = 16
+
 // bounded reports whether a status is of a size that is kept.
 func bounded(st *wire.InstanceStatus) bool {
 	for _, text := range []string{st.GetState(), st.GetName(), st.GetDriver(), st.GetVersion()} {
@@ -123,7 +127,12 @@ func bounded(st *wire.InstanceStatus) bool {
 			return false
 		}
 	}
-	return len(st.GetProblem()) <= 4*signalbox.MaxReason && len(st.GetAddress()) <= signalbox.MaxAddress
+	for _, p := range st.GetProblems() {
+		if len(p.GetName())+len(p.GetWhat())+len(p.GetDo()) > 4*signalbox.MaxReason {
+			return false
+		}
+	}
+	return len(st.GetProblems()) <= maxProblems && len(st.GetProblem()) <= 4*signalbox.MaxReason && len(st.GetAddress()) <= signalbox.MaxAddress
 }
 
 // heardStatus takes from a status what matters for serving.
@@ -201,6 +210,9 @@ func (c *Coordinator) said(e signalbox.Evidence) {
 		if i != nil {
 			i.said = max(i.said, e.Term)
 			i.address = e.Address
+			if e.Term > i.served.Term || e.Term == i.served.Term && e.Incarnation >= i.served.Incarnation {
+				i.served = e
+			}
 		}
 	case signalbox.SaysLeave:
 		s.leaves[e.Identity] = e
@@ -212,6 +224,9 @@ func (c *Coordinator) said(e signalbox.Evidence) {
 	c.step(s, handover.Said{Evidence: e})
 	if e.Kind == signalbox.SaysServing || e.Kind == signalbox.SaysLeave {
 		c.refresh(s)
+	}
+	if e.Kind == signalbox.SaysServing {
+		c.tellFollowers(s)
 	}
 }
 
@@ -268,6 +283,9 @@ func (c *Coordinator) removeLeft(s *service) {
 	}
 	now := c.opt.Now()
 	for id, e := range s.leaves {
+		if len(e.Position) > 0 {
+			continue // the next certificate needs it: it says what the data had reached
+		}
 		still := false
 		c.opt.Journal.View(func(l *handover.Ledger) {
 			if st := l.Service(s.conf.Name); st != nil {

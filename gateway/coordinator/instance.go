@@ -32,8 +32,10 @@ type instance struct {
 	local   bool // has a session here
 	address string
 	// said is the term of its newest signed serving statement.
-	said  signalbox.Term
-	views map[string]*view // by gateway
+	said signalbox.Term
+	// served is that statement itself, for who follows it.
+	served signalbox.Evidence
+	views  map[string]*view // by gateway
 	// proof is the enrollment that its agent sent, for proposing it.
 	proof []byte
 }

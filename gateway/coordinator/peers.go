@@ -42,6 +42,11 @@ func (c *Coordinator) everything(gateway string) []*wire.PeerFrame {
 		for _, e := range s.machine.Statements() {
 			out = append(out, &wire.PeerFrame{Kind: &wire.PeerFrame_Statement{Statement: e.Envelope}})
 		}
+		for _, i := range s.instances {
+			if i.served.Envelope != nil && i.served.Term == certifiedTerm(s) {
+				out = append(out, &wire.PeerFrame{Kind: &wire.PeerFrame_Statement{Statement: i.served.Envelope}})
+			}
+		}
 		for _, h := range s.machine.OwnHolds() {
 			out = append(out, heldFrame(s.conf.Name, h))
 		}
@@ -120,6 +125,8 @@ func (c *Coordinator) PeerFrame(gateway string, frame *wire.PeerFrame) {
 		if len(k.View.GetInstances()) <= maxList && len(k.View.GetProxies()) <= maxList {
 			c.post(func() { c.peerView(gateway, k.View) })
 		}
+	case *wire.PeerFrame_Prepare:
+		c.peerPrepare(k.Prepare)
 	case *wire.PeerFrame_GiveUp:
 		block, ok := digestOf(k.GiveUp.GetBlock())
 		s := c.services[signalbox.Service(k.GiveUp.GetService())]

@@ -214,6 +214,8 @@ func (c *Coordinator) wireStatus(i *instance) *wire.InstanceStatus {
 		State: v.status.GetState(), Term: v.status.GetTerm(), Floor: v.status.GetFloor(), Admission: v.status.GetAdmission(),
 		InFlight: v.status.GetInFlight(), Ready: v.status.GetReady(), Problem: v.status.GetProblem(),
 		Address: i.address, Driver: v.status.GetDriver(), Version: v.status.GetVersion(), Incarnation: v.status.GetIncarnation(),
+		Problems: v.status.GetProblems(), LagNano: v.status.GetLagNano(), LagBytes: v.status.GetLagBytes(),
+		Prepares: v.status.GetPrepares(), Prepared: v.status.GetPrepared(), Follows: v.status.GetFollows(),
 	}
 	if !v.at.IsZero() {
 		st.HeardUnixNano = v.at.UnixNano()

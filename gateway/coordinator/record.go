@@ -247,7 +247,7 @@ func (r *record) evidence(e signalbox.Evidence, now time.Time) {
 		if a.Identity != string(e.Identity) || a.Evidence != "" || !counts {
 			continue
 		}
-		a.Evidence, a.AckedMS = e.Kind.String(), r.ms(now)
+		a.Evidence, a.AckedMS, a.Position = e.Kind.String(), r.ms(now), e.Position.String()
 		delete(r.due, a.Identity)
 		delete(r.undrained, a.Identity)
 		if len(r.undrained) == 0 {

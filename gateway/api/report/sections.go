@@ -26,6 +26,9 @@ func acks(h *api.Handover) *section {
 		default:
 			evidence = "waiting"
 		}
+		if a.Position != "" {
+			evidence += " at " + a.Position
+		}
 		rows = append(rows, []string{a.Instance, a.DataCenter, evidence, msOr(a.DrainedMS, "-"), msOr(a.AckedMS, "-"), count(a.InFlight), orNone(a.Problem)})
 	}
 	note := fmt.Sprintf("%d of %d gave evidence (%s counts)", given, len(h.Acks), strings.ReplaceAll(h.Allowed, "+", " or "))
