@@ -2,6 +2,7 @@ package lease
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +157,7 @@ func TestLapse(t *testing.T) {
 func TestGrantorIsBounded(t *testing.T) {
 	g := NewGrantor(1, Saved{Longest: time.Minute}, at(0))
 	for i := range MaxHolders {
-		g.over[Of{"orders", signalbox.Identity(rune(i))}] = 5 * time.Second
+		g.over[Of{"orders", signalbox.Identity(fmt.Sprint(i))}] = 5 * time.Second
 	}
 	if _, err := g.Grant(self(), Default(), at(time.Second)); err == nil {
 		t.Error("no bound")
