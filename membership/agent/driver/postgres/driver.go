@@ -1,0 +1,193 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+)
+
+// Driver drives one server. Safe for concurrent use.
+type Driver struct {
+	cfg   Config
+	tools tools
+
+	turn   chan struct{} // holds the token of who carries out an order
+	orders *session      // of who holds the turn
+	watch  *session      // of Status and Ready
+
+	mu   sync.Mutex // guards what follows
+	mem  memory
+	up   *session // to the primary that is followed
+	seen sight    // the primary's log when it was last looked at
+}
+
+// sight is how far a primary's log reached at a moment.
+type sight struct {
+	lsn LSN
+	at  time.Time
+}
+
+var (
+	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Quieter  = (*Driver)(nil)
+	_ driver.Preparer = (*Driver)(nil)
+	_ driver.Follower = (*Driver)(nil)
+)
+
+// New returns the driver of a server, which may run or not. It connects nowhere
+// and starts nothing yet; it makes the state directory.
+func New(cfg Config) (*Driver, error) {
+	cfg.defaults()
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("postgres driver: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Data, "PG_VERSION")); err != nil {
+		return nil, fmt.Errorf("postgres driver: %s is no data directory: %w", cfg.Data, err)
+	}
+	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+		return nil, fmt.Errorf("postgres driver: %w", err)
+	}
+	mem, err := loadMemory(cfg.State)
+	if err != nil {
+		return nil, fmt.Errorf("postgres driver: %w", err)
+	}
+	d := &Driver{
+		cfg: cfg, mem: mem, turn: make(chan struct{}, 1),
+		tools:  tools{bin: cfg.Bin, data: cfg.Data, as: cfg.As},
+		orders: newSession(cfg.Connect), watch: newSession(cfg.Connect),
+	}
+	d.turn <- struct{}{}
+	d.followed(mem.Upstream)
+	return d, nil
+}
+
+// take waits for the turn to carry out an order.
+func (d *Driver) take(ctx context.Context) error {
+	select {
+	case <-d.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *Driver) give() { d.turn <- struct{}{} }
+
+// remember changes what the driver knows, on the disk first.
+func (d *Driver) remember(change func(*memory)) error {
+	d.mu.Lock()
+	next := d.mem
+	d.mu.Unlock()
+	change(&next)
+	if err := next.save(d.cfg.State); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mem = next
+	return nil
+}
+
+func (d *Driver) memory() memory {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mem
+}
+
+// followed keeps a session to the primary that is followed; "" for none.
+func (d *Driver) followed(address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.up
+	d.up, d.seen = nil, sight{}
+	if address != "" {
+		if conninfo, err := d.conninfo(address); err == nil {
+			d.up = newSession(conninfo + " dbname=postgres")
+		}
+	}
+	if old != nil {
+		go old.close(context.Background()) // a session that hangs holds nobody up
+	}
+}
+
+// conninfo is how the server at an address is reached.
+func (d *Driver) conninfo(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", fmt.Errorf("%w: master's address %q: %w", signalbox.ErrInvalid, address, err)
+	}
+	return fmt.Sprintf("host=%s port=%s connect_timeout=5 %s", host, port, d.cfg.Replicate), nil
+}
+
+// Status implements driver.Driver.
+func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
+	p, err := findPostmaster(d.cfg.Data)
+	if err != nil {
+		return driver.Status{}, err
+	}
+	mem := d.memory()
+	status := driver.Status{Term: mem.Term}
+	if p == nil || p.pid == 0 {
+		return status, nil
+	}
+	status.Run = p.run()
+	d.unfreeze(p)
+	var recovery bool
+	err = d.watch.use(ctx, func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, `select pg_is_in_recovery(), (select count(*) from pg_stat_activity
+			where backend_type = 'client backend' and state not in ('idle', 'disabled') and application_name <> $1)`, application).
+			Scan(&recovery, &status.InFlight)
+	})
+	if starting(err) {
+		return status, nil
+	}
+	if err != nil {
+		if now, again := findPostmaster(d.cfg.Data); again == nil && (now == nil || now.pid == 0) {
+			return driver.Status{Term: mem.Term}, nil // it ended meanwhile
+		}
+		return driver.Status{}, err
+	}
+	status.Master = !recovery
+	return status, nil
+}
+
+// unfreeze has a server go on that a driver froze which was killed before it
+// could stop it; nothing was signed then.
+func (d *Driver) unfreeze(p *postmaster) {
+	if !p.frozen() {
+		return
+	}
+	select {
+	case <-d.turn:
+		p.thaw()
+		d.give()
+	default: // an order is being carried out
+	}
+}
+
+// Quiet implements driver.Quieter. Sessions stay while transactions come and go,
+// so there is nothing to wait for: StepDown lets each end.
+func (d *Driver) Quiet(context.Context, time.Duration, time.Duration) {}
+
+// Stop implements driver.Driver. The server goes on.
+func (d *Driver) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	d.orders.close(ctx)
+	d.watch.close(ctx)
+	d.followed("")
+	return nil
+}
+
+// errOpen is returned where a server that is primary must not be.
+var errOpen = errors.New("the server is primary: step it down first")

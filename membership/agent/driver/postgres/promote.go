@@ -1,0 +1,284 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+)
+
+// promoteAgain is how long a promotion may show no effect before it is asked for
+// again. PostgreSQL 15 can miss the request while it waits between two attempts
+// to reach its old primary; then it notices after wal_retrieve_retry_interval,
+// 5 s by default.
+const promoteAgain = 25 * time.Millisecond
+
+// settleTimeout bounds what is done after a promotion, beside the service.
+const settleTimeout = 10 * time.Minute
+
+// Promote implements driver.Driver. It refuses while the data has not reached
+// the position of the certificate: what is missing was acknowledged to somebody.
+func (d *Driver) Promote(ctx context.Context, order driver.Promotion) error {
+	if err := d.take(ctx); err != nil {
+		return err
+	}
+	defer d.give()
+	if mem := d.memory(); order.Term < mem.Term {
+		return fmt.Errorf("promote: term %d is below %d, which this server served", order.Term, mem.Term)
+	}
+	var want *Position
+	if len(order.Position) > 0 {
+		p, err := ParsePosition(order.Position)
+		if err != nil {
+			return fmt.Errorf("promote: %w", err)
+		}
+		want = &p
+	}
+	began := time.Now()
+	if err := d.promote(ctx, order, want); err != nil {
+		return fmt.Errorf("promote: %w", err)
+	}
+	if err := d.remember(func(m *memory) { m.Role, m.Term, m.Position, m.Upstream = rolePrimary, order.Term, "", "" }); err != nil {
+		return err
+	}
+	d.followed("")
+	d.cfg.Log.Info().Str("event", "promoted").Uint64("term", uint64(order.Term)).Dur("took", time.Since(began)).Msg("the server is primary")
+	go d.settle()
+	return d.forbidPrimary()
+}
+
+func (d *Driver) promote(ctx context.Context, order driver.Promotion, want *Position) error {
+	p, err := findPostmaster(d.cfg.Data)
+	if err != nil {
+		return err
+	}
+	if p == nil || p.pid == 0 {
+		if p != nil {
+			if err := p.gone(ctx); err != nil {
+				return err
+			}
+		}
+		if err := d.restart(ctx, order, want); err != nil {
+			return err
+		}
+	} else {
+		p.thaw()
+	}
+	return d.orders.use(ctx, func(c *pgx.Conn) error {
+		var recovery bool
+		if err := c.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&recovery); err != nil || !recovery {
+			return err // nil: it is primary already, and a higher term interrupts nothing
+		}
+		if err := d.caughtUp(ctx, c, want); err != nil {
+			return err
+		}
+		// The term is on the disk before the server opens: after a crash in between
+		// it is never opened for a lower one.
+		if err := d.remember(func(m *memory) { m.Term = order.Term }); err != nil {
+			return err
+		}
+		d.keepSlots(ctx, c)
+		return d.open(ctx, c)
+	})
+}
+
+// restart starts a stopped server: as the primary that it was when its own log
+// has the position, else as the standby that it was.
+func (d *Driver) restart(ctx context.Context, order driver.Promotion, want *Position) error {
+	mem := d.memory()
+	if mem.Rewinding {
+		return errors.New("rewind-interrupted: this data directory is half rewound; it is finished when it follows, or made anew with pg_basebackup")
+	}
+	s, err := d.tools.inspect(ctx)
+	if err != nil {
+		return err
+	}
+	if !s.primary() || mem.Role == roleStandby {
+		return d.startStandby(ctx, mem.Upstream)
+	}
+	if want != nil {
+		if err := reached(*want, s.System, s.End, d.tools.history(s.Timeline)); err != nil {
+			return err
+		}
+	}
+	if err := d.remember(func(m *memory) { m.Term = order.Term }); err != nil {
+		return err
+	}
+	return d.startPrimary(ctx)
+}
+
+// reached says whether data has everything up to a position, or what it lacks.
+func reached(want Position, system uint64, end LSN, h history) error {
+	if want.System != system {
+		return fmt.Errorf("system-differs: the old master's data is of database cluster %d, this server's of %d", want.System, system)
+	}
+	at, known := h.until(want.Timeline)
+	switch {
+	case !known:
+		return fmt.Errorf("timeline-differs: the old master was on timeline %d, which timeline %d here never was on", want.Timeline, h.timeline)
+	case at < want.LSN:
+		return fmt.Errorf("timeline-differs: timeline %d here left the old master's %d at %s, before its end at %s", h.timeline, want.Timeline, at, want.LSN)
+	case end < want.LSN:
+		return fmt.Errorf("position-missing: replayed to %s, %s short of %s: something acknowledged is not here; bring the old master back so that it can be sent",
+			end, size(end.Behind(want.LSN)), want.LSN)
+	}
+	return nil
+}
+
+// caughtUp waits until the standby has replayed what it has received, and refuses
+// when that is not enough. Without a position the limit is max-loss.
+func (d *Driver) caughtUp(ctx context.Context, c *pgx.Conn, want *Position) error {
+	own, err := d.look(ctx, c)
+	if err != nil {
+		return err
+	}
+	if want == nil {
+		return d.bearable(own)
+	}
+	h := history{timeline: own.Timeline}
+	if own.Timeline != want.Timeline {
+		h = d.tools.history(own.Timeline)
+	}
+	if err := reached(*want, own.System, max(own.LSN, own.Received), h); err != nil {
+		return err
+	}
+	return until(ctx, fmt.Sprintf("wait for the replay to reach %s", want.LSN), func() (bool, error) {
+		var text string
+		if err := c.QueryRow(ctx, "select pg_last_wal_replay_lsn()::text").Scan(&text); err != nil {
+			return false, err
+		}
+		lsn, err := parseLSN(text)
+		return lsn >= want.LSN, err
+	})
+}
+
+// bearable refuses a failover that may lose more than is allowed. Who was master
+// last loses nothing.
+func (d *Driver) bearable(own *server) error {
+	if d.memory().Role != roleStandby {
+		return nil
+	}
+	d.mu.Lock()
+	seen := d.seen
+	d.mu.Unlock()
+	reach := max(own.LSN, own.Received)
+	lost := reach.Behind(seen.lsn)
+	switch {
+	case d.cfg.MaxLoss == nil:
+	case seen.at.IsZero():
+		return fmt.Errorf("max-loss: nobody knows how much is missing here: the old master was not seen since the agent's start; allow any loss to go on (max_loss)")
+	case lost > *d.cfg.MaxLoss:
+		return fmt.Errorf("max-loss: at least %s are missing here, by the last look at the old master %s ago; at most %s may be lost",
+			size(lost), time.Since(seen.at).Round(time.Second/10), size(*d.cfg.MaxLoss))
+	}
+	line := d.cfg.Log.Warn().Str("event", "failover").Str("replayed", reach.String())
+	if !seen.at.IsZero() {
+		line = line.Uint64("loss_bytes", lost).Dur("loss_within", time.Since(seen.at))
+	}
+	line.Msg("promoting without the old master's word: what it acknowledged last may be missing here")
+	return nil
+}
+
+// open promotes and waits until the server takes writes.
+func (d *Driver) open(ctx context.Context, c *pgx.Conn) error {
+	var asked time.Time
+	err := until(ctx, "wait for the promotion", func() (bool, error) {
+		var recovery bool
+		if err := c.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&recovery); err != nil || !recovery {
+			return err == nil, err
+		}
+		if time.Since(asked) < promoteAgain {
+			return false, nil
+		}
+		asked = time.Now()
+		_, err := c.Exec(ctx, "select pg_promote(false)")
+		var over *pgconn.PgError
+		if errors.As(err, &over) && over.Code == "55000" { // "recovery is not in progress": it was quick
+			return true, nil
+		}
+		return false, err
+	})
+	if err == nil {
+		return nil
+	}
+	for _, room := range d.disks() {
+		if room.Free < 16<<20 { // a log segment
+			return fmt.Errorf("disk-full: %s has %s free; make room, it is tried again: %w", room.Path, size(room.Free), err)
+		}
+	}
+	return err
+}
+
+// keepSlots makes a slot for each other instance, so that the log which it will
+// need is not thrown away before it follows. Without it that instance may have to
+// be copied anew; the promotion does not wait for that.
+func (d *Driver) keepSlots(ctx context.Context, c *pgx.Conn) {
+	for _, name := range d.cfg.Standbys {
+		if err := makeSlot(ctx, c, slotName(name)); err != nil {
+			d.cfg.Log.Warn().Err(err).Str("event", "slot").Str("standby", name).Msg("no replication slot for a standby")
+		}
+	}
+}
+
+func makeSlot(ctx context.Context, c *pgx.Conn, name string) error {
+	_, err := c.Exec(ctx, `select pg_create_physical_replication_slot($1, true) where not exists (select from pg_replication_slots where slot_name = $1)`, name)
+	if err != nil {
+		return fmt.Errorf("make slot %s: %w", name, err)
+	}
+	return nil
+}
+
+// settle takes the first checkpoint of the new timeline: pg_rewind goes by it, and
+// a crash is replayed sooner. Clients are served meanwhile.
+func (d *Driver) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	if err := d.checkpoint(ctx, d.cfg.Connect); err != nil {
+		d.cfg.Log.Warn().Err(err).Str("event", "checkpoint").Msg("no checkpoint after the promotion")
+	}
+}
+
+// checkpoint has a server write one, over a session of its own.
+func (d *Driver) checkpoint(ctx context.Context, dsn string) error {
+	c, err := connect(ctx, dsn)
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	defer c.Close(context.Background())
+	if _, err := c.Exec(ctx, "checkpoint"); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
+
+// Prepare implements driver.Preparer: a checkpoint, so that a clean stop is
+// short and so is the replay after a fast one. On a standby it connects, so that
+// the promotion does not have to.
+func (d *Driver) Prepare(ctx context.Context, order driver.Preparation) error {
+	if err := d.take(ctx); err != nil {
+		return err
+	}
+	defer d.give()
+	return d.orders.use(ctx, func(c *pgx.Conn) error {
+		if order.Promote {
+			return c.Ping(ctx)
+		}
+		if _, err := c.Exec(ctx, "checkpoint"); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+		own, err := d.look(ctx, c)
+		if err != nil {
+			return err
+		}
+		for _, t := range own.Long {
+			d.cfg.Log.Warn().Str("event", "long_transaction").Int32("pid", t.PID).Dur("age", t.Age).Str("state", t.State).Str("query", t.Query).
+				Msg("a transaction runs that may not end in time")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,144 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// launchTimeout bounds the wait for a started server's first sign of life.
+const launchTimeout = 10 * time.Second
+
+// signalFile makes a server start as a standby. It lies there at all times but
+// while a primary is started on purpose: whoever starts the server otherwise, a
+// person or the distribution's unit, gets a standby.
+func (d *Driver) signalFile() string { return filepath.Join(d.cfg.Data, "standby.signal") }
+
+func (d *Driver) forbidPrimary() error {
+	path := d.signalFile()
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := writeFile(path, nil, 0o600); err != nil {
+		return fmt.Errorf("have the server start as a standby: %w", err)
+	}
+	if d.cfg.As != nil {
+		if err := os.Chown(path, int(d.cfg.As.Uid), int(d.cfg.As.Gid)); err != nil {
+			return fmt.Errorf("have the server start as a standby: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *Driver) allowPrimary() error {
+	if err := os.Remove(d.signalFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("have the server start as a primary: %w", err)
+	}
+	return syncDir(d.cfg.Data)
+}
+
+// startStandby starts the stopped server as a standby of the primary at address;
+// of nobody when that is "".
+func (d *Driver) startStandby(ctx context.Context, address string) error {
+	if err := d.forbidPrimary(); err != nil {
+		return err
+	}
+	settings := []string{"primary_conninfo=", "primary_slot_name="}
+	if address != "" {
+		conninfo, err := d.conninfo(address)
+		if err != nil {
+			return err
+		}
+		name := slotName(d.cfg.Name)
+		settings = []string{"primary_conninfo=" + conninfo + " application_name=" + name, "primary_slot_name=" + name}
+	}
+	return d.start(ctx, settings)
+}
+
+// startPrimary starts the stopped server as the primary that it was.
+func (d *Driver) startPrimary(ctx context.Context) error {
+	if err := d.allowPrimary(); err != nil {
+		return err
+	}
+	err := d.start(ctx, nil)
+	return errors.Join(err, d.forbidPrimary())
+}
+
+// start starts the server and waits until it accepts sessions.
+func (d *Driver) start(ctx context.Context, settings []string) error {
+	if err := d.clearPID(); err != nil {
+		return err
+	}
+	args := []string{"-D", d.cfg.Data}
+	settings = append(settings, "restart_after_crash=off", "hot_standby=on", "recovery_target_timeline=latest", "wal_retrieve_retry_interval=200ms")
+	for _, s := range append(append([]string(nil), d.cfg.Options...), settings...) {
+		args = append(args, "-c", s)
+	}
+	cmd := d.tools.command(ctx, "postgres", args...)
+	log := filepath.Join(d.cfg.State, "postgres.log")
+	began := time.Now()
+	ended, err := d.cfg.Launch.Launch(ctx, Launch{Path: cmd.Path, Args: args, Env: cmd.Env, As: d.cfg.As, Log: log})
+	if err != nil {
+		return err
+	}
+	var last error
+	err = until(ctx, "start server", func() (bool, error) {
+		select {
+		case <-ended:
+			return false, fmt.Errorf("start server: it ended at once: %s", tail(log))
+		default:
+		}
+		p, err := findPostmaster(d.cfg.Data)
+		if err != nil || p == nil || p.pid == 0 {
+			if time.Since(began) > launchTimeout {
+				return false, fmt.Errorf("start server: no sign of it after %s: %s", launchTimeout, tail(log))
+			}
+			return false, nil // postmaster.pid may be half written
+		}
+		last = d.orders.use(ctx, func(c *pgx.Conn) error { return c.Ping(ctx) })
+		if last == nil || starting(last) || time.Since(began) < launchTimeout {
+			return last == nil, nil
+		}
+		return false, fmt.Errorf("start server: %s", accessProblem("it runs, but", last).What)
+	})
+	if err == nil {
+		d.cfg.Log.Info().Str("event", "server_started").Dur("took", time.Since(began)).Msg("the server accepts sessions")
+	} else if last != nil && !starting(last) {
+		err = fmt.Errorf("%w: %w", err, last)
+	}
+	return err
+}
+
+// clearPID removes the postmaster.pid of a server that is gone for certain: after
+// a while its process id may be another program's.
+func (d *Driver) clearPID() error {
+	p, err := findPostmaster(d.cfg.Data)
+	if err != nil || p == nil {
+		return err
+	}
+	if p.pid != 0 || p.attached() {
+		return fmt.Errorf("start server: process %d of an earlier one still lives", p.pid)
+	}
+	if err := os.Remove(filepath.Join(d.cfg.Data, "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("start server: %w", err)
+	}
+	return nil
+}
+
+// tail is the end of a log, on one line.
+func tail(path string) string {
+	const most = 600
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	text := strings.TrimSpace(string(raw[max(0, len(raw)-most):]))
+	return strings.ReplaceAll(text, "\n", " | ")
+}

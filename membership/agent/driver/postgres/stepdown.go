@@ -1,0 +1,252 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+)
+
+// aloneAfter is how long a step-down without a deadline (an orderly stop of the
+// machine) waits for a standby before it goes on without one.
+const aloneAfter = 5 * time.Second
+
+// StepDown implements driver.Driver. The order of things is the guarantee:
+//
+//  1. transactions that run may end; sessions end as soon as they are idle, and
+//     so do new ones, until there is none but the driver's;
+//  2. the postmaster is frozen: nobody can connect any more, and no setting, role
+//     or SQL statement changes that;
+//  3. the end of the log is noted, which is behind everything acknowledged;
+//  4. a standby has flushed and replayed it;
+//  5. the server is stopped, and every process of it is gone;
+//  6. the driver notes the position on its own disk.
+//
+// Only then it returns nil. After an error the server runs on, open.
+func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Position, error) {
+	if err := d.take(ctx); err != nil {
+		return nil, err
+	}
+	defer d.give()
+	began := time.Now()
+	p, err := findPostmaster(d.cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil || p.pid == 0 {
+		if p != nil {
+			if err := p.gone(ctx); err != nil { // its other processes end by themselves
+				return nil, fmt.Errorf("step down: %w", err)
+			}
+		}
+		if done, position, err := d.steppedDown(ctx); done {
+			return position, err
+		}
+		// It crashed as a primary: what it had acknowledged must reach the standby.
+		// As a standby of nobody it sends its log and takes no write.
+		if err := d.startStandby(ctx, ""); err != nil {
+			return nil, fmt.Errorf("step down a crashed server: %w", err)
+		}
+		if p, err = findPostmaster(d.cfg.Data); err != nil || p == nil || p.pid == 0 {
+			return nil, fmt.Errorf("step down: the server is gone again: %w", err)
+		}
+	}
+	p.thaw()
+	s := &stepdown{d: d, p: p, order: order, began: began}
+	position, err := s.run(ctx)
+	if err != nil {
+		p.thaw()
+		return nil, fmt.Errorf("step down: %w", err)
+	}
+	return position, nil
+}
+
+// steppedDown answers for a server that does not run: done unless it crashed as
+// a primary.
+func (d *Driver) steppedDown(ctx context.Context) (done bool, position driver.Position, err error) {
+	mem := d.memory()
+	switch mem.Role {
+	case roleClosed:
+		return true, driver.Position(mem.Position), d.forbidPrimary()
+	case roleNone, roleStandby:
+		s, err := d.tools.inspect(ctx)
+		if err != nil {
+			return true, nil, fmt.Errorf("step down: %w", err)
+		}
+		if mem.Role == roleNone || !s.primary() {
+			return true, nil, d.forbidPrimary()
+		}
+	case rolePrimary:
+		s, err := d.tools.inspect(ctx)
+		if err != nil {
+			return true, nil, fmt.Errorf("step down: %w", err)
+		}
+		if s.clean() && len(d.cfg.Standbys) == 0 {
+			position, err = d.close(s.position())
+			return true, position, err
+		}
+	}
+	return false, nil, nil
+}
+
+// close notes that the server is stopped for good as a primary.
+func (d *Driver) close(position Position) (driver.Position, error) {
+	if err := d.forbidPrimary(); err != nil {
+		return nil, err
+	}
+	err := d.remember(func(m *memory) {
+		m.Role, m.Position, m.Upstream = roleClosed, string(position.Bytes()), ""
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.orders.close(context.Background()) // their server is gone
+	return position.Bytes(), nil
+}
+
+// stepdown is one step-down of a running server.
+type stepdown struct {
+	d     *Driver
+	p     *postmaster
+	order driver.StepDown
+	began time.Time
+	own   *server
+}
+
+func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
+	d := s.d
+	var position Position
+	err := d.orders.use(ctx, func(c *pgx.Conn) (err error) {
+		if s.own, err = d.look(ctx, c); err != nil {
+			return err
+		}
+		mem := d.memory()
+		if s.own.InRecovery && (mem.Role == roleStandby || mem.Role == roleNone) {
+			return nil // it is a standby and stays one
+		}
+		if err = s.refuse(ctx, c); err != nil {
+			return err
+		}
+		if !s.own.InRecovery {
+			if err = s.endSessions(ctx, c); err != nil {
+				return err
+			}
+		}
+		if err = s.p.freeze(ctx); err != nil {
+			return err
+		}
+		if position, err = s.endOfLog(ctx, c); err != nil {
+			return err
+		}
+		return s.confirmed(ctx, c, &position)
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case s.p == nil || position.System == 0:
+		return nil, nil
+	}
+	if d.cfg.Stop == Clean && !s.own.InRecovery {
+		if position, err = s.stopClean(ctx); err != nil {
+			return nil, err
+		}
+	} else if err := s.p.kill(ctx); err != nil {
+		return nil, err
+	}
+	d.cfg.Log.Info().Str("event", "stepped_down").Str("position", string(position.Bytes())).Dur("took", time.Since(s.began)).
+		Uint64("term", uint64(s.order.Term)).Msg("the server is stopped; a standby has everything")
+	return d.close(position)
+}
+
+// catchUp is how long a step-down waits for a standby that is just connecting,
+// before anything is interrupted.
+const catchUp = time.Second
+
+// refuse gives up before anything is interrupted.
+func (s *stepdown) refuse(ctx context.Context, c *pgx.Conn) error {
+	if s.d.cfg.Transactions == Abort && len(s.own.Long) > 0 {
+		t := s.own.Long[0]
+		return fmt.Errorf("long-transaction: process %d (%s) has one %s old: %s; nothing was interrupted", t.PID, t.User, t.Age.Round(time.Second/10), t.Query)
+	}
+	if len(s.d.cfg.Standbys) == 0 || s.order.Deadline.IsZero() {
+		return nil
+	}
+	short, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	err := until(short, "find a standby", func() (bool, error) {
+		if len(s.own.caughtUp(s.own.LSN, s.d.cfg.MaxLag)) > 0 {
+			return true, nil
+		}
+		var err error
+		s.own.Senders, err = senders(ctx, c) // not short: its end would break the session
+		return false, err
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("no-standby: none streams and is less than %s behind; nothing was interrupted", size(s.d.cfg.MaxLag))
+	}
+	return err
+}
+
+// stopClean shuts down with a checkpoint. A standby that streams has flushed it
+// when the server is gone.
+func (s *stepdown) stopClean(ctx context.Context) (Position, error) {
+	if err := s.p.stop(ctx); err != nil {
+		return Position{}, err
+	}
+	st, err := s.d.tools.inspect(ctx)
+	if err != nil {
+		return Position{}, err
+	}
+	if !st.clean() {
+		return Position{}, fmt.Errorf("the server stopped without a checkpoint (%s); look at its log", st.State)
+	}
+	return st.position(), nil
+}
+
+// confirmed waits until the standbys that stream, and one at least, have flushed
+// and replayed the position. It looks again for what background processes wrote
+// meanwhile, so that the old primary can follow without a rewind; nobody was
+// told of that, so it is not waited for again and again.
+func (s *stepdown) confirmed(ctx context.Context, c *pgx.Conn, p *Position) error {
+	if len(s.d.cfg.Standbys) == 0 {
+		return nil
+	}
+	for range 3 {
+		var err error
+		err = until(ctx, "wait for a standby to replay "+p.LSN.String(), func() (bool, error) {
+			var all []sender
+			all, err = senders(ctx, c)
+			if err != nil {
+				return false, err
+			}
+			streaming, behind := 0, 0
+			for _, w := range all {
+				if w.Logical || w.State != "streaming" {
+					continue
+				}
+				streaming++
+				if w.Flush < p.LSN || w.Replay < p.LSN {
+					behind++
+				}
+			}
+			alone := s.order.Deadline.IsZero() && time.Since(s.began) > aloneAfter
+			return streaming > 0 && behind == 0 || alone, nil
+		})
+		if err != nil {
+			return err
+		}
+		if s.own.InRecovery {
+			return nil
+		}
+		end, err := flushed(ctx, c)
+		if err != nil || end == p.LSN {
+			return err
+		}
+		p.LSN = end
+	}
+	return nil
+}
