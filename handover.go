@@ -54,7 +54,8 @@ type Handover struct {
 	Leases, FallbackLeases Leases
 }
 
-// Superseding reports whether the handover follows one that is still open.
+// Superseding reports whether the handover has no fallback: it follows one that
+// is still open, or allows others' evidence.
 func (h *Handover) Superseding() bool { return h.Fallback == 0 && h.From != "" }
 
 // Voidable reports whether one refuse voids the handover and certifies its

@@ -2,11 +2,9 @@ package handover
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"fmt"
 
 	"github.com/signalbox-io/signalbox"
-	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // MaxOutstanding is how many identities of a service may be outstanding in one
@@ -45,19 +43,22 @@ func (l *Ledger) checkHandover(h *signalbox.Handover) error {
 		return fmt.Errorf("%w: the next term of %s is %d, not %d; ask again", signalbox.ErrConflict, h.Service, st.Last+1, h.Term)
 	case h.From == h.To:
 		return fmt.Errorf("%w: %s is master already", signalbox.ErrInvalid, h.To)
-	case h.Allowed&^signalbox.AckOnly != 0 || h.Allowed != signalbox.AckOnly:
-		return fmt.Errorf("%w: evidence %s; this version agrees on ack+leave only", signalbox.ErrNotConfigured, h.Allowed)
+	case h.Allowed&signalbox.AckOnly != signalbox.AckOnly || h.Allowed&^signalbox.AnyEvidence != 0:
+		return fmt.Errorf("%w: evidence %s: a handover allows acks and leaves, and may allow lapse, fence and attest", signalbox.ErrInvalid, h.Allowed)
 	case h.HoldBudget <= 0 || h.HoldBudget > signalbox.MaxHoldBudget:
 		return fmt.Errorf("%w: hold budget %v, want more than 0 and at most %v", signalbox.ErrInvalid, h.HoldBudget, signalbox.MaxHoldBudget)
 	}
-	if len(st.Open) == 0 {
-		if h.Fallback != h.Term+1 {
-			return fmt.Errorf("%w: fallback %d, want term %d", signalbox.ErrInvalid, h.Fallback, h.Term+1)
-		}
-		if h.From != st.Master() {
-			return fmt.Errorf("%w: %s is master of %s, not %s", signalbox.ErrConflict, st.Master(), h.Service, h.From)
-		}
-	} else if err := checkSuperseding(h, st); err != nil {
+	check := checkOrdinary
+	if len(st.Open) > 0 {
+		check = checkSuperseding
+	}
+	if err := check(h, st); err != nil {
+		return err
+	}
+	if err := checkLeases(h, st); err != nil {
+		return err
+	}
+	if err := checkSingleton(h, st); err != nil {
 		return err
 	}
 	if err := l.checkIncoming(h); err != nil {
@@ -66,15 +67,49 @@ func (l *Ledger) checkHandover(h *signalbox.Handover) error {
 	return l.checkRoster(h)
 }
 
+// checkOrdinary: while no block is open, the master's data center hands over,
+// with a fallback unless the block allows others' evidence (rules 1 and 5).
+func checkOrdinary(h *signalbox.Handover, st *ServiceState) error {
+	want := h.Term + 1
+	if h.Allowed&signalbox.ByOthers != 0 {
+		want = 0
+	}
+	if h.Fallback != want {
+		return fmt.Errorf("%w: fallback %d, want term %d (a block that allows others' evidence has none)", signalbox.ErrInvalid, h.Fallback, want)
+	}
+	if h.From != st.Master() {
+		return fmt.Errorf("%w: %s is master of %s, not %s", signalbox.ErrConflict, st.Master(), h.Service, h.From)
+	}
+	return nil
+}
+
+// checkLeases: a fallback keeps the lease mode of the term that it restores.
+func checkLeases(h *signalbox.Handover, st *ServiceState) error {
+	if err := h.Leases.Check(); err != nil {
+		return err
+	}
+	var restored signalbox.Leases
+	if h.Fallback != 0 {
+		restored = st.Certificate.Leases()
+	}
+	if h.FallbackLeases != restored {
+		return fmt.Errorf("%w: the fallback restores leases of %v, the block says %v; ask again", signalbox.ErrConflict, restored.TTL, h.FallbackLeases.TTL)
+	}
+	return nil
+}
+
 // checkSuperseding: while a block is open, only a superseding block may follow;
-// it has no fallback (rule 1).
+// it has no fallback (rule 1). It goes back, or, when it allows others' evidence
+// because nobody answers, on to where the open one goes.
 func checkSuperseding(h *signalbox.Handover, st *ServiceState) error {
 	open := st.Open[len(st.Open)-1].Handover(h.Service)
 	if h.Fallback != 0 {
 		return fmt.Errorf("%w: handover %s of %s (term %d) is open; follow it with: signalbox watch %s", signalbox.ErrConflict, open.ID, h.Service, open.Term, h.Service)
 	}
-	if h.From != open.To || h.To != open.From {
-		return fmt.Errorf("%w: handover %s is open from %s to %s; only the way back may supersede it", signalbox.ErrRefused, open.ID, open.From, open.To)
+	back := h.From == open.To && h.To == open.From
+	on := h.From == open.From && h.To == open.To && h.Allowed&signalbox.ByOthers != 0
+	if !back && !on {
+		return fmt.Errorf("%w: handover %s is open from %s to %s; only the way back may supersede it, or the same way with others' evidence (signalbox failover)", signalbox.ErrRefused, open.ID, open.From, open.To)
 	}
 	return nil
 }
@@ -86,7 +121,12 @@ func (l *Ledger) checkAdoption(h *signalbox.Handover, st *ServiceState) error {
 	case h.Term != 1 || h.Fallback != 0 || len(h.Roster) != 0:
 		return fmt.Errorf("%w: an adoption is term 1 without roster and fallback", signalbox.ErrInvalid)
 	case h.Allowed != signalbox.AckOnly:
-		return fmt.Errorf("%w: evidence %s; this version agrees on ack+leave only", signalbox.ErrNotConfigured, h.Allowed)
+		return fmt.Errorf("%w: an adoption takes no evidence, it allows %s", signalbox.ErrInvalid, h.Allowed)
+	case h.FallbackLeases != (signalbox.Leases{}) || h.Previous != "" || h.Singleton && len(h.Incoming) != 1:
+		return fmt.Errorf("%w: an adoption restores no term, follows nobody, and a singleton's lists one instance", signalbox.ErrInvalid)
+	}
+	if err := h.Leases.Check(); err != nil {
+		return err
 	}
 	return l.checkIncoming(h)
 }
@@ -132,14 +172,14 @@ func (l *Ledger) checkRoom(s signalbox.Service, dc signalbox.DataCenter, more []
 // checkRoster recomputes the roster from the log and refuses any difference
 // (rule 3).
 func (l *Ledger) checkRoster(h *signalbox.Handover) error {
-	want := l.Roster(h.Service, h.To)
+	want := l.RosterOf(h)
 	if len(want) != len(h.Roster) {
 		return fmt.Errorf("%w: the log gives a roster of %d identities, the block has %d; ask again", signalbox.ErrConflict, len(want), len(h.Roster))
 	}
 	for i, w := range want {
 		g := h.Roster[i]
 		if w.Identity != g.Identity || w.Admission != g.Admission || w.Name != g.Name ||
-			w.DataCenter != g.DataCenter || !bytes.Equal(w.PublicKey, g.PublicKey) {
+			w.DataCenter != g.DataCenter || w.Leased != g.Leased || !bytes.Equal(w.PublicKey, g.PublicKey) {
 			return fmt.Errorf("%w: the roster differs from the log at %s (%s); ask again", signalbox.ErrConflict, g.Name, g.Identity)
 		}
 	}
@@ -176,35 +216,8 @@ func (l *Ledger) checkAdmission(a *signalbox.Admission) error {
 		return fmt.Errorf("%w: a handover of %s is open; admissions wait for its outcome", signalbox.ErrConflict, in.Service)
 	case in.DataCenter != st.Master():
 		return fmt.Errorf("%w: %s is in %s, master is %s", signalbox.ErrRefused, a.Name, in.DataCenter, st.Master())
+	case !st.mayJoin(in.Identity):
+		return fmt.Errorf("%w: %s is a singleton and another instance is its master; hand it over to %s", signalbox.ErrRefused, in.Service, a.Name)
 	}
 	return l.checkRoom(in.Service, in.DataCenter, []signalbox.Identity{in.Identity})
-}
-
-// checkRemoval: nobody leaves outstanding but by the evidence that a handover
-// would need (rule 3).
-func (l *Ledger) checkRemoval(r *signalbox.Removal) error {
-	st := l.services[r.Service]
-	if st == nil {
-		return fmt.Errorf("%w: service %s", signalbox.ErrUnknown, r.Service)
-	}
-	holder, ok := st.Outstanding[r.Identity]
-	if !ok {
-		return fmt.Errorf("%w: %s is not outstanding", signalbox.ErrConflict, r.Identity)
-	}
-	if len(st.Open) > 0 {
-		return fmt.Errorf("%w: a handover of %s is open; removals wait for its outcome", signalbox.ErrConflict, r.Service)
-	}
-	e, err := rpc.OpenStatement(l.trust.Cluster, r.Evidence, func(id signalbox.Identity) ed25519.PublicKey {
-		if id != r.Identity {
-			return nil
-		}
-		return holder.PublicKey
-	})
-	if err != nil {
-		return fmt.Errorf("remove %s: %w", holder.Name, err)
-	}
-	if e.Kind != signalbox.SaysLeave || e.Service != r.Service || e.Admission != holder.Admission {
-		return fmt.Errorf("%w: a %s for admission %d does not take %s (admission %d) out", signalbox.ErrRefused, e.Kind, e.Admission, holder.Name, holder.Admission)
-	}
-	return nil
 }

@@ -33,7 +33,23 @@ type anyQuorum struct{}
 
 func (anyQuorum) VerifyQuorum(string, []byte, []byte) error { return nil }
 
-var trust = rpc.Trust{Cluster: cluster, Quorum: anyQuorum{}}
+var trust = rpc.Trust{
+	Cluster: cluster, Quorum: anyQuorum{},
+	Fencers: signer("gateway"), FenceQuorum: 1, Operators: signer("ada"),
+}
+
+// signer knows one key, made from a name.
+func signer(name string) rpc.SignerLookup {
+	key := keyOf(name).Public().(ed25519.PublicKey)
+	return func(id signalbox.Identity) (rpc.Signer, bool) {
+		return rpc.Signer{Name: name, Key: key}, id == rpc.IdentityOf(key)
+	}
+}
+
+func keyOf(name string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte(name))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
 
 // agentKey stands for every agent's TLS key.
 var agentKey = sync.OnceValue(func() *ecdsa.PrivateKey {
@@ -63,8 +79,7 @@ func actor(name string) *who {
 	if w := cast[name]; w != nil {
 		return w
 	}
-	seed := sha256.Sum256([]byte(name))
-	key := ed25519.NewKeyFromSeed(seed[:])
+	key := keyOf(name)
 	public := key.Public().(ed25519.PublicKey)
 	w := &who{key: key, Instance: signalbox.Instance{
 		Service: orders, DataCenter: map[byte]signalbox.DataCenter{'e': east, 'w': west}[name[0]], Name: name,
@@ -126,6 +141,40 @@ func (w *who) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) si
 	h := b.Handover(orders)
 	e, _ := h.Entry(w.Identity)
 	return w.says(signalbox.Statement{Kind: kind, Term: h.Term, Block: b.Digest, Admission: e.Admission})
+}
+
+// testify has others sign about an identity in its place.
+func testify(kind signalbox.StatementKind, id signalbox.Identity, admission uint64, block signalbox.Digest, below signalbox.Term) signalbox.Evidence {
+	t := rpc.Testimony{Statement: signalbox.Statement{Kind: kind, Service: orders, Identity: id, Admission: admission, Block: block, Term: below}}
+	t.Witness = signalbox.Witness{Epoch: 1, Plugin: "power", By: []string{"ada"}, Reason: "it is off", At: epoch}
+	payload, err := t.Encode()
+	if err != nil {
+		panic(err)
+	}
+	var raw []byte
+	switch kind {
+	case signalbox.SaysLapse:
+		raw, err = rpc.SealLapse(payload, "any", nil)
+	case signalbox.SaysFence:
+		raw, err = rpc.SealFence(payload, []rpc.Share{rpc.SignTestimony(rpc.DomainFence, cluster, payload, keyOf("gateway"))})
+	default:
+		raw, err = rpc.SealAttest(cluster, t, keyOf("ada"))
+	}
+	if err != nil {
+		panic(err)
+	}
+	e, err := rpc.OpenEvidence(trust, raw, nil)
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
+
+// taken is others' evidence about an instance for a handover block.
+func taken(kind signalbox.StatementKind, name string, block *signalbox.DecidedBlock) signalbox.Evidence {
+	h := block.Handover(orders)
+	e, _ := h.Entry(actor(name).Identity)
+	return testify(kind, e.Identity, e.Admission, block.Digest, h.Term)
 }
 
 func (w *who) leaves(admission uint64, answered signalbox.Term) signalbox.Evidence {
@@ -204,7 +253,11 @@ func (b *book) plan(id string, to signalbox.DataCenter, incoming ...string) *sig
 		ID: id, Service: orders, Term: st.Last + 1, Fallback: st.Last + 2, From: st.Master(), To: to, Incoming: ids(incoming...),
 		Roster: b.Roster(orders, to), Allowed: signalbox.AckOnly, HoldBudget: budget,
 	}
+	if st.Certificate != nil {
+		h.FallbackLeases = st.Certificate.Leases()
+	}
 	if n := len(st.Open); n > 0 {
+		h.FallbackLeases = signalbox.Leases{}
 		h.Fallback, h.From, h.AllowLateProxies = 0, st.Open[n-1].Handover(orders).To, true
 	}
 	return h
@@ -213,6 +266,29 @@ func (b *book) plan(id string, to signalbox.DataCenter, incoming ...string) *sig
 func (b *book) handover(t testing.TB, id string, to signalbox.DataCenter, incoming ...string) *signalbox.DecidedBlock {
 	t.Helper()
 	return b.must(t, signalbox.Request{Handover: b.plan(id, to, incoming...)})
+}
+
+// failover is a valid handover that allows others' evidence.
+func (b *book) failover(id string, to signalbox.DataCenter, allowed signalbox.EvidenceKinds, incoming ...string) *signalbox.Handover {
+	h := b.plan(id, to, incoming...)
+	h.Allowed, h.Fallback, h.FallbackLeases = signalbox.AckOnly|allowed, 0, signalbox.Leases{}
+	return h
+}
+
+// announce is the request that announces the removal of an outstanding instance.
+func (b *book) announce(name string, allowed signalbox.EvidenceKinds) signalbox.Request {
+	st, id := b.Service(orders), actor(name).Identity
+	return signalbox.Request{Remove: &signalbox.Removal{
+		Service: orders, Identity: id, Admission: st.Outstanding[id].Admission, Below: st.Last + 1, Allowed: allowed, By: "ada", Reason: "gone",
+	}}
+}
+
+// remove is the request that removes it with what others signed for the
+// announcement in block.
+func (b *book) remove(name string, kind signalbox.StatementKind, block *signalbox.DecidedBlock) signalbox.Request {
+	a, id := block.Announcement(orders), actor(name).Identity
+	e := testify(kind, id, a.Admission, block.Digest, a.Below)
+	return signalbox.Request{Remove: &signalbox.Removal{Service: orders, Identity: id, Evidence: e.Envelope}}
 }
 
 // outcome is the request that logs how a block ended.

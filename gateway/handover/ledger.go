@@ -14,6 +14,8 @@ type Holder struct {
 	signalbox.Instance
 	// Admission is the log index that admitted or listed it.
 	Admission uint64
+	// Leased: every term that it could serve uses leases.
+	Leased bool
 }
 
 // A ServiceState is what the log says about one service. Callers must not
@@ -33,6 +35,12 @@ type ServiceState struct {
 	// Admissions holds, for the current term, the blocks that admitted
 	// identities its certificate does not list.
 	Admissions map[signalbox.Identity]*signalbox.DecidedBlock
+	// Announced holds the removals that others may give evidence for now.
+	Announced map[signalbox.Identity]*Announcement
+	// beyond is the newest handover block that allows others' evidence, doubted
+	// the newest announcement about an identity, also when it is void.
+	beyond  uint64
+	doubted map[signalbox.Identity]uint64
 	// Policy is what people said and what moved, for the safety rules.
 	Policy policy.State
 }
@@ -131,21 +139,23 @@ func (l *Ledger) Instances(s signalbox.Service) []signalbox.Instance {
 	return out
 }
 
-// Roster computes who must give evidence before `to` can be master: everybody
-// outstanding outside it, sorted (invariant 3).
+// Roster computes who must give evidence before `to` can be master of a service
+// that is no singleton: everybody outstanding outside it, sorted (rule 3).
 func (l *Ledger) Roster(s signalbox.Service, to signalbox.DataCenter) []signalbox.RosterEntry {
+	return l.roster(s, func(_ signalbox.Identity, h Holder) bool { return h.DataCenter != to })
+}
+
+func (l *Ledger) roster(s signalbox.Service, named func(signalbox.Identity, Holder) bool) []signalbox.RosterEntry {
 	st := l.services[s]
 	if st == nil {
 		return nil
 	}
 	var out []signalbox.RosterEntry
 	for id, h := range st.Outstanding {
-		if h.DataCenter == to {
-			continue
+		if named(id, h) {
+			e, _ := st.Entry(id)
+			out = append(out, e)
 		}
-		out = append(out, signalbox.RosterEntry{
-			Identity: id, PublicKey: h.PublicKey, Name: h.Name, DataCenter: h.DataCenter, Admission: h.Admission,
-		})
 	}
 	sort.Slice(out, func(i, j int) bool {
 		if out[i].Name != out[j].Name {
@@ -201,6 +211,7 @@ func (l *Ledger) state(s signalbox.Service) *ServiceState {
 		st = &ServiceState{
 			Service:     s,
 			Outstanding: map[signalbox.Identity]Holder{}, Admissions: map[signalbox.Identity]*signalbox.DecidedBlock{},
+			Announced: map[signalbox.Identity]*Announcement{}, doubted: map[signalbox.Identity]uint64{},
 		}
 		l.services[s] = st
 	}
@@ -216,8 +227,7 @@ func (l *Ledger) apply(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	case r.Outcome != nil:
 		l.applyOutcome(l.outcomes[r.Outcome.Service])
 	case r.Remove != nil:
-		delete(l.state(r.Remove.Service).Outstanding, r.Remove.Identity)
-		delete(l.state(r.Remove.Service).Admissions, r.Remove.Identity)
+		l.applyRemoval(b, r.Remove)
 	}
 	l.applyConsent(b, r)
 }
@@ -226,9 +236,14 @@ func (l *Ledger) applyHandover(b *signalbox.DecidedBlock, h *signalbox.Handover)
 	st := l.state(h.Service)
 	st.Last = max(st.Last, h.Term, h.Fallback)
 	st.Newest = b
+	if h.Allowed&signalbox.ByOthers != 0 {
+		st.beyond = b.Index
+	}
+	// The fallback may give an identity another term under the admission that a
+	// removal was announced for.
+	st.Announced = map[signalbox.Identity]*Announcement{}
 	for _, id := range h.Incoming {
-		in := l.enrolled[id]
-		st.Outstanding[id] = Holder{Instance: in, Admission: b.Index}
+		st.hold(l.enrolled[id], b.Index, h.Leases.Used())
 	}
 	if h.From != "" {
 		st.Open = append(st.Open, b)
@@ -245,8 +260,18 @@ func (l *Ledger) applyAdmission(b *signalbox.DecidedBlock, a *signalbox.Admissio
 	if a.Term == 0 {
 		return
 	}
-	st.Outstanding[a.Identity] = Holder{Instance: a.Instance, Admission: b.Index}
+	st.hold(a.Instance, b.Index, st.Certificate != nil && st.Certificate.Leases().Used())
 	st.Admissions[a.Identity] = b
+	delete(st.Announced, a.Identity)
+}
+
+// hold makes an identity outstanding by a term that uses leases or not. Until
+// evidence took it out it may also serve what it could before.
+func (s *ServiceState) hold(in signalbox.Instance, index uint64, leased bool) {
+	if before, held := s.Outstanding[in.Identity]; held {
+		leased = leased && before.Leased
+	}
+	s.Outstanding[in.Identity] = Holder{Instance: in, Admission: index, Leased: leased}
 }
 
 func (l *Ledger) applyOutcome(c *signalbox.Certificate) {

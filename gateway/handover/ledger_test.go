@@ -3,7 +3,9 @@ package handover_test
 import (
 	"errors"
 	"maps"
+	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -19,6 +21,7 @@ type right struct {
 	block     signalbox.Digest
 	admission uint64
 	fallback  bool
+	leased    bool
 }
 
 type reference struct {
@@ -30,10 +33,15 @@ type reference struct {
 	open     []*signalbox.DecidedBlock
 	master   signalbox.DataCenter
 	term     signalbox.Term
+	leased   bool
+	// what others may give evidence for, and what an answer has to name
+	announced map[string]*signalbox.DecidedBlock
+	beyond    uint64
+	doubts    map[string]uint64
 }
 
 func newReference() *reference {
-	return &reference{ended: map[signalbox.Digest]signalbox.Term{}, evidence: map[string]signalbox.Term{}, removed: map[string]uint64{}}
+	return &reference{announced: map[string]*signalbox.DecidedBlock{}, doubts: map[string]uint64{}, ended: map[signalbox.Digest]signalbox.Term{}, evidence: map[string]signalbox.Term{}, removed: map[string]uint64{}}
 }
 
 // usable is whether a right was or can still be certified, and nothing logged
@@ -75,21 +83,28 @@ func (f *reference) take(b *signalbox.DecidedBlock) {
 	case r.Handover != nil:
 		h := r.Handover
 		for _, id := range h.Incoming {
-			f.rights = append(f.rights, right{name: nameOf(id), term: h.Term, block: b.Digest, admission: b.Index})
+			f.rights = append(f.rights, right{name: nameOf(id), term: h.Term, block: b.Digest, admission: b.Index, leased: h.Leases.Used()})
 		}
 		for _, e := range h.Roster {
 			if h.Fallback != 0 && e.DataCenter == h.From {
-				f.rights = append(f.rights, right{name: e.Name, term: h.Fallback, block: b.Digest, admission: e.Admission, fallback: true})
+				f.rights = append(f.rights, right{name: e.Name, term: h.Fallback, block: b.Digest, admission: e.Admission, fallback: true, leased: f.leased})
 			}
 		}
 		f.last = max(h.Term, h.Fallback)
+		f.announced = map[string]*signalbox.DecidedBlock{}
+		if h.Allowed&signalbox.ByOthers != 0 {
+			f.beyond = b.Index
+		}
 		if h.From == "" {
-			f.ended[b.Digest], f.master, f.term = 1, h.To, 1
+			f.ended[b.Digest], f.master, f.term, f.leased = 1, h.To, 1, h.Leases.Used()
 		} else {
 			f.open = append(f.open, b)
 		}
 	case r.Admit != nil && r.Admit.Term != 0:
-		f.rights = append(f.rights, right{name: r.Admit.Name, term: r.Admit.Term, admission: b.Index})
+		f.rights = append(f.rights, right{name: r.Admit.Name, term: r.Admit.Term, admission: b.Index, leased: f.leased})
+		delete(f.announced, r.Admit.Name)
+	case r.Remove != nil && r.Remove.Announces():
+		f.announced[nameOf(r.Remove.Identity)], f.doubts[nameOf(r.Remove.Identity)] = b, b.Index
 	case r.Remove != nil:
 		f.removed[nameOf(r.Remove.Identity)] = b.Index
 	case r.Outcome != nil:
@@ -119,9 +134,9 @@ func (f *reference) outcome(o *signalbox.Outcome) {
 		}
 	}
 	if o.Certified > f.term {
-		f.term, f.master = o.Certified, h.To
+		f.term, f.master, f.leased = o.Certified, h.To, h.Leases.Used()
 		if o.Certified == h.Fallback {
-			f.master = h.From
+			f.master, f.leased = h.From, h.FallbackLeases.Used()
 		}
 	}
 }
@@ -133,7 +148,15 @@ func (f *reference) request(t *rapid.T, b *book) signalbox.Request {
 	name := rapid.SampledFrom(names).Draw(t, "who")
 	w := actor(name)
 	admission := b.Service(orders).Outstanding[w.Identity].Admission
-	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	others := rapid.SampledFrom([]signalbox.StatementKind{signalbox.SaysLapse, signalbox.SaysFence, signalbox.SaysAttest})
+	switch rapid.IntRange(0, 11).Draw(t, "what") {
+	case 10:
+		return b.announce(name, signalbox.EvidenceKinds(others.Draw(t, "kind").Evidence()))
+	case 11:
+		if len(f.announced) > 0 {
+			name = rapid.SampledFrom(slices.Sorted(maps.Keys(f.announced))).Draw(t, "announced")
+			return b.remove(name, others.Draw(t, "kind"), f.announced[name])
+		}
 	case 0, 1:
 		return admit(name, rapid.SampledFrom([]signalbox.Term{0, f.term, f.term, f.last}).Draw(t, "term"))
 	case 2:
@@ -156,6 +179,12 @@ func (f *reference) request(t *rapid.T, b *book) signalbox.Request {
 		case 0: // missing
 		case 1, 2:
 			evidence = append(evidence, actor(e.Name).leaves(e.Admission, 0))
+		case 3, 4, 5:
+			if h.Allowed&signalbox.ByOthers == 0 {
+				evidence = append(evidence, actor(e.Name).answer(signalbox.SaysAck, block))
+				break
+			}
+			evidence = append(evidence, taken(others.Draw(t, "kind"), e.Name, block))
 		default:
 			evidence = append(evidence, actor(e.Name).answer(signalbox.SaysAck, block))
 		}
@@ -168,11 +197,24 @@ func (f *reference) handover(t *rapid.T, b *book) *signalbox.Handover {
 	if f.master == west {
 		to = east
 	}
+	more := rapid.IntRange(0, 2).Draw(t, "others' evidence") == 0
+	onwards := more && rapid.Bool().Draw(t, "onwards")
 	if n := len(f.open); n > 0 {
-		to = f.open[n-1].Handover(orders).From
+		if to = f.open[n-1].Handover(orders).From; onwards {
+			to = f.open[n-1].Handover(orders).To
+		}
 	}
 	incoming := rapid.SliceOfNDistinct(rapid.SampledFrom(sides[to]), 1, 3, rapid.ID).Draw(t, "incoming")
 	h := b.plan(rapid.StringMatching("h[a-z]{6}").Draw(t, "id"), to, incoming...)
+	if more {
+		h = b.failover(h.ID, to, signalbox.ByOthers, incoming...)
+	}
+	if onwards && len(f.open) > 0 {
+		h.From = f.open[len(f.open)-1].Handover(orders).From
+	}
+	if rapid.Bool().Draw(t, "leases") {
+		h.Leases = signalbox.Leases{TTL: 3 * time.Second, Drift: 10000}
+	}
 	switch rapid.IntRange(0, 9).Draw(t, "change") {
 	case 0:
 		h.Term--
@@ -200,8 +242,12 @@ func TestLedgerAgainstReference(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		var leases signalbox.Leases
+		if rapid.Bool().Draw(t, "adopted with leases") {
+			leases = signalbox.Leases{TTL: time.Second}
+		}
 		adopt, err := b.decide(signalbox.Request{Handover: &signalbox.Handover{
-			ID: "adopt", Service: orders, Term: 1, To: east, Incoming: ids("e1", "e2"), Allowed: signalbox.AckOnly,
+			ID: "adopt", Service: orders, Term: 1, To: east, Incoming: ids("e1", "e2"), Allowed: signalbox.AckOnly, Leases: leases,
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +272,7 @@ func checkDecided(t *rapid.T, h *signalbox.Handover, last signalbox.Term, before
 	if h.Term <= last || h.Fallback != 0 && h.Fallback <= h.Term {
 		t.Fatalf("term %d (fallback %d) after %d", h.Term, h.Fallback, last)
 	}
-	if open != h.Superseding() || open && h.Voidable() {
+	if open && !h.Superseding() || h.Superseding() && h.Voidable() || h.Allowed&signalbox.ByOthers != 0 && h.Fallback != 0 {
 		t.Fatalf("a block with fallback %d while one is open: %v", h.Fallback, open)
 	}
 	roster := map[string]uint64{}
@@ -248,6 +294,19 @@ func (f *reference) compare(t *rapid.T, b *book) {
 	if st.Term() != f.term || st.Master() != f.master || st.Last != f.last || len(st.Open) != len(f.open) {
 		t.Fatalf("ledger: %s@%d, last %d, %d open; reference: %s@%d, last %d, %d open",
 			st.Master(), st.Term(), st.Last, len(st.Open), f.master, f.term, f.last, len(f.open))
+	}
+	for name := range b.outstanding() {
+		h := st.Outstanding[actor(name).Identity]
+		for _, r := range f.rights {
+			if r.name == name && h.Leased && f.usable(r) && !r.leased {
+				t.Fatalf("%s could serve term %d without a lease, and a lapse would count for it", name, r.term)
+			}
+		}
+	}
+	for _, name := range names {
+		if got, want := b.Answer(orders, actor(name).Identity).Beyond, max(f.beyond, f.doubts[name]); got != want {
+			t.Fatalf("the answer to %s names entry %d as the newest that takes mastership away, it is %d", name, got, want)
+		}
 	}
 	if len(st.Open) > 0 {
 		return

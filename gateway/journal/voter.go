@@ -120,12 +120,8 @@ func (v *Voter) Answer(s signalbox.Service, id signalbox.Identity, nonce []byte)
 	if err := v.mayVote(); err != nil {
 		return nil, err
 	}
-	a := rpc.Answer{Voter: v.name, Service: s, Identity: id, Nonce: nonce}
-	v.journal.View(func(l *handover.Ledger) {
-		if st := l.Service(s); st != nil && st.Newest != nil {
-			h := st.Newest.Handover(s)
-			a.Index, a.Block, a.Allowed, a.Term = st.Newest.Index, st.Newest.Digest, h.Allowed, h.Term
-		}
-	})
+	var a rpc.Answer
+	v.journal.View(func(l *handover.Ledger) { a = l.Answer(s, id) })
+	a.Voter, a.Nonce = v.name, nonce
 	return rpc.SealAnswer(v.journal.trust.Cluster, a, v.key)
 }

@@ -179,16 +179,13 @@ func (c *core) term() signalbox.Term {
 	return c.cert.Term
 }
 
-// index is the newest log index that the core knows a handover from.
+// index is the newest entry of the log that the instance may serve by: the
+// block of the certificate held, or its admission to that term.
 func (c *core) index() uint64 {
-	var i uint64
-	if c.cert != nil {
-		i = c.cert.Block.Index
+	if c.cert == nil {
+		return 0
 	}
-	for _, p := range c.open {
-		i = max(i, p.block.Index)
-	}
-	return i
+	return max(c.cert.Block.Index, c.admission())
 }
 
 // mayServe returns the term that the instance may serve, 0 for none: rule 2

@@ -51,20 +51,21 @@ func (c *core) onAnswered(raw []byte) {
 // quorate reports whether a quorum of voters answered.
 func (c *core) quorate(q *quiz) bool { return len(q.answers) >= c.cfg.quorum }
 
-// checkFresh ends the start: a quorum answered, and the newest block that any of
-// them voted for is not newer than the instance's own, or needs its ack anyway
-// (rule 2).
+// checkFresh ends the start: a quorum answered, and nothing that they voted for
+// after the instance's own entry could have taken its mastership away without
+// its ack, be it the newest block or any before (rule 2). A voter that says so
+// does not count: with a quorum of others it is late with its answer, or lies.
 func (c *core) checkFresh() {
-	if c.fresh || !c.quorate(&c.started) {
+	if c.fresh {
 		return
 	}
-	var newest rpc.Answer
+	own, clear := c.index(), 0
 	for _, a := range c.started.answers {
-		if a.Index > newest.Index {
-			newest = a
+		if a.Beyond <= own && (a.Index <= own || a.Allowed&^signalbox.AckOnly == 0) {
+			clear++
 		}
 	}
-	if newest.Index > c.index() && newest.Allowed&^signalbox.AckOnly != 0 {
+	if clear < c.cfg.quorum {
 		return
 	}
 	c.fresh = true
