@@ -80,6 +80,16 @@ func vectors(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	put("request remove", remove)
+	request, err := rpc.SealLeaseRequest("shop", leaseOf("a"), key("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("lease request", request)
+	grant, err := rpc.SealLeaseGrant("shop", leaseOf("a"), key("voter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("lease grant", grant)
 	return out
 }
 
@@ -142,6 +152,12 @@ func TestGoldenOpens(t *testing.T) {
 	}
 	if a, signer, err := rpc.OpenAnswer("shop", raw["answer"], known); err != nil || signer != id("voter") || a.Index != 42 || a.Allowed != signalbox.AckOnly {
 		t.Errorf("answer: %v, %+v", err, a)
+	}
+	if l, err := rpc.OpenLeaseRequest("shop", raw["lease request"], known); err != nil || l != leaseOf("a") {
+		t.Errorf("lease request: %v, %+v", err, l)
+	}
+	if l, voter, err := rpc.OpenLeaseGrant("shop", raw["lease grant"], known); err != nil || voter != id("voter") || l != leaseOf("a") {
+		t.Errorf("lease grant: %v, %+v", err, l)
 	}
 	ca, err := x509.ParseCertificate(raw["enrollment ca"])
 	if err != nil {

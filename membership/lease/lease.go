@@ -60,7 +60,7 @@ func apart(boot, wall time.Duration) bool {
 const NonceSize = 16
 
 // Nonce names one request; nobody else can have made it up.
-type Nonce [NonceSize]byte
+type Nonce = [NonceSize]byte
 
 // Request asks for a lease; a grant repeats it.
 type Request struct {

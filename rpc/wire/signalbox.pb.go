@@ -1978,6 +1978,400 @@ func (x *Answer) GetBeyond() uint64 {
 	return 0
 }
 
+// LeaseRequest asks the voters for a lease; the envelope's signer is the identity.
+type LeaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Admission     uint64                 `protobuf:"varint,3,opt,name=admission,proto3" json:"admission,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Nonce         []byte                 `protobuf:"bytes,5,opt,name=nonce,proto3" json:"nonce,omitempty"` // 16 bytes
+	TtlNano       int64                  `protobuf:"varint,6,opt,name=ttl_nano,json=ttlNano,proto3" json:"ttl_nano,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseRequest) Reset() {
+	*x = LeaseRequest{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseRequest) ProtoMessage() {}
+
+func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
+func (*LeaseRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *LeaseRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *LeaseRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseRequest) GetAdmission() uint64 {
+	if x != nil {
+		return x.Admission
+	}
+	return 0
+}
+
+func (x *LeaseRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *LeaseRequest) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *LeaseRequest) GetTtlNano() int64 {
+	if x != nil {
+		return x.TtlNano
+	}
+	return 0
+}
+
+// LeaseGrant is a voter's signed reply: the request, and whose it is.
+type LeaseGrant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	Admission     uint64                 `protobuf:"varint,4,opt,name=admission,proto3" json:"admission,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Nonce         []byte                 `protobuf:"bytes,6,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	TtlNano       int64                  `protobuf:"varint,7,opt,name=ttl_nano,json=ttlNano,proto3" json:"ttl_nano,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseGrant) Reset() {
+	*x = LeaseGrant{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseGrant) ProtoMessage() {}
+
+func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
+func (*LeaseGrant) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *LeaseGrant) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *LeaseGrant) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *LeaseGrant) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseGrant) GetAdmission() uint64 {
+	if x != nil {
+		return x.Admission
+	}
+	return 0
+}
+
+func (x *LeaseGrant) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *LeaseGrant) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *LeaseGrant) GetTtlNano() int64 {
+	if x != nil {
+		return x.TtlNano
+	}
+	return 0
+}
+
+// LeaseReply is what became of a request at one voter.
+type LeaseReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Voter         string                 `protobuf:"bytes,2,opt,name=voter,proto3" json:"voter,omitempty"`
+	Grant         []byte                 `protobuf:"bytes,3,opt,name=grant,proto3" json:"grant,omitempty"` // Envelope of LeaseGrant; empty when it was refused
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseReply) Reset() {
+	*x = LeaseReply{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseReply) ProtoMessage() {}
+
+func (x *LeaseReply) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseReply.ProtoReflect.Descriptor instead.
+func (*LeaseReply) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *LeaseReply) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *LeaseReply) GetVoter() string {
+	if x != nil {
+		return x.Voter
+	}
+	return ""
+}
+
+func (x *LeaseReply) GetGrant() []byte {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *LeaseReply) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// LeaseFrame takes a request to a voter, or the reply back.
+type LeaseFrame struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"` // Envelope of LeaseRequest
+	Reply         *LeaseReply            `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseFrame) Reset() {
+	*x = LeaseFrame{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseFrame) ProtoMessage() {}
+
+func (x *LeaseFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseFrame.ProtoReflect.Descriptor instead.
+func (*LeaseFrame) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *LeaseFrame) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *LeaseFrame) GetReply() *LeaseReply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+// EvidenceShare is one signature of those that make a lapse or a fence, or asks
+// for it.
+type EvidenceShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Domain        uint32                 `protobuf:"varint,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`                    // Testimony
+	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`                // empty: the sender asks for it, or it was refused
+	Voter         uint32                 `protobuf:"varint,4,opt,name=voter,proto3" json:"voter,omitempty"`                       // lapse: the signer's index in the voter set
+	Signer        []byte                 `protobuf:"bytes,5,opt,name=signer,proto3" json:"signer,omitempty"`                      // fence: the fingerprint of the signer's key
+	Problem       string                 `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`                    // why there is no signature, or not yet
+	WaitNano      int64                  `protobuf:"varint,7,opt,name=wait_nano,json=waitNano,proto3" json:"wait_nano,omitempty"` // lapse: how long at least until there is one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceShare) Reset() {
+	*x = EvidenceShare{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceShare) ProtoMessage() {}
+
+func (x *EvidenceShare) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceShare.ProtoReflect.Descriptor instead.
+func (*EvidenceShare) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *EvidenceShare) GetDomain() uint32 {
+	if x != nil {
+		return x.Domain
+	}
+	return 0
+}
+
+func (x *EvidenceShare) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *EvidenceShare) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *EvidenceShare) GetVoter() uint32 {
+	if x != nil {
+		return x.Voter
+	}
+	return 0
+}
+
+func (x *EvidenceShare) GetSigner() []byte {
+	if x != nil {
+		return x.Signer
+	}
+	return nil
+}
+
+func (x *EvidenceShare) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *EvidenceShare) GetWaitNano() int64 {
+	if x != nil {
+		return x.WaitNano
+	}
+	return 0
+}
+
 type AgentFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -1988,6 +2382,7 @@ type AgentFrame struct {
 	//	*AgentFrame_Question
 	//	*AgentFrame_Pong
 	//	*AgentFrame_Want
+	//	*AgentFrame_LeaseRequest
 	Kind          isAgentFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1995,7 +2390,7 @@ type AgentFrame struct {
 
 func (x *AgentFrame) Reset() {
 	*x = AgentFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2402,7 @@ func (x *AgentFrame) String() string {
 func (*AgentFrame) ProtoMessage() {}
 
 func (x *AgentFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2415,7 @@ func (x *AgentFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentFrame.ProtoReflect.Descriptor instead.
 func (*AgentFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AgentFrame) GetKind() isAgentFrame_Kind {
@@ -2084,6 +2479,15 @@ func (x *AgentFrame) GetWant() *Want {
 	return nil
 }
 
+func (x *AgentFrame) GetLeaseRequest() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*AgentFrame_LeaseRequest); ok {
+			return x.LeaseRequest
+		}
+	}
+	return nil
+}
+
 type isAgentFrame_Kind interface {
 	isAgentFrame_Kind()
 }
@@ -2112,6 +2516,10 @@ type AgentFrame_Want struct {
 	Want *Want `protobuf:"bytes,6,opt,name=want,proto3,oneof"`
 }
 
+type AgentFrame_LeaseRequest struct {
+	LeaseRequest []byte `protobuf:"bytes,7,opt,name=lease_request,json=leaseRequest,proto3,oneof"` // Envelope of LeaseRequest
+}
+
 func (*AgentFrame_Hello) isAgentFrame_Kind() {}
 
 func (*AgentFrame_Statement) isAgentFrame_Kind() {}
@@ -2123,6 +2531,8 @@ func (*AgentFrame_Question) isAgentFrame_Kind() {}
 func (*AgentFrame_Pong) isAgentFrame_Kind() {}
 
 func (*AgentFrame_Want) isAgentFrame_Kind() {}
+
+func (*AgentFrame_LeaseRequest) isAgentFrame_Kind() {}
 
 // Hello introduces one instance of the agent; one for each.
 type Hello struct {
@@ -2140,7 +2550,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2562,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2575,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Hello) GetEnrollment() []byte {
@@ -2249,7 +2659,7 @@ type InstanceStatus struct {
 
 func (x *InstanceStatus) Reset() {
 	*x = InstanceStatus{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2671,7 @@ func (x *InstanceStatus) String() string {
 func (*InstanceStatus) ProtoMessage() {}
 
 func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2684,7 @@ func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceStatus.ProtoReflect.Descriptor instead.
 func (*InstanceStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InstanceStatus) GetIdentity() []byte {
@@ -2450,7 +2860,7 @@ type NamedProblem struct {
 
 func (x *NamedProblem) Reset() {
 	*x = NamedProblem{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2872,7 @@ func (x *NamedProblem) String() string {
 func (*NamedProblem) ProtoMessage() {}
 
 func (x *NamedProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2885,7 @@ func (x *NamedProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedProblem.ProtoReflect.Descriptor instead.
 func (*NamedProblem) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *NamedProblem) GetName() string {
@@ -2508,7 +2918,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2930,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2943,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -2556,7 +2966,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2978,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2991,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Want) GetService() string {
@@ -2615,6 +3025,7 @@ type GatewayFrame struct {
 	//	*GatewayFrame_Answer
 	//	*GatewayFrame_Ping
 	//	*GatewayFrame_Refusal
+	//	*GatewayFrame_LeaseGrant
 	//	*GatewayFrame_Prepare
 	Kind          isGatewayFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -2623,7 +3034,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +3046,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +3059,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -2712,6 +3123,15 @@ func (x *GatewayFrame) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *GatewayFrame) GetLeaseGrant() *LeaseReply {
+	if x != nil {
+		if x, ok := x.Kind.(*GatewayFrame_LeaseGrant); ok {
+			return x.LeaseGrant
+		}
+	}
+	return nil
+}
+
 func (x *GatewayFrame) GetPrepare() *Prepare {
 	if x != nil {
 		if x, ok := x.Kind.(*GatewayFrame_Prepare); ok {
@@ -2749,6 +3169,10 @@ type GatewayFrame_Refusal struct {
 	Refusal *Refusal `protobuf:"bytes,6,opt,name=refusal,proto3,oneof"`
 }
 
+type GatewayFrame_LeaseGrant struct {
+	LeaseGrant *LeaseReply `protobuf:"bytes,7,opt,name=lease_grant,json=leaseGrant,proto3,oneof"`
+}
+
 type GatewayFrame_Prepare struct {
 	Prepare *Prepare `protobuf:"bytes,8,opt,name=prepare,proto3,oneof"`
 }
@@ -2765,6 +3189,8 @@ func (*GatewayFrame_Ping) isGatewayFrame_Kind() {}
 
 func (*GatewayFrame_Refusal) isGatewayFrame_Kind() {}
 
+func (*GatewayFrame_LeaseGrant) isGatewayFrame_Kind() {}
+
 func (*GatewayFrame_Prepare) isGatewayFrame_Kind() {}
 
 type Welcome struct {
@@ -2778,7 +3204,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +3216,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +3229,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -2838,7 +3264,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +3276,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +3289,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -2902,7 +3328,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3340,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3353,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Grant) GetService() string {
@@ -2979,7 +3405,7 @@ type Serving struct {
 
 func (x *Serving) Reset() {
 	*x = Serving{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3417,7 @@ func (x *Serving) String() string {
 func (*Serving) ProtoMessage() {}
 
 func (x *Serving) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3430,7 @@ func (x *Serving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serving.ProtoReflect.Descriptor instead.
 func (*Serving) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Serving) GetStatement() []byte {
@@ -3043,7 +3469,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3055,7 +3481,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3068,7 +3494,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Prepare) GetService() string {
@@ -3115,7 +3541,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3553,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3566,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -3165,7 +3591,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3177,7 +3603,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3190,7 +3616,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -3227,6 +3653,8 @@ type PeerFrame struct {
 	//	*PeerFrame_Ping
 	//	*PeerFrame_Progress
 	//	*PeerFrame_Agreement
+	//	*PeerFrame_Lease
+	//	*PeerFrame_Share
 	//	*PeerFrame_Prepare
 	Kind          isPeerFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -3235,7 +3663,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3675,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3688,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -3351,6 +3779,24 @@ func (x *PeerFrame) GetAgreement() []byte {
 	return nil
 }
 
+func (x *PeerFrame) GetLease() *LeaseFrame {
+	if x != nil {
+		if x, ok := x.Kind.(*PeerFrame_Lease); ok {
+			return x.Lease
+		}
+	}
+	return nil
+}
+
+func (x *PeerFrame) GetShare() *EvidenceShare {
+	if x != nil {
+		if x, ok := x.Kind.(*PeerFrame_Share); ok {
+			return x.Share
+		}
+	}
+	return nil
+}
+
 func (x *PeerFrame) GetPrepare() *Prepare {
 	if x != nil {
 		if x, ok := x.Kind.(*PeerFrame_Prepare); ok {
@@ -3400,6 +3846,14 @@ type PeerFrame_Agreement struct {
 	Agreement []byte `protobuf:"bytes,9,opt,name=agreement,proto3,oneof"` // Agreement
 }
 
+type PeerFrame_Lease struct {
+	Lease *LeaseFrame `protobuf:"bytes,10,opt,name=lease,proto3,oneof"`
+}
+
+type PeerFrame_Share struct {
+	Share *EvidenceShare `protobuf:"bytes,11,opt,name=share,proto3,oneof"`
+}
+
 type PeerFrame_Prepare struct {
 	Prepare *Prepare `protobuf:"bytes,12,opt,name=prepare,proto3,oneof"`
 }
@@ -3422,6 +3876,10 @@ func (*PeerFrame_Progress) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Agreement) isPeerFrame_Kind() {}
 
+func (*PeerFrame_Lease) isPeerFrame_Kind() {}
+
+func (*PeerFrame_Share) isPeerFrame_Kind() {}
+
 func (*PeerFrame_Prepare) isPeerFrame_Kind() {}
 
 type PeerHello struct {
@@ -3436,7 +3894,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3906,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3919,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -3504,7 +3962,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3974,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3987,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -3560,7 +4018,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3572,7 +4030,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3585,7 +4043,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Held) GetService() string {
@@ -3634,7 +4092,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3646,7 +4104,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +4117,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -3696,7 +4154,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3708,7 +4166,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3721,7 +4179,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -3765,7 +4223,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3777,7 +4235,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3790,7 +4248,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ProxyState) GetId() string {
@@ -3834,7 +4292,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3846,7 +4304,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3859,7 +4317,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -3909,7 +4367,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4379,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4392,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GiveUp) GetService() string {
@@ -3972,7 +4430,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3984,7 +4442,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3997,7 +4455,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Progress) GetService() string {
@@ -4061,7 +4519,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4073,7 +4531,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4086,7 +4544,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -4274,7 +4732,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4286,7 +4744,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4299,7 +4757,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -4335,7 +4793,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4347,7 +4805,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4360,7 +4818,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -4395,7 +4853,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4407,7 +4865,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4420,7 +4878,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -4455,7 +4913,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4467,7 +4925,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4480,7 +4938,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -4508,7 +4966,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4520,7 +4978,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4533,7 +4991,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -4577,7 +5035,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4589,7 +5047,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4602,7 +5060,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -4691,7 +5149,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4703,7 +5161,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4716,7 +5174,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -4735,7 +5193,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4747,7 +5205,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4760,7 +5218,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -4779,7 +5237,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4791,7 +5249,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4804,7 +5262,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -4824,7 +5282,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4836,7 +5294,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4849,7 +5307,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -4875,7 +5333,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4887,7 +5345,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4900,7 +5358,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -5080,7 +5538,41 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05block\x18\x06 \x01(\fR\x05block\x12\x18\n" +
 	"\aallowed\x18\a \x01(\rR\aallowed\x12\x12\n" +
 	"\x04term\x18\b \x01(\x04R\x04term\x12\x16\n" +
-	"\x06beyond\x18\t \x01(\x04R\x06beyond\"\xa3\x02\n" +
+	"\x06beyond\x18\t \x01(\x04R\x06beyond\"\xad\x01\n" +
+	"\fLeaseRequest\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1c\n" +
+	"\tadmission\x18\x03 \x01(\x04R\tadmission\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x14\n" +
+	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x19\n" +
+	"\bttl_nano\x18\x06 \x01(\x03R\attlNano\"\xc7\x01\n" +
+	"\n" +
+	"LeaseGrant\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x1c\n" +
+	"\tadmission\x18\x04 \x01(\x04R\tadmission\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\x12\x14\n" +
+	"\x05nonce\x18\x06 \x01(\fR\x05nonce\x12\x19\n" +
+	"\bttl_nano\x18\a \x01(\x03R\attlNano\"n\n" +
+	"\n" +
+	"LeaseReply\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x14\n" +
+	"\x05voter\x18\x02 \x01(\tR\x05voter\x12\x14\n" +
+	"\x05grant\x18\x03 \x01(\fR\x05grant\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\"V\n" +
+	"\n" +
+	"LeaseFrame\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\x12.\n" +
+	"\x05reply\x18\x02 \x01(\v2\x18.signalbox.v1.LeaseReplyR\x05reply\"\xc4\x01\n" +
+	"\rEvidenceShare\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\rR\x06domain\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\x12\x14\n" +
+	"\x05voter\x18\x04 \x01(\rR\x05voter\x12\x16\n" +
+	"\x06signer\x18\x05 \x01(\fR\x06signer\x12\x18\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\x12\x1b\n" +
+	"\twait_nano\x18\a \x01(\x03R\bwaitNano\"\xca\x02\n" +
 	"\n" +
 	"AgentFrame\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.signalbox.v1.HelloH\x00R\x05hello\x12\x1e\n" +
@@ -5088,7 +5580,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06status\x18\x03 \x01(\v2\x1c.signalbox.v1.InstanceStatusH\x00R\x06status\x124\n" +
 	"\bquestion\x18\x04 \x01(\v2\x16.signalbox.v1.QuestionH\x00R\bquestion\x12(\n" +
 	"\x04pong\x18\x05 \x01(\v2\x12.signalbox.v1.PongH\x00R\x04pong\x12(\n" +
-	"\x04want\x18\x06 \x01(\v2\x12.signalbox.v1.WantH\x00R\x04wantB\x06\n" +
+	"\x04want\x18\x06 \x01(\v2\x12.signalbox.v1.WantH\x00R\x04want\x12%\n" +
+	"\rlease_request\x18\a \x01(\fH\x00R\fleaseRequestB\x06\n" +
 	"\x04kind\"\xbf\x01\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\n" +
@@ -5134,14 +5627,16 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04Want\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\"\xcd\x02\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"\x8a\x03\n" +
 	"\fGatewayFrame\x121\n" +
 	"\awelcome\x18\x01 \x01(\v2\x15.signalbox.v1.WelcomeH\x00R\awelcome\x12+\n" +
 	"\x05order\x18\x02 \x01(\v2\x13.signalbox.v1.OrderH\x00R\x05order\x12+\n" +
 	"\x05grant\x18\x03 \x01(\v2\x13.signalbox.v1.GrantH\x00R\x05grant\x12\x18\n" +
 	"\x06answer\x18\x04 \x01(\fH\x00R\x06answer\x12(\n" +
 	"\x04ping\x18\x05 \x01(\v2\x12.signalbox.v1.PingH\x00R\x04ping\x121\n" +
-	"\arefusal\x18\x06 \x01(\v2\x15.signalbox.v1.RefusalH\x00R\arefusal\x121\n" +
+	"\arefusal\x18\x06 \x01(\v2\x15.signalbox.v1.RefusalH\x00R\arefusal\x12;\n" +
+	"\vlease_grant\x18\a \x01(\v2\x18.signalbox.v1.LeaseReplyH\x00R\n" +
+	"leaseGrant\x121\n" +
 	"\aprepare\x18\b \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
 	"\x04kind\"^\n" +
 	"\aWelcome\x12\x18\n" +
@@ -5175,7 +5670,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
-	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xc4\x03\n" +
+	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xab\x04\n" +
 	"\tPeerFrame\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.signalbox.v1.PeerHelloH\x00R\x05hello\x12\x1e\n" +
 	"\tstatement\x18\x02 \x01(\fH\x00R\tstatement\x12\"\n" +
@@ -5185,7 +5680,10 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\agive_up\x18\x06 \x01(\v2\x14.signalbox.v1.GiveUpH\x00R\x06giveUp\x12(\n" +
 	"\x04ping\x18\a \x01(\v2\x12.signalbox.v1.PingH\x00R\x04ping\x124\n" +
 	"\bprogress\x18\b \x01(\v2\x16.signalbox.v1.ProgressH\x00R\bprogress\x12\x1e\n" +
-	"\tagreement\x18\t \x01(\fH\x00R\tagreement\x121\n" +
+	"\tagreement\x18\t \x01(\fH\x00R\tagreement\x120\n" +
+	"\x05lease\x18\n" +
+	" \x01(\v2\x18.signalbox.v1.LeaseFrameH\x00R\x05lease\x123\n" +
+	"\x05share\x18\v \x01(\v2\x1b.signalbox.v1.EvidenceShareH\x00R\x05share\x121\n" +
 	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
 	"\x04kind\"\x9c\x01\n" +
 	"\tPeerHello\x12\x18\n" +
@@ -5322,7 +5820,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -5347,42 +5845,47 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*Certificate)(nil),         // 20: signalbox.v1.Certificate
 	(*Question)(nil),            // 21: signalbox.v1.Question
 	(*Answer)(nil),              // 22: signalbox.v1.Answer
-	(*AgentFrame)(nil),          // 23: signalbox.v1.AgentFrame
-	(*Hello)(nil),               // 24: signalbox.v1.Hello
-	(*InstanceStatus)(nil),      // 25: signalbox.v1.InstanceStatus
-	(*NamedProblem)(nil),        // 26: signalbox.v1.NamedProblem
-	(*Pong)(nil),                // 27: signalbox.v1.Pong
-	(*Want)(nil),                // 28: signalbox.v1.Want
-	(*GatewayFrame)(nil),        // 29: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),             // 30: signalbox.v1.Welcome
-	(*Order)(nil),               // 31: signalbox.v1.Order
-	(*Grant)(nil),               // 32: signalbox.v1.Grant
-	(*Serving)(nil),             // 33: signalbox.v1.Serving
-	(*Prepare)(nil),             // 34: signalbox.v1.Prepare
-	(*Ping)(nil),                // 35: signalbox.v1.Ping
-	(*Refusal)(nil),             // 36: signalbox.v1.Refusal
-	(*PeerFrame)(nil),           // 37: signalbox.v1.PeerFrame
-	(*PeerHello)(nil),           // 38: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 39: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 40: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 41: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 42: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 43: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 44: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 45: signalbox.v1.GiveUp
-	(*Progress)(nil),            // 46: signalbox.v1.Progress
-	(*Agreement)(nil),           // 47: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 48: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 49: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 50: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 51: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 52: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 53: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 54: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 55: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 56: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 57: signalbox.v1.FollowReply
-	(*AskReply)(nil),            // 58: signalbox.v1.AskReply
+	(*LeaseRequest)(nil),        // 23: signalbox.v1.LeaseRequest
+	(*LeaseGrant)(nil),          // 24: signalbox.v1.LeaseGrant
+	(*LeaseReply)(nil),          // 25: signalbox.v1.LeaseReply
+	(*LeaseFrame)(nil),          // 26: signalbox.v1.LeaseFrame
+	(*EvidenceShare)(nil),       // 27: signalbox.v1.EvidenceShare
+	(*AgentFrame)(nil),          // 28: signalbox.v1.AgentFrame
+	(*Hello)(nil),               // 29: signalbox.v1.Hello
+	(*InstanceStatus)(nil),      // 30: signalbox.v1.InstanceStatus
+	(*NamedProblem)(nil),        // 31: signalbox.v1.NamedProblem
+	(*Pong)(nil),                // 32: signalbox.v1.Pong
+	(*Want)(nil),                // 33: signalbox.v1.Want
+	(*GatewayFrame)(nil),        // 34: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),             // 35: signalbox.v1.Welcome
+	(*Order)(nil),               // 36: signalbox.v1.Order
+	(*Grant)(nil),               // 37: signalbox.v1.Grant
+	(*Serving)(nil),             // 38: signalbox.v1.Serving
+	(*Prepare)(nil),             // 39: signalbox.v1.Prepare
+	(*Ping)(nil),                // 40: signalbox.v1.Ping
+	(*Refusal)(nil),             // 41: signalbox.v1.Refusal
+	(*PeerFrame)(nil),           // 42: signalbox.v1.PeerFrame
+	(*PeerHello)(nil),           // 43: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 44: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 45: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 46: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 47: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 48: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 49: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 50: signalbox.v1.GiveUp
+	(*Progress)(nil),            // 51: signalbox.v1.Progress
+	(*Agreement)(nil),           // 52: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 53: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 54: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 55: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 56: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 57: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 58: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 59: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 60: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 61: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 62: signalbox.v1.FollowReply
+	(*AskReply)(nil),            // 63: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -5398,58 +5901,62 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	7,  // 10: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
 	8,  // 11: signalbox.v1.Handover.break_glass:type_name -> signalbox.v1.BreakGlass
 	11, // 12: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
-	24, // 13: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
-	25, // 14: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
-	21, // 15: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	27, // 16: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	28, // 17: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	26, // 18: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
-	30, // 19: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	31, // 20: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	32, // 21: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	35, // 22: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	36, // 23: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	34, // 24: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
-	0,  // 25: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	33, // 26: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	38, // 27: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	40, // 28: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	42, // 29: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	45, // 30: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	35, // 31: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	46, // 32: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
-	34, // 33: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	39, // 34: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	41, // 35: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	25, // 36: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	43, // 37: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	44, // 38: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	48, // 39: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	49, // 40: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	49, // 41: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	50, // 42: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	49, // 43: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	51, // 44: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	49, // 45: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	51, // 46: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	52, // 47: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	49, // 48: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	51, // 49: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	23, // 50: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	37, // 51: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	54, // 52: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	56, // 53: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	21, // 54: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	29, // 55: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	37, // 56: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	55, // 57: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	57, // 58: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	58, // 59: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	55, // [55:60] is the sub-list for method output_type
-	50, // [50:55] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	25, // 13: signalbox.v1.LeaseFrame.reply:type_name -> signalbox.v1.LeaseReply
+	29, // 14: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
+	30, // 15: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
+	21, // 16: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
+	32, // 17: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	33, // 18: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	31, // 19: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
+	35, // 20: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	36, // 21: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	37, // 22: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	40, // 23: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	41, // 24: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	25, // 25: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
+	39, // 26: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
+	0,  // 27: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	38, // 28: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
+	43, // 29: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	45, // 30: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	47, // 31: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	50, // 32: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	40, // 33: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	51, // 34: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
+	26, // 35: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
+	27, // 36: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
+	39, // 37: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	44, // 38: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	46, // 39: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	30, // 40: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	48, // 41: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	49, // 42: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	53, // 43: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	54, // 44: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	54, // 45: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	55, // 46: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	54, // 47: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	56, // 48: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	54, // 49: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	56, // 50: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	57, // 51: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	54, // 52: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	56, // 53: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	28, // 54: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	42, // 55: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	59, // 56: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	61, // 57: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	21, // 58: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	34, // 59: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	42, // 60: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	60, // 61: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	62, // 62: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	63, // 63: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	59, // [59:64] is the sub-list for method output_type
+	54, // [54:59] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -5465,24 +5972,26 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*Request_Pause)(nil),
 		(*Request_Approval)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[22].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[27].OneofWrappers = []any{
 		(*AgentFrame_Hello)(nil),
 		(*AgentFrame_Statement)(nil),
 		(*AgentFrame_Status)(nil),
 		(*AgentFrame_Question)(nil),
 		(*AgentFrame_Pong)(nil),
 		(*AgentFrame_Want)(nil),
+		(*AgentFrame_LeaseRequest)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[28].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[33].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
 		(*GatewayFrame_Answer)(nil),
 		(*GatewayFrame_Ping)(nil),
 		(*GatewayFrame_Refusal)(nil),
+		(*GatewayFrame_LeaseGrant)(nil),
 		(*GatewayFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[36].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[41].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -5492,9 +6001,11 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Ping)(nil),
 		(*PeerFrame_Progress)(nil),
 		(*PeerFrame_Agreement)(nil),
+		(*PeerFrame_Lease)(nil),
+		(*PeerFrame_Share)(nil),
 		(*PeerFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[46].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[51].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -5511,7 +6022,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   58,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
