@@ -34,6 +34,8 @@ import (
 type Links interface {
 	// Broadcast tells every peer that can be reached.
 	Broadcast(f *wire.PeerFrame)
+	// Tell tells those of the named peers that can be reached.
+	Tell(gateways []string, f *wire.PeerFrame)
 	// Send tells an instance's agent; false when it has no session here.
 	Send(id signalbox.Identity, f *wire.GatewayFrame) bool
 	// SendAll tells every agent with a session here once.
@@ -105,7 +107,7 @@ type Coordinator struct {
 	mu     sync.Mutex // guards what sessions ask without waiting for the owner
 	keys   map[signalbox.Identity]ed25519.PublicKey
 	heard  map[signalbox.Identity]start // the newest that said hello
-	recent map[string]bool               // statement keys seen
+	recent map[string]bool              // statement keys seen
 	seen   []string
 	// requested is when handovers were asked for here, by id.
 	requested map[string]time.Time
@@ -126,6 +128,9 @@ type Coordinator struct {
 	rumours  chan delayed
 	news     map[*instance]bool // instances that the peers are to be told of
 	newsAt   time.Time
+
+	// unhurried is what the peers are told when there is time, in order.
+	unhurried []unhurried
 }
 
 // service is what the coordinator keeps of one service.
@@ -241,7 +246,7 @@ func (c *Coordinator) drainInbox() {
 }
 
 func (c *Coordinator) nextTick() time.Duration {
-	if len(c.busy) > 0 || len(c.news) > 0 {
+	if len(c.busy) > 0 || len(c.news) > 0 || len(c.unhurried) > 0 {
 		return tickBusy
 	}
 	return tickIdle
@@ -249,6 +254,7 @@ func (c *Coordinator) nextTick() time.Duration {
 
 func (c *Coordinator) tick() {
 	c.tellNews()
+	c.tellUnhurried()
 	for s := range c.busy {
 		c.lookAgain(s)
 		c.step(s, handover.Tick{})

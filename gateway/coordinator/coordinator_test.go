@@ -23,6 +23,7 @@ import (
 type silence struct{}
 
 func (silence) Broadcast(*wire.PeerFrame)                          {}
+func (silence) Tell([]string, *wire.PeerFrame)                     {}
 func (silence) Send(signalbox.Identity, *wire.GatewayFrame) bool   { return false }
 func (silence) SendAll(*wire.GatewayFrame)                         {}
 func (silence) ProposeTo(context.Context, signalbox.Request) error { return signalbox.ErrUnavailable }

@@ -26,12 +26,12 @@ func (c *Coordinator) step(s *service, first handover.Event) {
 			events = append(events, c.do(s, effect)...)
 		}
 	}
-	_, open := s.machine.Open()
-	if open {
+	if s.machine.Owes() {
 		c.busy[s] = true
 	} else {
 		delete(c.busy, s)
 	}
+	_, open := s.machine.Open()
 	if term := certifiedTerm(s); open != s.shown.open || term != s.shown.term {
 		s.shown.open, s.shown.term = open, term
 		c.opt.Metrics.service(s, open)
@@ -55,11 +55,13 @@ func (c *Coordinator) do(s *service, effect handover.Effect) []handover.Event {
 		s.routeTerm = max(s.routeTerm, e.Term)
 		c.publish(s)
 		return c.ownHold(s, e.Block, false)
+	case handover.TellPrepared:
+		c.opt.Links.Broadcast(preparedFrame(s.conf.Name, e.Block))
 	case handover.TellHeld:
 		if r := s.records[e.Held.Block]; r != nil {
 			r.heldBy(e.Held, c.opt.DataCenter, c.opt.Now())
 		}
-		c.opt.Links.Broadcast(heldFrame(s.conf.Name, e.Held))
+		c.tellHeld(s, e)
 	case handover.Order:
 		c.order(s, e)
 	case handover.TellGiveUp:
@@ -73,9 +75,9 @@ func (c *Coordinator) do(s *service, effect handover.Effect) []handover.Event {
 			return nil
 		}
 		c.certificates.put(cert.Raw, struct{}{})
-		return []handover.Event{handover.Certified{Certificate: cert}}
+		return []handover.Event{handover.Certified{Certificate: cert, Built: true}}
 	case handover.Spread:
-		c.spread(s, e.Certificate)
+		c.spread(s, e)
 	case handover.Release:
 		c.release(s, e.Certificate)
 	case handover.ProposeOutcome:
@@ -110,10 +112,16 @@ func (c *Coordinator) order(s *service, e handover.Order) {
 // spread hands a certificate on. Losing it in a crash here loses nothing: the
 // agents keep their answers and the peers the certificate, so it need not be on
 // disk first.
-func (c *Coordinator) spread(s *service, cert *signalbox.Certificate) {
-	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_Certificate{Certificate: cert.Raw}})
+func (c *Coordinator) spread(s *service, e handover.Spread) {
+	cert := e.Certificate
+	if e.To&handover.ToPeers != 0 {
+		c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_Certificate{Certificate: cert.Raw}})
+	}
+	if e.To&handover.ToAgents == 0 {
+		return
+	}
 	for id, in := range s.instances {
-		if in.local {
+		if in.local && !in.serves(cert.Term) {
 			c.grant(s, id)
 		}
 	}
@@ -233,7 +241,9 @@ func (c *Coordinator) load() error {
 		return fmt.Errorf("read journal: %w", err)
 	}
 	for _, raw := range statements {
-		c.statement(raw, nil)
+		if e, ok := c.newStatement(raw); ok {
+			c.said(e, c.opt.Now())
+		}
 	}
 	c.loaded = true
 	for name, raw := range certificates {
@@ -277,7 +287,7 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		c.recordAdoption(b, r.Handover)
 	case r.Handover != nil:
 		c.openRecord(s, b, r.Handover)
-		c.step(s, handover.Decided{Block: b})
+		c.step(s, handover.Decided{Block: b, Resumed: !c.loaded})
 	case r.Outcome != nil:
 		c.settled(s, r.Outcome)
 		c.certifiedByLog(s)

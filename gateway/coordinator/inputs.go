@@ -159,28 +159,38 @@ func (c *Coordinator) agentWant(id signalbox.Identity, w *wire.Want) {
 	c.admit(s, s.instances[id], s.instances[id].proof, true)
 }
 
-// Statement takes a signed statement in, by whatever way it came: verified, and
-// once.
-func (c *Coordinator) Statement(raw []byte) { c.statement(raw, c.relay) }
+// Statement takes a signed statement in, by whatever way but from a peer:
+// verified, once, and passed on.
+func (c *Coordinator) Statement(raw []byte) {
+	e, ok := c.newStatement(raw)
+	if !ok {
+		return
+	}
+	c.post(func() {
+		c.relay(e)
+		c.said(e, c.opt.Now())
+	})
+}
 
-func (c *Coordinator) statement(raw []byte, relay func(signalbox.Evidence)) {
+// peerStatement takes in what a peer passed on. Peers reach each other
+// directly: it goes no further.
+func (c *Coordinator) peerStatement(raw []byte, seen time.Time) {
+	if e, ok := c.newStatement(raw); ok {
+		c.post(func() { c.said(e, seen) })
+	}
+}
+
+// newStatement verifies a statement that was not seen before.
+func (c *Coordinator) newStatement(raw []byte) (signalbox.Evidence, bool) {
 	e, err := c.openStatement(raw)
 	if err != nil {
 		c.opt.Metrics.refusedStatement()
 		if !errors.Is(err, signalbox.ErrUnknown) {
 			c.opt.Logger.Warn().Err(err).Msg("refused statement")
 		}
-		return
+		return e, false
 	}
-	if !c.firstTime(rpc.StatementKey(e.Statement)) {
-		return
-	}
-	if relay == nil {
-		c.said(e)
-		return
-	}
-	c.post(func() { c.said(e) })
-	relay(e)
+	return e, c.firstTime(rpc.StatementKey(e.Statement))
 }
 
 func (c *Coordinator) firstTime(key string) bool {
@@ -198,8 +208,9 @@ func (c *Coordinator) firstTime(key string) bool {
 	return true
 }
 
-// said feeds a statement to its service's machine.
-func (c *Coordinator) said(e signalbox.Evidence) {
+// said feeds a statement to its service's machine; seen is when a gateway first
+// saw it, for the record.
+func (c *Coordinator) said(e signalbox.Evidence, seen time.Time) {
 	s := c.services[e.Service]
 	if s == nil {
 		return
@@ -220,7 +231,7 @@ func (c *Coordinator) said(e signalbox.Evidence) {
 	case signalbox.SaysAck, signalbox.SaysRefuse:
 		c.keepStatement(e)
 	}
-	c.recordStatement(s, e)
+	c.recordStatement(s, e, seen)
 	c.step(s, handover.Said{Evidence: e})
 	if e.Kind == signalbox.SaysServing || e.Kind == signalbox.SaysLeave {
 		c.refresh(s)

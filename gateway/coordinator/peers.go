@@ -115,12 +115,13 @@ func (c *Coordinator) PeerDown(gateway string) {
 func (c *Coordinator) PeerFrame(gateway string, frame *wire.PeerFrame) {
 	switch k := frame.Kind.(type) {
 	case *wire.PeerFrame_Statement:
-		// Peers reach each other directly: not passed on again.
-		c.statement(k.Statement, func(signalbox.Evidence) {})
+		c.peerStatement(k.Statement, c.seenAt(frame))
 	case *wire.PeerFrame_Certificate:
 		c.Certificate(k.Certificate)
 	case *wire.PeerFrame_Held:
-		c.peerHeld(gateway, k.Held)
+		c.peerHeld(gateway, k.Held, c.seenAt(frame))
+	case *wire.PeerFrame_Prepared:
+		c.peerPrepared(gateway, k.Prepared)
 	case *wire.PeerFrame_View:
 		if len(k.View.GetInstances()) <= maxList && len(k.View.GetProxies()) <= maxList {
 			c.post(func() { c.peerView(gateway, k.View) })
@@ -134,6 +135,26 @@ func (c *Coordinator) PeerFrame(gateway string, frame *wire.PeerFrame) {
 			problem := clip(k.GiveUp.GetProblem(), signalbox.MaxReason)
 			c.post(func() { c.step(s, handover.GiveUp{Block: block, Problem: problem}) })
 		}
+	}
+}
+
+// maxSeen bounds how old what is passed on can be, for a peer's clock.
+const maxSeen = time.Minute
+
+// seenAt is when a peer learned what it passes on, by its clock, where that can be.
+func (c *Coordinator) seenAt(f *wire.PeerFrame) time.Time {
+	now := c.opt.Now()
+	at := time.Unix(0, f.GetSeenUnixNano())
+	if f.GetSeenUnixNano() == 0 || at.After(now) || now.Sub(at) > maxSeen {
+		return now
+	}
+	return at
+}
+
+func (c *Coordinator) peerPrepared(gateway string, f *wire.Prepared) {
+	block, ok := digestOf(f.GetBlock())
+	if s := c.services[signalbox.Service(f.GetService())]; ok && s != nil {
+		c.post(func() { c.step(s, handover.Prepared{Gateway: gateway, Block: block}) })
 	}
 }
 
@@ -166,7 +187,7 @@ func (c *Coordinator) Certificate(raw []byte) {
 	})
 }
 
-func (c *Coordinator) peerHeld(gateway string, f *wire.Held) {
+func (c *Coordinator) peerHeld(gateway string, f *wire.Held, seen time.Time) {
 	block, ok := digestOf(f.GetBlock())
 	s := c.services[signalbox.Service(f.GetService())]
 	if !ok || s == nil || len(f.GetProxies()) > maxList {
@@ -178,7 +199,7 @@ func (c *Coordinator) peerHeld(gateway string, f *wire.Held) {
 	}
 	c.post(func() {
 		if r := s.records[block]; r != nil {
-			r.heldBy(h, c.opt.Peers[gateway], c.opt.Now())
+			r.heldBy(h, c.opt.Peers[gateway], seen)
 		}
 		c.step(s, h)
 	})
@@ -235,7 +256,11 @@ func (c *Coordinator) reachableChanged(s *service, i *instance) {
 
 // event publishes a line for whoever watches.
 func (c *Coordinator) event(s *service, kind, who, detail string) {
-	e := newEvent(c.opt.Now(), kind, string(s.conf.Name), who, detail)
+	c.eventAt(c.opt.Now(), s, kind, who, detail)
+}
+
+func (c *Coordinator) eventAt(at time.Time, s *service, kind, who, detail string) {
+	e := newEvent(at, kind, string(s.conf.Name), who, detail)
 	e.Gateway, e.DataCenter = c.opt.Gateway, string(c.opt.DataCenter)
 	if newest, open := s.machine.Open(); open {
 		h := newest.Handover(s.conf.Name)

@@ -53,6 +53,7 @@ func (c *Coordinator) routeAcknowledged(e control.RouteAcknowledged) {
 	if r := s.records[newest.Digest]; r != nil {
 		if row := r.proxy(e.Proxy, c.opt.DataCenter); row.HeldMS == nil {
 			row.HeldMS = r.ms(c.opt.Now())
+			r.heldAt = later(r.heldAt, c.opt.Now())
 		}
 	}
 	for _, ev := range c.ownHold(s, newest.Digest, false) {
@@ -127,6 +128,10 @@ func (c *Coordinator) lookAgain(s *service) {
 	for _, ev := range c.ownHold(s, newest.Digest, true) {
 		c.step(s, ev)
 	}
+}
+
+func preparedFrame(s signalbox.Service, block signalbox.Digest) *wire.PeerFrame {
+	return &wire.PeerFrame{Kind: &wire.PeerFrame_Prepared{Prepared: &wire.Prepared{Service: string(s), Block: block[:]}}}
 }
 
 func heldFrame(s signalbox.Service, h handover.Held) *wire.PeerFrame {

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ type record struct {
 	phase handover.Phase
 	began time.Time
 
-	holdAt, drainAt, drainedAt, ackedAt           time.Time
+	holdAt, heldAt, drainAt, drainedAt, ackedAt   time.Time
 	sealedAt, servingAt, releasedAt, doneAt, shut time.Time
 	due                                           map[string]bool // roster identities without evidence
 	undrained                                     map[string]bool
@@ -115,8 +116,9 @@ func (r *record) line(e api.Event) {
 	r.view.Events = append(r.view.Events, e)
 }
 
+// mark keeps the earliest time: what others saw first is told here later.
 func mark(t *time.Time, at time.Time) {
-	if t.IsZero() {
+	if t.IsZero() || at.Before(*t) {
 		*t = at
 	}
 }
@@ -181,9 +183,9 @@ func stateOf(p handover.Phase) string {
 	return api.StatePreparing
 }
 
-// recordStatement takes what an instance signed into the open records.
-func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence) {
-	now := c.opt.Now()
+// recordStatement takes what an instance signed into the open records; now is
+// when a gateway saw it first.
+func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence, now time.Time) {
 	for _, r := range s.records {
 		switch e.Kind {
 		case signalbox.SaysDrained:
@@ -207,7 +209,7 @@ func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence) {
 	if i := s.instances[e.Identity]; i != nil {
 		name = i.Name
 	}
-	c.event(s, kind, name, fmt.Sprintf("%s: %s, term %d", name, e.Kind, e.Term))
+	c.eventAt(now, s, kind, name, fmt.Sprintf("%s: %s, term %d", name, e.Kind, e.Term))
 }
 
 // undrainedWords names who had not drained, when the handover is given up.
@@ -329,6 +331,7 @@ func (c *Coordinator) closeRecord(s *service, r *record) {
 	default:
 		r.view.Outcome = api.OutcomeForward
 	}
+	slices.SortStableFunc(r.view.Events, func(a, b api.Event) int { return a.At.Compare(b.At) })
 	v := c.recordView(s, r)
 	v.Ended, v.State = &now, "settled"
 	if v.HoldMS != nil {

@@ -3,10 +3,13 @@ package coordinator
 import (
 	"context"
 	"crypto/sha256"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
@@ -20,6 +23,9 @@ const (
 	maxVerified = 4096
 	// gossipAfter is how much later gossip is told than the peers.
 	gossipAfter = 25 * time.Millisecond
+	// unhurriedAfter is how much later those peers are told who do not wait for
+	// it: an interruption is over by then.
+	unhurriedAfter = 60 * time.Millisecond
 	// viewAfter is for how long changes of instances are gathered before the
 	// peers are told, while a handover of their service is open.
 	viewAfter = 50 * time.Millisecond
@@ -77,11 +83,66 @@ type delayed struct {
 	due time.Time
 }
 
+// relay passes a statement on: to the peers at once when they wait for it, else
+// when there is time, and to gossip for the case that a direct way is cut.
 func (c *Coordinator) relay(e signalbox.Evidence) {
-	c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_Statement{Statement: e.Envelope}})
+	s := c.services[e.Service]
+	if s == nil {
+		return
+	}
+	frame := &wire.PeerFrame{Kind: &wire.PeerFrame_Statement{Statement: e.Envelope}}
+	if s.machine.RelayNow(e) {
+		c.opt.Links.Broadcast(frame)
+	} else {
+		c.tellLater(c.peers(), frame, func() bool {
+			// With the certificate out, one gateway's word is enough for the
+			// others' records.
+			return e.Kind != signalbox.SaysLeave && e.Term <= certifiedTerm(s) && !s.machine.First()
+		})
+	}
 	select {
 	case c.rumours <- delayed{e.Envelope, time.Now().Add(gossipAfter)}:
 	default: // the direct ways carry it
+	}
+}
+
+// tellHeld passes the own hold on: first to those who wait for it.
+func (c *Coordinator) tellHeld(s *service, e handover.TellHeld) {
+	frame := heldFrame(s.conf.Name, e.Held)
+	c.opt.Links.Tell(e.Now, frame)
+	var others []string
+	for _, name := range c.peers() {
+		if !slices.Contains(e.Now, name) {
+			others = append(others, name)
+		}
+	}
+	c.tellLater(others, frame, func() bool { return !s.machine.Runs(e.Held.Block) })
+}
+
+func (c *Coordinator) peers() []string { return slices.Sorted(maps.Keys(c.opt.Peers)) }
+
+// unhurried is a frame that nobody waits for.
+type unhurried struct {
+	to    []string
+	frame *wire.PeerFrame
+	due   time.Time
+	moot  func() bool // nobody needs it any more
+}
+
+// tellLater has peers told when there is time, with when it was learned.
+func (c *Coordinator) tellLater(to []string, frame *wire.PeerFrame, moot func() bool) {
+	now := c.opt.Now()
+	later := &wire.PeerFrame{Kind: frame.Kind, SeenUnixNano: now.UnixNano()}
+	c.unhurried = append(c.unhurried, unhurried{to: to, frame: later, due: now.Add(unhurriedAfter), moot: moot})
+}
+
+func (c *Coordinator) tellUnhurried() {
+	now := c.opt.Now()
+	for len(c.unhurried) > 0 && !now.Before(c.unhurried[0].due) {
+		if u := c.unhurried[0]; !u.moot() {
+			c.opt.Links.Tell(u.to, u.frame)
+		}
+		c.unhurried = c.unhurried[1:]
 	}
 }
 

@@ -38,15 +38,18 @@ func (c *Coordinator) recordView(s *service, r *record) api.Handover {
 // certificate that it stands in. So each phase begins where the one before it
 // ended, none is negative, and what was not seen here takes no time.
 func (r *record) phases() []api.Phase {
-	drained, acked := r.drainedAt, r.ackedAt
+	drain, drained, acked := r.drainAt, r.drainedAt, r.ackedAt
 	if !r.sealedAt.IsZero() { // whoever sealed had what came before
 		drained, acked = earlier(drained, r.sealedAt), earlier(acked, r.sealedAt)
+		if !r.heldAt.IsZero() && r.heldAt.Before(drain) { // another gateway gave the order
+			drain = later(r.heldAt, r.holdAt)
+		}
 	}
 	steps := []struct {
 		name  string
 		begin time.Time
 	}{
-		{api.PhasePrepare, r.began}, {api.PhaseHold, r.holdAt}, {api.PhaseDrain, r.drainAt}, {api.PhaseAck, drained},
+		{api.PhasePrepare, r.began}, {api.PhaseHold, r.holdAt}, {api.PhaseDrain, drain}, {api.PhaseAck, drained},
 		{api.PhaseSeal, acked}, {api.PhasePromote, r.sealedAt}, {api.PhaseRelease, r.servingAt}, {api.PhaseSettle, r.releasedAt},
 	}
 	var out []api.Phase
@@ -85,6 +88,13 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 func first(times ...time.Time) time.Time {
 	for _, t := range times {
 		if !t.IsZero() {
@@ -102,6 +112,7 @@ func (r *record) heldBy(h handover.Held, dc signalbox.DataCenter, now time.Time)
 		case p.Acknowledged:
 			if row.HeldMS == nil {
 				row.HeldMS = r.ms(now)
+				r.heldAt = later(r.heldAt, now)
 			}
 		case h.Final:
 			r.late[p.ID], row.Late = true, true

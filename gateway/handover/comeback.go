@@ -21,7 +21,7 @@ func (m *Machine) comeBack(r *run, now time.Time) []Effect {
 // Those who can be reached have acked, so they cannot refuse any more. Only a
 // gateway of the old master's data center can see that.
 func (m *Machine) deadlocked(r *run, now time.Time) bool {
-	if m.opt.DataCenter != r.h.From || r.ordered == 0 {
+	if m.opt.DataCenter != r.h.From || r.due == 0 {
 		return false
 	}
 	gone := 0

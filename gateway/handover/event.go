@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"strings"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -9,9 +10,20 @@ import (
 // An Event is something that a gateway learned about a service.
 type Event interface{ event() }
 
-// Decided: the log has a handover block for the service. A block that the
-// machine knows already says nothing new.
-type Decided struct{ Block *signalbox.DecidedBlock }
+// Decided: the log has a handover block for the service, durable here. A block
+// that the machine knows already says nothing new.
+type Decided struct {
+	Block *signalbox.DecidedBlock
+	// Resumed: read back from the own log at a start. The others may be far
+	// ahead, so that nothing is waited for.
+	Resumed bool
+}
+
+// Prepared: a gateway has the block, durable. It may be the machine's own.
+type Prepared struct {
+	Gateway string
+	Block   signalbox.Digest
+}
 
 // Held is what one gateway's proxies say of a hold; Gateway may be the
 // machine's own.
@@ -58,7 +70,11 @@ type Serves struct {
 }
 
 // Certified: a verified certificate came in, or was built here.
-type Certified struct{ Certificate *signalbox.Certificate }
+type Certified struct {
+	Certificate *signalbox.Certificate
+	// Built: from evidence, here; nobody else may have it.
+	Built bool
+}
 
 // GiveUp: somebody asks for a refuse while the block can still be voided.
 type GiveUp struct {
@@ -83,6 +99,7 @@ type Removed struct {
 type Tick struct{}
 
 func (Decided) event()      {}
+func (Prepared) event()     {}
 func (Held) event()         {}
 func (PeerChanged) event()  {}
 func (AgentChanged) event() {}
@@ -105,8 +122,15 @@ type Route struct {
 	Term  signalbox.Term
 }
 
-// TellHeld passes this gateway's hold on to all peers.
-type TellHeld struct{ Held Held }
+// TellPrepared tells all peers that this gateway has the block.
+type TellPrepared struct{ Block signalbox.Digest }
+
+// TellHeld passes this gateway's hold on: at once to Now, who order what comes
+// next, and to the other peers when there is time.
+type TellHeld struct {
+	Held Held
+	Now  []string
+}
 
 // OrderKind is what an agent is told.
 type OrderKind int
@@ -137,15 +161,38 @@ type TellGiveUp struct {
 }
 
 // Certify builds the certificate of Term from the evidence, and feeds it back
-// as Certified.
+// as Certified, Built.
 type Certify struct {
 	Block    *signalbox.DecidedBlock
 	Term     signalbox.Term
 	Evidence [][]byte
 }
 
-// Spread hands a certificate to all peers and to the service's local agents.
-type Spread struct{ Certificate *signalbox.Certificate }
+// Spread hands a certificate to those named.
+type Spread struct {
+	Certificate *signalbox.Certificate
+	To          Audience
+}
+
+// Audience is a set of those whom a certificate is for.
+type Audience uint8
+
+// Who a certificate is for.
+const (
+	ToPeers  Audience = 1 << iota
+	ToAgents          // of the service in this data center
+)
+
+// String lists the audience for people.
+func (a Audience) String() string {
+	var words []string
+	for i, word := range []string{"peers", "agents"} {
+		if a&(1<<i) != 0 {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, ", ")
+}
 
 // Release publishes the certified term with the endpoints that serve it.
 type Release struct{ Certificate *signalbox.Certificate }
@@ -168,6 +215,7 @@ type Record struct {
 }
 
 func (Route) effect()          {}
+func (TellPrepared) effect()   {}
 func (TellHeld) effect()       {}
 func (Order) effect()          {}
 func (TellGiveUp) effect()     {}

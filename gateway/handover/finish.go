@@ -73,7 +73,7 @@ func (m *Machine) regrant(r *run, c *signalbox.Certificate, now time.Time) []Eff
 		return nil
 	}
 	r.orderedAt = now
-	return []Effect{Spread{Certificate: c}}
+	return []Effect{Spread{Certificate: c, To: ToPeers | ToAgents}}
 }
 
 // unserved reports that the run has to end although this gateway saw nobody

@@ -18,7 +18,7 @@ func (m *Machine) tell(r *run, now time.Time) []Effect {
 		return nil
 	}
 	r.tellHeld = false
-	out := []Effect{TellHeld{Held: own}}
+	out := []Effect{TellHeld{Held: own, Now: m.firsts(r)}}
 	if !r.toldHeld {
 		r.toldHeld = true
 		out = append([]Effect{Record{Block: r.block.Digest, Phase: PhaseHold, Detail: holdDetail(own), At: now}}, out...)

@@ -75,6 +75,7 @@ type Machine struct {
 	settled     uint64
 	settledTerm signalbox.Term
 	cert        *signalbox.Certificate
+	owed        owed
 }
 
 type peer struct {
@@ -144,7 +145,9 @@ func (m *Machine) Step(e Event, now time.Time) []Effect {
 	var out []Effect
 	switch e := e.(type) {
 	case Decided:
-		out = m.decided(e.Block, now)
+		out = m.decided(e, now)
+	case Prepared:
+		m.prepared(e)
 	case Held:
 		m.held(e)
 	case PeerChanged:
@@ -156,7 +159,7 @@ func (m *Machine) Step(e Event, now time.Time) []Effect {
 	case Serves:
 		m.serves[e.Identity] = max(m.serves[e.Identity], e.Term)
 	case Certified:
-		out = m.certified(e.Certificate, now)
+		out = m.certified(e, now)
 	case GiveUp:
 		m.giveUp(e)
 	case Logged:
@@ -170,22 +173,20 @@ func (m *Machine) Step(e Event, now time.Time) []Effect {
 
 // decided opens a run. A block below what is certified holds nothing any more,
 // and one that was settled before says nothing new.
-func (m *Machine) decided(b *signalbox.DecidedBlock, now time.Time) []Effect {
+func (m *Machine) decided(e Decided, now time.Time) []Effect {
+	b := e.Block
 	h := b.Handover(m.opt.Service)
 	if h == nil || h.From == "" || b.Index <= m.settled || m.runs[b.Digest] != nil {
 		return nil
 	}
 	r := newRun(b, h, now)
 	m.runs[b.Digest] = r
+	r.prepared[m.opt.Gateway] = e.Resumed
 	m.hearEarly(r)
-	if m.cert != nil && m.cert.Term >= h.Term {
+	if m.cert != nil && m.cert.Term >= h.Term || e.Resumed {
 		return nil
 	}
-	r.phase = PhaseHold
-	return []Effect{
-		Record{Block: b.Digest, Phase: PhaseHold, Detail: fmt.Sprintf("route to %s", signalbox.RouteName(h.Service, h.Term)), At: now},
-		Route{Block: b.Digest, Term: h.Term},
-	}
+	return []Effect{TellPrepared{Block: b.Digest}}
 }
 
 func (m *Machine) held(e Held) {
@@ -224,17 +225,19 @@ func (m *Machine) agentChanged(e AgentChanged, now time.Time) {
 	}
 }
 
-func (m *Machine) certified(c *signalbox.Certificate, now time.Time) []Effect {
+func (m *Machine) certified(e Certified, now time.Time) []Effect {
+	c := e.Certificate
 	if c.Service != m.opt.Service || m.cert != nil && c.Term <= m.cert.Term {
 		return nil
 	}
 	m.cert = c
-	out := []Effect{Spread{Certificate: c}}
-	if r := m.runs[c.Block.Digest]; r != nil {
-		r.certifiedAt, r.phase = now, PhasePromote
-		out = append([]Effect{Record{Block: c.Block.Digest, Phase: PhaseSeal, Detail: describe(c), At: now}}, out...)
+	m.owe(c, e.Built, now)
+	r := m.runs[c.Block.Digest]
+	if r == nil {
+		return nil
 	}
-	return out
+	r.certifiedAt, r.phase = now, PhasePromote
+	return []Effect{Record{Block: c.Block.Digest, Phase: PhaseSeal, Detail: describe(c), At: now}}
 }
 
 func describe(c *signalbox.Certificate) string {
@@ -247,6 +250,9 @@ func describe(c *signalbox.Certificate) string {
 // logged closes the block's run and all before it: the voters decide a block
 // only when none is open, or to supersede what is.
 func (m *Machine) logged(e Logged) {
+	if m.cert != nil && m.cert.Block.Digest == e.Block {
+		m.owed.peers = time.Time{} // the log carries it
+	}
 	r := m.runs[e.Block]
 	if r == nil {
 		if early := m.early.of(e.Block); early != nil {
@@ -264,7 +270,7 @@ func (m *Machine) logged(e Logged) {
 
 // advance does whatever is due now, for every open run.
 func (m *Machine) advance(now time.Time) []Effect {
-	var out []Effect
+	out := m.handOut(now)
 	for _, r := range m.byIndex() {
 		out = append(out, m.advanceRun(r, now)...)
 	}

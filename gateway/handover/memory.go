@@ -21,9 +21,10 @@ const (
 // early is what was heard of a block before the log brought it: a peer whose
 // copy of the log is ahead tells each thing once.
 type early struct {
-	held   map[string]Held
-	gaveUp string
-	logged signalbox.Term
+	prepared map[string]bool // gateways
+	held     map[string]Held
+	gaveUp   string
+	logged   signalbox.Term
 }
 
 // earlyWords keeps them, the oldest going first.
@@ -43,7 +44,7 @@ func (w *earlyWords) of(d signalbox.Digest) *early {
 		delete(w.byBlock, w.order[0])
 		w.order = append([]signalbox.Digest(nil), w.order[1:]...)
 	}
-	e := &early{held: map[string]Held{}}
+	e := &early{prepared: map[string]bool{}, held: map[string]Held{}}
 	w.byBlock[d], w.order = e, append(w.order, d)
 	return e
 }
@@ -68,6 +69,9 @@ func (m *Machine) hearEarly(r *run) {
 	e := m.early.take(r.block.Digest)
 	if e == nil {
 		return
+	}
+	for gateway := range e.prepared {
+		r.prepared[gateway] = true
 	}
 	for _, h := range e.held {
 		m.held(h)

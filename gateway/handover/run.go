@@ -15,12 +15,19 @@ type run struct {
 	phase Phase
 	began time.Time
 
+	prepared map[string]bool // gateways that have the block
+	routed   bool
 	held     map[string]Held
 	tellHeld bool
 	toldHeld bool
 
+	// due is the order that the run is at, ordered the one that this gateway
+	// gave.
+	due         OrderKind
+	dueAt       time.Time
 	orderedAt   time.Time
 	ordered     OrderKind
+	wholeAt     time.Time // when the evidence for a certificate was there
 	gaveUp      string
 	toldGiveUp  time.Time
 	certifying  time.Time
@@ -37,7 +44,7 @@ type run struct {
 }
 
 func newRun(b *signalbox.DecidedBlock, h *signalbox.Handover, now time.Time) *run {
-	return &run{block: b, h: h, phase: PhasePrepare, began: now, held: map[string]Held{}}
+	return &run{block: b, h: h, phase: PhasePrepare, began: now, prepared: map[string]bool{}, held: map[string]Held{}}
 }
 
 func (r *run) giveUp(problem string) {
@@ -63,7 +70,7 @@ func (m *Machine) advanceRun(r *run, now time.Time) []Effect {
 	if m.superseded(r) || m.cert != nil && m.cert.Term >= r.h.Term {
 		return nil // a newer block decides, or has decided, who is master
 	}
-	out := m.tell(r, now)
+	out := append(m.hold(r, now), m.tell(r, now)...)
 	if effects := m.certify(r, now); effects != nil {
 		return append(out, effects...)
 	}
@@ -115,29 +122,41 @@ func (m *Machine) refusal(r *run) (signalbox.Evidence, bool) {
 
 // certify builds the certificate when its evidence is whole.
 func (m *Machine) certify(r *run, now time.Time) []Effect {
-	if !r.certifying.IsZero() && now.Sub(r.certifying) < Resend {
+	term, evidence, whole := m.proof(r, now)
+	if !whole {
+		return nil
+	}
+	if r.wholeAt.IsZero() {
+		r.wholeAt = now
+	}
+	turn := r.wholeAt.Add(time.Duration(m.rank(r.h.From)) * StandIn)
+	if now.Before(turn) || !r.certifying.IsZero() && now.Sub(r.certifying) < Resend {
 		return []Effect{}
 	}
+	r.certifying = now
+	out := []Effect{Certify{Block: r.block, Term: term, Evidence: evidence}}
 	if s, ok := m.refusal(r); ok {
-		r.certifying = now
-		return []Effect{
-			Record{Block: r.block.Digest, Phase: PhaseGiveUp, Detail: r.name(s.Identity) + " refused", At: now},
-			Certify{Block: r.block, Term: r.h.Fallback, Evidence: [][]byte{s.Envelope}},
-		}
+		out = append([]Effect{Record{Block: r.block.Digest, Phase: PhaseGiveUp, Detail: r.name(s.Identity) + " refused", At: now}}, out...)
 	}
-	var evidence [][]byte
+	return out
+}
+
+// proof is the evidence that certifies the block's fallback, or its term.
+func (m *Machine) proof(r *run, now time.Time) (term signalbox.Term, evidence [][]byte, whole bool) {
+	if s, ok := m.refusal(r); ok {
+		return r.h.Fallback, [][]byte{s.Envelope}, true
+	}
 	for _, e := range r.h.Roster {
 		s, ok := m.evidence(r, e)
 		if !ok {
-			return nil
+			return 0, nil, false
 		}
 		evidence = append(evidence, s.Envelope)
 	}
 	if ready, _, _ := m.holdState(r, now); len(r.h.Roster) == 0 && !ready {
-		return nil
+		return 0, nil, false
 	}
-	r.certifying = now
-	return []Effect{Certify{Block: r.block, Term: r.h.Term, Evidence: evidence}}
+	return r.h.Term, evidence, true
 }
 
 func (r *run) name(id signalbox.Identity) string {
@@ -151,31 +170,35 @@ func (r *run) name(id signalbox.Identity) string {
 // holds, ack when everybody has drained, refuse when the handover is given up.
 func (m *Machine) order(r *run, now time.Time) []Effect {
 	out := m.giveUpIfDue(r, now)
-	kind := m.due(r, now)
-	if kind == 0 || kind == r.ordered && now.Sub(r.orderedAt) < Resend {
+	kind := m.next(r, now)
+	if kind == 0 {
 		return out
 	}
-	to := m.unanswered(r, kind)
-	if kind != r.ordered {
+	if kind != r.due {
+		r.due, r.dueAt = kind, now
 		r.phase = map[OrderKind]Phase{OrderDrain: PhaseDrain, OrderAck: PhaseAck, OrderRefuse: PhaseGiveUp}[kind]
 		out = append(out, Record{Block: r.block.Digest, Phase: r.phase, Detail: "order " + kind.String(), At: now})
 	}
+	turn := r.dueAt.Add(time.Duration(m.before()) * StandIn)
+	if now.Before(turn) || kind == r.ordered && now.Sub(r.orderedAt) < Resend {
+		return out
+	}
 	r.ordered, r.orderedAt = kind, now
-	if len(to) > 0 {
+	if to := m.unanswered(r, kind); len(to) > 0 {
 		out = append(out, Order{Kind: kind, Block: r.block, To: to})
 	}
 	return out
 }
 
-// due is the order that the run is at, 0 for none yet.
-func (m *Machine) due(r *run, now time.Time) OrderKind {
+// next is the order that the run is at, 0 for none yet.
+func (m *Machine) next(r *run, now time.Time) OrderKind {
 	ready, _, _ := m.holdState(r, now)
 	switch {
 	case r.gaveUp != "" && r.h.Voidable():
 		return OrderRefuse
 	case m.allDrained(r):
 		return OrderAck
-	case ready || r.ordered == OrderDrain:
+	case ready || r.due == OrderDrain:
 		return OrderDrain
 	}
 	return 0
@@ -188,7 +211,7 @@ func (m *Machine) giveUpIfDue(r *run, now time.Time) []Effect {
 	if !r.h.Voidable() {
 		return nil
 	}
-	if doubt := m.doubt(r, now); doubt != "" && r.ordered == 0 {
+	if doubt := m.doubt(r, now); doubt != "" && r.due == 0 {
 		r.giveUp(doubt)
 	}
 	if now.Sub(r.began) >= r.h.HoldBudget+HoldWait && !m.allDrained(r) {

@@ -88,6 +88,7 @@ func (g *simGateway) follow(b *signalbox.DecidedBlock) {
 
 // applied feeds new blocks to the machine, in order.
 func (g *simGateway) applied() {
+	resumed := g.fed == 0
 	for g.fed < g.book.Index() {
 		b := g.book.log[g.fed]
 		g.fed++
@@ -97,7 +98,7 @@ func (g *simGateway) applied() {
 		}
 		switch {
 		case r.Handover != nil:
-			g.step(handover.Decided{Block: b})
+			g.step(handover.Decided{Block: b, Resumed: resumed})
 		case r.Outcome != nil:
 			g.step(handover.Logged{Block: r.Outcome.Block, Certified: r.Outcome.Certified})
 		case r.Remove != nil:
@@ -163,8 +164,22 @@ func (g *simGateway) everything(p *simGateway) {
 
 // statement comes from an agent: passed on to the peers.
 func (g *simGateway) statement(e signalbox.Evidence) {
-	g.broadcast(func(p *simGateway) { p.said(e) })
+	if g.machine.RelayNow(e) {
+		g.broadcast(func(p *simGateway) { p.said(e) })
+	} else {
+		g.later(func() { g.broadcast(func(p *simGateway) { p.said(e) }) })
+	}
 	g.said(e)
+}
+
+// later does what nobody waits for, unless the gateway crashes before.
+func (g *simGateway) later(f func()) {
+	run := g.run
+	g.s.after(60*time.Millisecond, func() {
+		if g.up && g.run == run {
+			f()
+		}
+	})
 }
 
 func (g *simGateway) said(e signalbox.Evidence) {
@@ -184,14 +199,19 @@ func (g *simGateway) said(e signalbox.Evidence) {
 
 func (g *simGateway) broadcast(f func(p *simGateway)) {
 	for _, p := range g.s.gateways {
-		if p != g {
-			g.s.send(g.name, p.name, func() {
-				if p.up {
-					f(p)
-				}
-			})
-		}
+		g.tell(p, f)
 	}
+}
+
+func (g *simGateway) tell(p *simGateway, f func(p *simGateway)) {
+	if p == g {
+		return
+	}
+	g.s.send(g.name, p.name, func() {
+		if p.up {
+			f(p)
+		}
+	})
 }
 
 func (g *simGateway) step(e handover.Event) {
@@ -209,8 +229,20 @@ func (g *simGateway) do(effect handover.Effect) []handover.Event {
 	switch e := effect.(type) {
 	case handover.Route:
 		g.hold(e.Block)
+	case handover.TellPrepared:
+		g.broadcast(func(p *simGateway) { p.step(handover.Prepared{Gateway: g.name, Block: e.Block}) })
 	case handover.TellHeld:
-		g.broadcast(func(p *simGateway) { p.step(e.Held) })
+		told := func(p *simGateway) { p.step(e.Held) }
+		for _, name := range e.Now {
+			g.tell(g.s.gateway(name), told)
+		}
+		g.later(func() {
+			for _, p := range g.s.gateways {
+				if !slices.Contains(e.Now, p.name) {
+					g.tell(p, told)
+				}
+			}
+		})
 	case handover.TellGiveUp:
 		g.broadcast(func(p *simGateway) { p.step(handover.GiveUp(e)) })
 	case handover.Order:
@@ -231,11 +263,15 @@ func (g *simGateway) do(effect handover.Effect) []handover.Event {
 			g.s.fail("%s: evidence makes no certificate: %v", g.name, err)
 			return nil
 		}
-		return []handover.Event{handover.Certified{Certificate: c}}
+		return []handover.Event{handover.Certified{Certificate: c, Built: true}}
 	case handover.Spread:
-		g.broadcast(func(p *simGateway) { p.step(handover.Certified(e)) })
-		for _, a := range g.s.agents {
-			g.grant(a)
+		if e.To&handover.ToPeers != 0 {
+			g.broadcast(func(p *simGateway) { p.step(handover.Certified{Certificate: e.Certificate}) })
+		}
+		if e.To&handover.ToAgents != 0 {
+			for _, a := range g.s.agents {
+				g.grant(a)
+			}
 		}
 	case handover.Release:
 		g.release(e.Certificate)

@@ -125,7 +125,9 @@ func (s *stage) event(words []string) handover.Event {
 	case "tick":
 		return handover.Tick{}
 	case "decided":
-		return handover.Decided{Block: s.block(words[1])}
+		return handover.Decided{Block: s.block(words[1]), Resumed: len(words) > 2 && words[2] == "resumed"}
+	case "prepared":
+		return handover.Prepared{Gateway: words[1], Block: s.block(words[2]).Digest}
 	case "peer":
 		return handover.PeerChanged{Gateway: words[1], Up: words[2] == "up"}
 	case "agent":
@@ -206,7 +208,7 @@ func (s *stage) feed(e handover.Event) {
 			if err != nil {
 				s.t.Fatalf("certify: %v", err)
 			}
-			s.feed(handover.Certified{Certificate: cert})
+			s.feed(handover.Certified{Certificate: cert, Built: true})
 		}
 	}
 }
@@ -217,8 +219,10 @@ func (s *stage) print(effect handover.Effect) {
 	switch e := effect.(type) {
 	case handover.Route:
 		fmt.Fprintf(&s.out, "route to term %d\n", e.Term)
+	case handover.TellPrepared:
+		fmt.Fprintf(&s.out, "tell peers: prepared\n")
 	case handover.TellHeld:
-		fmt.Fprintf(&s.out, "tell peers: held by %d proxies, complete %v, final %v\n", len(e.Held.Proxies), e.Held.Complete, e.Held.Final)
+		fmt.Fprintf(&s.out, "tell peers, first %v: held by %d proxies, complete %v, final %v\n", e.Now, len(e.Held.Proxies), e.Held.Complete, e.Held.Final)
 	case handover.Order:
 		var to []string
 		for _, i := range e.To {
@@ -230,7 +234,7 @@ func (s *stage) print(effect handover.Effect) {
 	case handover.Certify:
 		fmt.Fprintf(&s.out, "certify term %d of %s by %d\n", e.Term, id(e.Block), len(e.Evidence))
 	case handover.Spread:
-		fmt.Fprintf(&s.out, "spread certificate %d\n", e.Certificate.Term)
+		fmt.Fprintf(&s.out, "spread certificate %d to %s\n", e.Certificate.Term, e.To)
 	case handover.Release:
 		fmt.Fprintf(&s.out, "release term %d\n", e.Certificate.Term)
 	case handover.ProposeOutcome:

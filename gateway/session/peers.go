@@ -195,17 +195,31 @@ func (l *link) set(out chan *wire.PeerFrame, end context.CancelFunc) {
 // Broadcast queues a frame for every peer that can be reached.
 func (p *Peers) Broadcast(f *wire.PeerFrame) {
 	for _, l := range p.links {
-		l.mu.Lock()
-		if l.out != nil {
-			select {
-			case l.out <- f:
-			default: // it starts over with everything it needs
-				p.opt.Logger.Warn().Str("peer", l.peer.Name).Msg("the gateway does not keep up: its stream ends")
-				l.end() // sending may hang
-				l.out = nil
-			}
+		p.queue(l, f)
+	}
+}
+
+// Tell queues a frame for those of the named peers that can be reached.
+func (p *Peers) Tell(gateways []string, f *wire.PeerFrame) {
+	for _, name := range gateways {
+		if l := p.links[name]; l != nil {
+			p.queue(l, f)
 		}
-		l.mu.Unlock()
+	}
+}
+
+func (p *Peers) queue(l *link, f *wire.PeerFrame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.out == nil {
+		return
+	}
+	select {
+	case l.out <- f:
+	default: // it starts over with everything it needs
+		p.opt.Logger.Warn().Str("peer", l.peer.Name).Msg("the gateway does not keep up: its stream ends")
+		l.end() // sending may hang
+		l.out = nil
 	}
 }
 

@@ -3651,12 +3651,14 @@ type PeerFrame struct {
 	//	*PeerFrame_View
 	//	*PeerFrame_GiveUp
 	//	*PeerFrame_Ping
-	//	*PeerFrame_Progress
 	//	*PeerFrame_Agreement
 	//	*PeerFrame_Lease
 	//	*PeerFrame_Share
 	//	*PeerFrame_Prepare
-	Kind          isPeerFrame_Kind `protobuf_oneof:"kind"`
+	//	*PeerFrame_Prepared
+	Kind isPeerFrame_Kind `protobuf_oneof:"kind"`
+	// When the sender learned what it passes on, for records; 0: just now.
+	SeenUnixNano  int64 `protobuf:"varint,13,opt,name=seen_unix_nano,json=seenUnixNano,proto3" json:"seen_unix_nano,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3761,15 +3763,6 @@ func (x *PeerFrame) GetPing() *Ping {
 	return nil
 }
 
-func (x *PeerFrame) GetProgress() *Progress {
-	if x != nil {
-		if x, ok := x.Kind.(*PeerFrame_Progress); ok {
-			return x.Progress
-		}
-	}
-	return nil
-}
-
 func (x *PeerFrame) GetAgreement() []byte {
 	if x != nil {
 		if x, ok := x.Kind.(*PeerFrame_Agreement); ok {
@@ -3806,6 +3799,22 @@ func (x *PeerFrame) GetPrepare() *Prepare {
 	return nil
 }
 
+func (x *PeerFrame) GetPrepared() *Prepared {
+	if x != nil {
+		if x, ok := x.Kind.(*PeerFrame_Prepared); ok {
+			return x.Prepared
+		}
+	}
+	return nil
+}
+
+func (x *PeerFrame) GetSeenUnixNano() int64 {
+	if x != nil {
+		return x.SeenUnixNano
+	}
+	return 0
+}
+
 type isPeerFrame_Kind interface {
 	isPeerFrame_Kind()
 }
@@ -3838,10 +3847,6 @@ type PeerFrame_Ping struct {
 	Ping *Ping `protobuf:"bytes,7,opt,name=ping,proto3,oneof"`
 }
 
-type PeerFrame_Progress struct {
-	Progress *Progress `protobuf:"bytes,8,opt,name=progress,proto3,oneof"`
-}
-
 type PeerFrame_Agreement struct {
 	Agreement []byte `protobuf:"bytes,9,opt,name=agreement,proto3,oneof"` // Agreement
 }
@@ -3858,6 +3863,10 @@ type PeerFrame_Prepare struct {
 	Prepare *Prepare `protobuf:"bytes,12,opt,name=prepare,proto3,oneof"`
 }
 
+type PeerFrame_Prepared struct {
+	Prepared *Prepared `protobuf:"bytes,14,opt,name=prepared,proto3,oneof"`
+}
+
 func (*PeerFrame_Hello) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Statement) isPeerFrame_Kind() {}
@@ -3872,8 +3881,6 @@ func (*PeerFrame_GiveUp) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Ping) isPeerFrame_Kind() {}
 
-func (*PeerFrame_Progress) isPeerFrame_Kind() {}
-
 func (*PeerFrame_Agreement) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Lease) isPeerFrame_Kind() {}
@@ -3881,6 +3888,61 @@ func (*PeerFrame_Lease) isPeerFrame_Kind() {}
 func (*PeerFrame_Share) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Prepare) isPeerFrame_Kind() {}
+
+func (*PeerFrame_Prepared) isPeerFrame_Kind() {}
+
+// Prepared says that the sender has a handover block, durable.
+type Prepared struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Block         []byte                 `protobuf:"bytes,2,opt,name=block,proto3" json:"block,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prepared) Reset() {
+	*x = Prepared{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prepared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prepared) ProtoMessage() {}
+
+func (x *Prepared) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
+func (*Prepared) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Prepared) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Prepared) GetBlock() []byte {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
 
 type PeerHello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3894,7 +3956,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3906,7 +3968,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3919,7 +3981,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -3962,7 +4024,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3974,7 +4036,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3987,7 +4049,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -4018,7 +4080,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4030,7 +4092,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4043,7 +4105,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Held) GetService() string {
@@ -4092,7 +4154,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4166,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4179,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -4154,7 +4216,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4166,7 +4228,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4179,7 +4241,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -4223,7 +4285,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4235,7 +4297,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4248,7 +4310,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ProxyState) GetId() string {
@@ -4292,7 +4354,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4304,7 +4366,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4317,7 +4379,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -4367,7 +4429,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4379,7 +4441,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4392,7 +4454,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GiveUp) GetService() string {
@@ -4414,83 +4476,6 @@ func (x *GiveUp) GetProblem() string {
 		return x.Problem
 	}
 	return ""
-}
-
-// Progress is one line of the cutover record as the sender saw it.
-type Progress struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Block         []byte                 `protobuf:"bytes,2,opt,name=block,proto3" json:"block,omitempty"`
-	Phase         string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`
-	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
-	AtUnixNano    int64                  `protobuf:"varint,5,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Progress) Reset() {
-	*x = Progress{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Progress) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Progress) ProtoMessage() {}
-
-func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
-func (*Progress) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
-}
-
-func (x *Progress) GetService() string {
-	if x != nil {
-		return x.Service
-	}
-	return ""
-}
-
-func (x *Progress) GetBlock() []byte {
-	if x != nil {
-		return x.Block
-	}
-	return nil
-}
-
-func (x *Progress) GetPhase() string {
-	if x != nil {
-		return x.Phase
-	}
-	return ""
-}
-
-func (x *Progress) GetDetail() string {
-	if x != nil {
-		return x.Detail
-	}
-	return ""
-}
-
-func (x *Progress) GetAtUnixNano() int64 {
-	if x != nil {
-		return x.AtUnixNano
-	}
-	return 0
 }
 
 // Agreement is one message between voters about one slot; see package
@@ -5670,7 +5655,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
-	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xab\x04\n" +
+	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xd1\x04\n" +
 	"\tPeerFrame\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.signalbox.v1.PeerHelloH\x00R\x05hello\x12\x1e\n" +
 	"\tstatement\x18\x02 \x01(\fH\x00R\tstatement\x12\"\n" +
@@ -5678,14 +5663,18 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04held\x18\x04 \x01(\v2\x12.signalbox.v1.HeldH\x00R\x04held\x12,\n" +
 	"\x04view\x18\x05 \x01(\v2\x16.signalbox.v1.SiteViewH\x00R\x04view\x12/\n" +
 	"\agive_up\x18\x06 \x01(\v2\x14.signalbox.v1.GiveUpH\x00R\x06giveUp\x12(\n" +
-	"\x04ping\x18\a \x01(\v2\x12.signalbox.v1.PingH\x00R\x04ping\x124\n" +
-	"\bprogress\x18\b \x01(\v2\x16.signalbox.v1.ProgressH\x00R\bprogress\x12\x1e\n" +
+	"\x04ping\x18\a \x01(\v2\x12.signalbox.v1.PingH\x00R\x04ping\x12\x1e\n" +
 	"\tagreement\x18\t \x01(\fH\x00R\tagreement\x120\n" +
 	"\x05lease\x18\n" +
 	" \x01(\v2\x18.signalbox.v1.LeaseFrameH\x00R\x05lease\x123\n" +
 	"\x05share\x18\v \x01(\v2\x1b.signalbox.v1.EvidenceShareH\x00R\x05share\x121\n" +
-	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
-	"\x04kind\"\x9c\x01\n" +
+	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepare\x124\n" +
+	"\bprepared\x18\x0e \x01(\v2\x16.signalbox.v1.PreparedH\x00R\bprepared\x12$\n" +
+	"\x0eseen_unix_nano\x18\r \x01(\x03R\fseenUnixNanoB\x06\n" +
+	"\x04kind\":\n" +
+	"\bPrepared\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
+	"\x05block\x18\x02 \x01(\fR\x05block\"\x9c\x01\n" +
 	"\tPeerHello\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x1f\n" +
 	"\vdata_center\x18\x02 \x01(\tR\n" +
@@ -5727,14 +5716,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06GiveUp\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
 	"\x05block\x18\x02 \x01(\fR\x05block\x12\x18\n" +
-	"\aproblem\x18\x03 \x01(\tR\aproblem\"\x8a\x01\n" +
-	"\bProgress\x12\x18\n" +
-	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
-	"\x05block\x18\x02 \x01(\fR\x05block\x12\x14\n" +
-	"\x05phase\x18\x03 \x01(\tR\x05phase\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\x12 \n" +
-	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
-	"atUnixNano\"\xe6\x03\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\"\xe6\x03\n" +
 	"\tAgreement\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -5865,15 +5847,15 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*Ping)(nil),                // 40: signalbox.v1.Ping
 	(*Refusal)(nil),             // 41: signalbox.v1.Refusal
 	(*PeerFrame)(nil),           // 42: signalbox.v1.PeerFrame
-	(*PeerHello)(nil),           // 43: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 44: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 45: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 46: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 47: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 48: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 49: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 50: signalbox.v1.GiveUp
-	(*Progress)(nil),            // 51: signalbox.v1.Progress
+	(*Prepared)(nil),            // 43: signalbox.v1.Prepared
+	(*PeerHello)(nil),           // 44: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 45: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 46: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 47: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 48: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 49: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 50: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 51: signalbox.v1.GiveUp
 	(*Agreement)(nil),           // 52: signalbox.v1.Agreement
 	(*AgreementProposal)(nil),   // 53: signalbox.v1.AgreementProposal
 	(*AgreementQuorum)(nil),     // 54: signalbox.v1.AgreementQuorum
@@ -5917,20 +5899,20 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	39, // 26: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
 	0,  // 27: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
 	38, // 28: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	43, // 29: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	45, // 30: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	47, // 31: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	50, // 32: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	44, // 29: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	46, // 30: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	48, // 31: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	51, // 32: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
 	40, // 33: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	51, // 34: signalbox.v1.PeerFrame.progress:type_name -> signalbox.v1.Progress
-	26, // 35: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
-	27, // 36: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
-	39, // 37: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	44, // 38: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	46, // 39: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	26, // 34: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
+	27, // 35: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
+	39, // 36: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	43, // 37: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
+	45, // 38: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	47, // 39: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
 	30, // 40: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	48, // 41: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	49, // 42: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	49, // 41: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	50, // 42: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
 	53, // 43: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
 	54, // 44: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
 	54, // 45: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
@@ -5999,11 +5981,11 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_View)(nil),
 		(*PeerFrame_GiveUp)(nil),
 		(*PeerFrame_Ping)(nil),
-		(*PeerFrame_Progress)(nil),
 		(*PeerFrame_Agreement)(nil),
 		(*PeerFrame_Lease)(nil),
 		(*PeerFrame_Share)(nil),
 		(*PeerFrame_Prepare)(nil),
+		(*PeerFrame_Prepared)(nil),
 	}
 	file_rpc_wire_signalbox_proto_msgTypes[51].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
