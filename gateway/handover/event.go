@@ -160,6 +160,14 @@ type TellGiveUp struct {
 	Problem string
 }
 
+// Collect asks for others' evidence (lapse or fence) about roster identities
+// that do not answer themselves; what comes of it comes back as Said.
+type Collect struct {
+	Kind  signalbox.EvidenceKind
+	Block *signalbox.DecidedBlock
+	Of    []signalbox.RosterEntry
+}
+
 // Certify builds the certificate of Term from the evidence, and feeds it back
 // as Certified, Built.
 type Certify struct {
@@ -219,6 +227,7 @@ func (TellPrepared) effect()   {}
 func (TellHeld) effect()       {}
 func (Order) effect()          {}
 func (TellGiveUp) effect()     {}
+func (Collect) effect()        {}
 func (Certify) effect()        {}
 func (Spread) effect()         {}
 func (Release) effect()        {}

@@ -37,6 +37,9 @@ type run struct {
 	settleAt    time.Time
 	proposedAt  time.Time
 	returnAt    time.Time
+	collectedAt time.Time
+	// collecting is what the record says already of others' evidence.
+	collecting map[string]bool
 	// logged: the outcome that ends this run is in the log; outcome is the term
 	// certified by it, 0 when a newer block's outcome ended this run.
 	logged  bool
@@ -44,7 +47,7 @@ type run struct {
 }
 
 func newRun(b *signalbox.DecidedBlock, h *signalbox.Handover, now time.Time) *run {
-	return &run{block: b, h: h, phase: PhasePrepare, began: now, prepared: map[string]bool{}, held: map[string]Held{}}
+	return &run{block: b, h: h, phase: PhasePrepare, began: now, prepared: map[string]bool{}, held: map[string]Held{}, collecting: map[string]bool{}}
 }
 
 func (r *run) giveUp(problem string) {
@@ -75,6 +78,7 @@ func (m *Machine) advanceRun(r *run, now time.Time) []Effect {
 		return append(out, effects...)
 	}
 	out = append(out, m.order(r, now)...)
+	out = append(out, m.collect(r, now)...)
 	return append(out, m.comeBack(r, now)...)
 }
 

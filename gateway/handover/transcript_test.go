@@ -94,6 +94,14 @@ func (s *stage) play(line string) {
 		s.machine = handover.NewMachine(handover.Options{Service: orders, Gateway: words[1], DataCenter: dcOf(words[1]), Peers: peersOf(words[1])})
 	case "block": // block h1 west w1 w2: decided, this gateway has not heard yet
 		s.blocks[words[1]] = s.book.handover(s.t, words[1], signalbox.DataCenter(words[2]), words[3:]...)
+	case "leased": // adopted with leases
+		s.book = leased(s.t)
+	case "failover": // failover f1 west w1: decided, allows others' evidence
+		h := s.book.failover(words[1], signalbox.DataCenter(words[2]), signalbox.ByOthers, words[3:]...)
+		if open := s.book.Service(orders).Open; len(open) > 0 {
+			h.From = open[len(open)-1].Handover(orders).From
+		}
+		s.blocks[words[1]] = s.book.must(s.t, signalbox.Request{Handover: h})
 	case "admit":
 		s.book.must(s.t, admit(words[1], s.book.Service(orders).Term()))
 	case "status":
@@ -118,7 +126,8 @@ func peersOf(gateway string) map[string]signalbox.DataCenter {
 	return peers
 }
 
-var kinds = map[string]signalbox.StatementKind{"drained": signalbox.SaysDrained, "ack": signalbox.SaysAck, "refuse": signalbox.SaysRefuse}
+var kinds = map[string]signalbox.StatementKind{"drained": signalbox.SaysDrained, "ack": signalbox.SaysAck, "refuse": signalbox.SaysRefuse,
+	"lapse": signalbox.SaysLapse, "fence": signalbox.SaysFence, "attest": signalbox.SaysAttest}
 
 func (s *stage) event(words []string) handover.Event {
 	switch words[0] {
@@ -147,6 +156,9 @@ func (s *stage) event(words []string) handover.Event {
 			s.scan(words[3], &admission)
 			s.scan(words[4], &answered)
 			return handover.Said{Evidence: actor(words[1]).leaves(uint64(admission), signalbox.Term(answered))}
+		}
+		if kinds[words[2]].ByOthers() {
+			return handover.Said{Evidence: taken(kinds[words[2]], words[1], s.block(words[3]))}
 		}
 		return handover.Said{Evidence: actor(words[1]).answer(kinds[words[2]], s.block(words[3]))}
 	case "serves":
@@ -231,6 +243,8 @@ func (s *stage) print(effect handover.Effect) {
 		fmt.Fprintf(&s.out, "order %s of %s to %s\n", e.Kind, id(e.Block), strings.Join(to, " "))
 	case handover.TellGiveUp:
 		fmt.Fprintf(&s.out, "tell peers: give up (%s)\n", e.Problem)
+	case handover.Collect:
+		fmt.Fprintf(&s.out, "collect %s of %s for %s\n", e.Kind, strings.Join(rosterNames(&signalbox.Handover{Roster: e.Of}), " "), id(e.Block))
 	case handover.Certify:
 		fmt.Fprintf(&s.out, "certify term %d of %s by %d\n", e.Term, id(e.Block), len(e.Evidence))
 	case handover.Spread:
