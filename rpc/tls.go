@@ -31,6 +31,7 @@ type Keeper struct {
 	roots   *x509.CertPool
 	self    Principal
 	problem error
+	seen    map[Principal]time.Time // ends of others' certificates
 }
 
 // recheck is how often, at most, the files' times are looked at.
@@ -180,5 +181,6 @@ func (k *Keeper) check(chain []*x509.Certificate, role Role) error {
 	if role != "" && p.Role != role {
 		return fmt.Errorf("%w: %s is no %s", signalbox.ErrUntrusted, p, role)
 	}
+	k.note(p, chain[0])
 	return nil
 }

@@ -61,6 +61,12 @@ type Order struct {
 	// HoldBudget is 0 for the service's own.
 	HoldBudget       time.Duration
 	AllowLateProxies bool
+	// BreakGlass is the reason for which the safety rules that block are
+	// overridden; empty: none is.
+	BreakGlass string
+	// Failback: To is where the service was before; that side is looked at more
+	// closely.
+	Failback bool
 }
 
 // A Conductor moves mastership. Errors wrap the root package's sentinels; a
@@ -102,6 +108,8 @@ type Fault struct {
 	Current string
 	// Checks are those that failed.
 	Checks []Check
+	// Code is the problem's code where it is more exact than the sentinel's.
+	Code string
 }
 
 // Error returns the text of Err.

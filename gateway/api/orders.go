@@ -20,6 +20,7 @@ type SwitchRequest struct {
 	Reason           string `json:"reason,omitempty" maxLength:"512" doc:"Why; it is shown in the record"`
 	HoldBudgetMS     int64  `json:"hold_budget_ms,omitempty" minimum:"0" maximum:"15000" doc:"The longest interruption, in milliseconds; 0 for the service's own"`
 	AllowLateProxies bool   `json:"allow_late_proxies,omitempty" doc:"Go on although a connected proxy does not acknowledge the hold in time"`
+	BreakGlass       string `json:"break_glass,omitempty" maxLength:"512" doc:"Override the safety rules that block, for this reason; it is shown for ever"`
 	DryRun           bool   `json:"dry_run,omitempty" doc:"Answer with the plan and do nothing"`
 }
 
@@ -48,6 +49,8 @@ type (
 		Expect           string `query:"expect" maxLength:"64" doc:"What has to be certified now" example:"east@7"`
 		HoldBudgetMS     int64  `query:"hold_budget_ms" minimum:"0" maximum:"15000" doc:"0 for the service's own"`
 		AllowLateProxies bool   `query:"allow_late_proxies"`
+		BreakGlass       bool   `query:"break_glass" doc:"Plan as if the safety rules that block were overridden"`
+		Failback         bool   `query:"failback" doc:"Look at the new side as a failback does"`
 	}
 	switchInput struct {
 		Key     string `header:"Idempotency-Key" maxLength:"128" doc:"Makes the request safe to repeat, also at another gateway"`
@@ -102,7 +105,10 @@ func (s *server) registerOrders(api huma.API) {
 func (s *server) plan(ctx context.Context, in *planInput) (*reply[Plan], error) {
 	order := Order{
 		Service: in.Service, To: in.To, Expect: in.Expect, By: callerOf(ctx),
-		HoldBudget: time.Duration(in.HoldBudgetMS) * time.Millisecond, AllowLateProxies: in.AllowLateProxies,
+		HoldBudget: time.Duration(in.HoldBudgetMS) * time.Millisecond, AllowLateProxies: in.AllowLateProxies, Failback: in.Failback,
+	}
+	if in.BreakGlass {
+		order.BreakGlass = "dry run"
 	}
 	if err := order.check(); err != nil {
 		return nil, err
@@ -119,12 +125,17 @@ func (s *server) start(ctx context.Context, in *switchInput) (*switchOutput, err
 	order := Order{
 		Service: in.Body.Service, To: in.Body.To, Expect: expect, Reason: in.Body.Reason, By: callerOf(ctx),
 		HoldBudget:       time.Duration(in.Body.HoldBudgetMS) * time.Millisecond,
-		AllowLateProxies: in.Body.AllowLateProxies,
+		AllowLateProxies: in.Body.AllowLateProxies, BreakGlass: in.Body.BreakGlass,
 	}
+	return s.order(ctx, order, in.Key, in.Body.DryRun)
+}
+
+// order plans or begins what was ordered.
+func (s *server) order(ctx context.Context, order Order, key string, dryRun bool) (*switchOutput, error) {
 	if err := order.check(); err != nil {
 		return nil, err
 	}
-	if in.Body.DryRun {
+	if dryRun {
 		plan, err := s.options.Conductor.Plan(ctx, order)
 		if err != nil {
 			return nil, err
@@ -132,7 +143,7 @@ func (s *server) start(ctx context.Context, in *switchInput) (*switchOutput, err
 		plan = complete(plan)
 		return &switchOutput{Status: http.StatusOK, Body: SwitchReply{Plan: &plan}}, nil
 	}
-	order.ID = handoverID(s.options.Cluster, order.By, order.Service, in.Key)
+	order.ID = handoverID(s.options.Cluster, order.By, order.Service, key)
 	h, err := s.options.Conductor.Switch(ctx, order)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ const (
 	CodeConflict      = "conflict"
 	CodeExpectation   = "expectation"
 	CodeRefused       = "refused"
+	CodeApproval      = "approval"
 	CodeNotReady      = "not-ready"
 	CodeUnknown       = "unknown"
 	CodeUntrusted     = "untrusted"
@@ -40,7 +41,7 @@ type Problem struct {
 	Title  string `json:"title" doc:"What kind of problem it is; the same for every problem of the code"`
 	Status int    `json:"status" doc:"The HTTP status"`
 	Detail string `json:"detail" doc:"What happened"`
-	Code   string `json:"code" enum:"invalid,conflict,expectation,refused,not-ready,unknown,untrusted,not-configured,unavailable,too-large,key-reused,busy,internal" doc:"Stable code for programs"`
+	Code   string `json:"code" enum:"invalid,conflict,expectation,approval,refused,not-ready,unknown,untrusted,not-configured,unavailable,too-large,key-reused,busy,internal" doc:"Stable code for programs"`
 	Do     string `json:"do" doc:"What to do about it"`
 	// Handover, Current and Checks are there when they help.
 	Handover string          `json:"handover,omitempty" doc:"The handover that is in the way"`
@@ -92,6 +93,7 @@ type kind struct {
 var kinds = []kind{
 	{CodeExpectation, http.StatusPreconditionFailed, signalbox.ErrExpectation, "The expectation does not hold", "Nothing was moved. Look at what is master now (signalbox status), and ask again with that expectation if the switch is still wanted."},
 	{CodeConflict, http.StatusConflict, signalbox.ErrConflict, "Another handover is in the way", "Follow the other handover (signalbox watch) and ask again when it is over."},
+	{CodeApproval, http.StatusForbidden, signalbox.ErrRefused, "Somebody else has to approve it", "Another operator: signalbox cutover approve ID. The order waits, and begins with the last approval that is needed."},
 	{CodeRefused, http.StatusForbidden, signalbox.ErrRefused, "A rule says no", "The detail names the rule. Change what it looks at; repeating the request does not help."},
 	{CodeNotReady, http.StatusConflict, signalbox.ErrNotReady, "A readiness check fails", "Mend what the failed checks name (signalbox plan SERVICE TO shows all of them), then ask again."},
 	{CodeUnknown, http.StatusNotFound, signalbox.ErrUnknown, "There is no such thing here", "Look at the names that exist: signalbox service list, signalbox history."},
@@ -145,9 +147,12 @@ func problemOf(err error) *Problem {
 			}
 		}
 	}
-	p := newProblem(code, err.Error())
 	var fault *Fault
-	if errors.As(err, &fault) {
+	if errors.As(err, &fault) && fault.Code != "" {
+		code = fault.Code
+	}
+	p := newProblem(code, err.Error())
+	if fault != nil {
 		p.Handover, p.Current, p.Checks = fault.Handover, fault.Current, fault.Checks
 		if fault.Do != "" {
 			p.Do = fault.Do

@@ -22,6 +22,8 @@ type Options struct {
 	Viewer    Viewer
 	Historian Historian
 	Conductor Conductor
+	Governor  Governor
+	Surveyor  Surveyor
 	Archivist Archivist
 	Events    *Events
 	Log       zerolog.Logger
@@ -121,6 +123,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	s.registerViews(api)
 	s.registerHandovers(api)
 	s.registerOrders(api)
+	s.registerRules(api)
 	s.registerEvents(api)
 	s.registerBackup(api)
 	return api

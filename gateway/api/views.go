@@ -58,6 +58,12 @@ type Service struct {
 	Since        *time.Time `json:"since,omitempty" doc:"Since when the master is master"`
 	Handover     string     `json:"handover,omitempty" doc:"The id of the open handover"`
 	HoldBudgetMS int64      `json:"hold_budget_ms" doc:"The longest interruption that a switch may cause, in milliseconds"`
+	// Paused says that nothing begins: until when, by whom and why.
+	Paused *Pause `json:"paused,omitempty" doc:"Present while the service is paused"`
+	// Approvals are the orders that wait for approval.
+	Approvals []string `json:"approvals,omitempty" doc:"Ids of orders that wait for approval"`
+	// BreakGlass is the newest handover that overrode safety rules.
+	BreakGlass *BrokenGlass `json:"break_glass,omitempty" doc:"The newest handover that overrode safety rules; shown for ever"`
 	// Waiting says for whom the open handover waits, "orders-east-2: draining 14 requests".
 	Waiting     []string      `json:"waiting,omitempty" doc:"Whom the open handover waits for"`
 	DataCenters []ServiceSite `json:"data_centers" nullable:"false" doc:"The service in each data center"`
@@ -274,26 +280,27 @@ type Handover struct {
 	Outcome       string `json:"outcome" enum:"open,forward,fallback,superseded"`
 	// State is the phase that it is in, in the words of a service's state;
 	// settled when it is over.
-	State            string      `json:"state" doc:"Where it is now; settled when it is over"`
-	Supersedes       string      `json:"supersedes,omitempty"`
-	SupersededBy     string      `json:"superseded_by,omitempty"`
-	By               string      `json:"by" doc:"Who asked"`
-	Reason           string      `json:"reason,omitempty" doc:"Why"`
-	GivenUp          string      `json:"given_up,omitempty" doc:"Why it was given up"`
-	Allowed          string      `json:"allowed" doc:"The kinds of evidence that count"`
-	HoldBudgetMS     int64       `json:"hold_budget_ms"`
-	AllowLateProxies bool        `json:"allow_late_proxies"`
-	Started          time.Time   `json:"started"`
-	Ended            *time.Time  `json:"ended,omitempty"`
-	HoldMS           *float64    `json:"hold_ms,omitempty" doc:"From the first proxy's hold to the last proxy's release, in milliseconds"`
-	Phases           []Phase     `json:"phases" nullable:"false"`
-	Waiting          []string    `json:"waiting,omitempty" doc:"Whom it waits for now"`
-	LateProxies      []string    `json:"late_proxies,omitempty" doc:"Proxies that did not acknowledge the hold in time"`
-	Requests         *Requests   `json:"requests,omitempty" doc:"Absent when nobody counted"`
-	Acks             []Ack       `json:"acks,omitempty"`
-	Promotions       []Promotion `json:"promotions,omitempty"`
-	Proxies          []ProxyHold `json:"proxies,omitempty"`
-	Events           []Event     `json:"events,omitempty" doc:"The timeline, oldest first"`
+	State            string       `json:"state" doc:"Where it is now; settled when it is over"`
+	Supersedes       string       `json:"supersedes,omitempty"`
+	SupersededBy     string       `json:"superseded_by,omitempty"`
+	By               string       `json:"by" doc:"Who asked"`
+	Reason           string       `json:"reason,omitempty" doc:"Why"`
+	BreakGlass       *BrokenGlass `json:"break_glass,omitempty" doc:"Which safety rules it overrode, and why"`
+	GivenUp          string       `json:"given_up,omitempty" doc:"Why it was given up"`
+	Allowed          string       `json:"allowed" doc:"The kinds of evidence that count"`
+	HoldBudgetMS     int64        `json:"hold_budget_ms"`
+	AllowLateProxies bool         `json:"allow_late_proxies"`
+	Started          time.Time    `json:"started"`
+	Ended            *time.Time   `json:"ended,omitempty"`
+	HoldMS           *float64     `json:"hold_ms,omitempty" doc:"From the first proxy's hold to the last proxy's release, in milliseconds"`
+	Phases           []Phase      `json:"phases" nullable:"false"`
+	Waiting          []string     `json:"waiting,omitempty" doc:"Whom it waits for now"`
+	LateProxies      []string     `json:"late_proxies,omitempty" doc:"Proxies that did not acknowledge the hold in time"`
+	Requests         *Requests    `json:"requests,omitempty" doc:"Absent when nobody counted"`
+	Acks             []Ack        `json:"acks,omitempty"`
+	Promotions       []Promotion  `json:"promotions,omitempty"`
+	Proxies          []ProxyHold  `json:"proxies,omitempty"`
+	Events           []Event      `json:"events,omitempty" doc:"The timeline, oldest first"`
 	// EventsDropped is how many of the timeline's events were dropped to keep
 	// the record within its maximum.
 	EventsDropped int          `json:"events_dropped,omitempty"`

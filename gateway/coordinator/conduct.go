@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -120,16 +121,14 @@ func (c *Coordinator) plan(s *service, o api.Order) (api.Plan, error) {
 			}
 		}
 	}
-	p.Checks, p.Ready = c.checks(s, signalbox.DataCenter(o.To), proxies), true
+	p.Checks, p.Ready = c.looked(s, o, proxies), true
 	for _, check := range p.Checks {
 		if check.Blocking && !check.OK {
 			p.Ready = false
 			p.Blocks = append(p.Blocks, check.Detail+"; "+check.Do)
 		}
 	}
-	if s.lastHold > 0 {
-		p.PredictedHoldMS, p.PredictedFrom = sinceMS(s.lastHold), "the last handover of this service, as this gateway saw it"
-	}
+	p.PredictedHoldMS, p.PredictedFrom = s.predicted()
 	return p, nil
 }
 
@@ -290,6 +289,10 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 	if !p.Ready {
 		return api.Handover{}, c.notReady(p)
 	}
+	glass, err := c.consent(ctx, s, o, p)
+	if err != nil {
+		return api.Handover{}, err
+	}
 	prepared, err := c.prepare(ctx, s, p)
 	if err != nil {
 		return api.Handover{}, err
@@ -306,6 +309,7 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 		ID: o.ID, Service: s.conf.Name, Term: signalbox.Term(p.Term), Fallback: signalbox.Term(p.FallbackTerm),
 		From: signalbox.DataCenter(p.From), To: signalbox.DataCenter(p.To), Allowed: signalbox.AckOnly,
 		HoldBudget: c.budget(s, o), AllowLateProxies: o.AllowLateProxies, By: o.By, Reason: o.Reason,
+		BreakGlass: glass,
 	}
 	for _, m := range p.Incoming {
 		h.Incoming = append(h.Incoming, signalbox.Identity(m.Identity))
@@ -330,6 +334,11 @@ func (c *Coordinator) notReady(p api.Plan) error {
 			return f
 		case "managed":
 			sentinel = signalbox.ErrRefused
+		}
+		if slices.Contains(signalbox.SafetyRules(), signalbox.SafetyRule(check.Name)) {
+			sentinel = signalbox.ErrRefused
+			f.Do = "Wait, or do what the rule says. --break-glass REASON overrides it; the reason is shown for ever."
+			c.opt.Metrics.ruleRefused(p.Service, check.Name)
 		}
 	}
 	f.Err = fmt.Errorf("%w: %s", sentinel, strings.Join(p.Blocks, "; "))

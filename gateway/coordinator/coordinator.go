@@ -24,6 +24,7 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/gateway/policy"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 	"github.com/signalbox-io/signalbox/xds/control"
@@ -68,6 +69,9 @@ type Service struct {
 	DataCenters                    []signalbox.DataCenter
 	// Observe watches only: nothing is moved and no proxy is configured.
 	Observe bool
+	// Rules are the safety rules; DependsOn is moved before it in an evacuation.
+	Rules     policy.Rules
+	DependsOn []signalbox.Service
 }
 
 // Options are what a Coordinator needs.
@@ -77,17 +81,22 @@ type Options struct {
 	DataCenter signalbox.DataCenter
 	Version    string
 	Peers      map[string]signalbox.DataCenter
-	Services   []Service
-	Trust      rpc.Trust
-	Roots      func() *x509.CertPool
-	Journal    *journal.Journal
-	Links      Links
-	Gossip     []Gossip
-	Proxies    Proxies
-	Events     *api.Events
-	Metrics    *Metrics
-	Logger     zerolog.Logger
-	Now        func() time.Time
+	// Voters names the voters, Quorum is how many of them decide.
+	Voters []string
+	Quorum int
+	// Expiries lists the certificates known here; may be nil.
+	Expiries func() []Expiry
+	Services []Service
+	Trust    rpc.Trust
+	Roots    func() *x509.CertPool
+	Journal  *journal.Journal
+	Links    Links
+	Gossip   []Gossip
+	Proxies  Proxies
+	Events   *api.Events
+	Metrics  *Metrics
+	Logger   zerolog.Logger
+	Now      func() time.Time
 }
 
 // maxInbox bounds what waits for the coordinator's goroutine; who posts more
@@ -124,6 +133,7 @@ type Coordinator struct {
 	inflight sync.WaitGroup
 	ctx      context.Context
 	kept     time.Time // when housekeeping was done last
+	surveyed time.Time // when readiness was looked at last
 	told     []byte    // what peers were told last of the own proxies
 	rumours  chan delayed
 	news     map[*instance]bool // instances that the peers are to be told of
@@ -151,7 +161,8 @@ type service struct {
 	admitting     map[signalbox.Identity]time.Time
 	leaves        map[signalbox.Identity]signalbox.Evidence
 	removing      map[signalbox.Identity]time.Time // when a removal may be proposed again
-	lastHold      time.Duration
+	holds         []time.Duration                  // of the newest forward handovers, newest last
+	metered       time.Time                        // until when its pause was counted
 	// shown is what the metrics say.
 	shown struct {
 		open bool

@@ -246,6 +246,7 @@ func (c *Coordinator) load() error {
 		}
 	}
 	c.loaded = true
+	c.loadHolds()
 	for name, raw := range certificates {
 		if cert, err := rpc.OpenCertificate(c.opt.Trust, raw); err == nil {
 			if s := c.services[signalbox.Service(name)]; s != nil {
@@ -287,6 +288,7 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		c.recordAdoption(b, r.Handover)
 	case r.Handover != nil:
 		c.openRecord(s, b, r.Handover)
+		c.heardPeople(s, r)
 		c.step(s, handover.Decided{Block: b, Resumed: !c.loaded})
 	case r.Outcome != nil:
 		c.settled(s, r.Outcome)
@@ -295,6 +297,8 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	case r.Remove != nil:
 		delete(s.leaves, r.Remove.Identity)
 		c.step(s, handover.Removed{Identity: r.Remove.Identity, Index: b.Index})
+	case r.Pause != nil, r.Approval != nil:
+		c.heardPeople(s, r)
 	case r.Admit != nil:
 		delete(s.admitting, r.Admit.Identity)
 		c.learnKey(r.Admit.Identity, r.Admit.PublicKey)

@@ -262,6 +262,7 @@ func (c *Coordinator) housekeeping() {
 		c.retire(s)
 	}
 	c.tellProxies()
+	c.survey()
 }
 
 // heartbeat asks every local agent for its status and tells the peers of all

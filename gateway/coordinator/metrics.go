@@ -16,6 +16,7 @@ type Metrics struct {
 	hold      prometheus.Histogram
 	refused   prometheus.Counter
 	invalid   prometheus.Counter
+	policy    policyMetrics
 }
 
 // NewMetrics registers the coordinator's metrics.
@@ -44,6 +45,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "signalbox_certificates_refused_total", Help: "Certificates from peers that did not verify.",
 		}),
 	}
+	m.policy = newPolicyMetrics(reg)
 	reg.MustRegister(m.handovers, m.term, m.master, m.open, m.hold, m.refused, m.invalid)
 	return m
 }

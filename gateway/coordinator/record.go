@@ -60,7 +60,7 @@ func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signa
 			ID: h.ID, Service: string(h.Service), From: string(h.From), To: string(h.To),
 			Term: uint64(h.Term), FallbackTerm: uint64(h.Fallback), Outcome: api.OutcomeOpen, State: api.StatePreparing,
 			By: h.By, Reason: h.Reason, Allowed: h.Allowed.String(), HoldBudgetMS: h.HoldBudget.Milliseconds(),
-			AllowLateProxies: h.AllowLateProxies, Started: b.At,
+			AllowLateProxies: h.AllowLateProxies, Started: b.At, BreakGlass: glassView(h.BreakGlass, h.By),
 		},
 	}
 	if d := now.Sub(b.At); d > 0 && d < time.Second { // the block's own time, when clocks agree
@@ -335,8 +335,11 @@ func (c *Coordinator) closeRecord(s *service, r *record) {
 	v := c.recordView(s, r)
 	v.Ended, v.State = &now, "settled"
 	if v.HoldMS != nil {
-		s.lastHold = time.Duration(*v.HoldMS * float64(time.Millisecond))
-		c.opt.Metrics.handover(string(s.conf.Name), v.Outcome, s.lastHold)
+		held := time.Duration(*v.HoldMS * float64(time.Millisecond))
+		if v.Outcome == api.OutcomeForward {
+			s.keepHold(held)
+		}
+		c.opt.Metrics.handover(string(s.conf.Name), v.Outcome, held)
 	}
 	line := newEvent(now, api.EventOutcome, string(s.conf.Name), "", outcomeLine(&v))
 	line.Handover, line.Gateway, line.Term = v.ID, c.opt.Gateway, v.CertifiedTerm

@@ -47,6 +47,7 @@ func (c *Coordinator) serviceView(s *service, proxies []*proxyView) api.Service 
 	for _, dc := range s.conf.DataCenters {
 		v.DataCenters = append(v.DataCenters, c.siteView(s, dc, proxies))
 	}
+	c.showPeople(s, &v)
 	return v
 }
 
@@ -110,7 +111,7 @@ func (c *Coordinator) siteView(s *service, dc signalbox.DataCenter, proxies []*p
 		}
 	}
 	if cert != nil && !v.Master {
-		for _, check := range c.checks(s, dc, proxies) {
+		for _, check := range c.looked(s, api.Order{Service: string(s.conf.Name), To: string(dc)}, proxies) {
 			if check.Blocking && !check.OK {
 				v.Problems = append(v.Problems, check.Detail+"; "+check.Do)
 			}
@@ -256,6 +257,7 @@ func (c *Coordinator) shortRecord(b *signalbox.DecidedBlock, h *signalbox.Handov
 		ID: h.ID, Service: string(h.Service), From: string(h.From), To: string(h.To), Term: uint64(h.Term),
 		FallbackTerm: uint64(h.Fallback), By: h.By, Reason: h.Reason, Allowed: h.Allowed.String(),
 		HoldBudgetMS: h.HoldBudget.Milliseconds(), Started: b.At, Outcome: api.OutcomeOpen, State: "settled",
+		BreakGlass: glassView(h.BreakGlass, h.By),
 	}
 	if h.From == "" {
 		v.Outcome, v.CertifiedTerm = api.OutcomeForward, v.Term

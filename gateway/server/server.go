@@ -28,6 +28,7 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/coordinator"
 	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/gateway/policy"
 	"github.com/signalbox-io/signalbox/gateway/session"
 	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc"
@@ -118,6 +119,11 @@ func (s *Server) build() error {
 	if s.journal, err = journal.Open(s.opt.State, trust, enrollment); err != nil {
 		return err
 	}
+	rules := map[signalbox.Service]policy.Rules{}
+	for _, service := range s.opt.Services {
+		rules[service.Name] = service.Rules
+	}
+	s.journal.SetRules(rules)
 	s.events = api.NewEvents(fmt.Sprintf("%s.%d", self.Name, time.Now().UnixNano()), api.DefaultRing)
 	if err := s.buildControl(); err != nil {
 		return err
@@ -190,6 +196,7 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 	s.pools = []*pool{{}, {}}
 	s.coordinator, err = coordinator.New(coordinator.Options{
 		Cluster: self.Cluster, Gateway: self.Name, DataCenter: self.DataCenter, Version: s.opt.Version, Peers: sites,
+		Voters: voterNames(s.opt.Cluster), Quorum: s.opt.Cluster.Quorum(), Expiries: (&expiries{keeper: s.keeper, dir: s.opt.Bundle.Dir}).list,
 		Services: s.opt.Services, Trust: trust, Roots: s.keeper.Roots, Journal: s.journal, Links: links{s.peers, s.agents},
 		Gossip: []coordinator.Gossip{s.pools[0], s.pools[1]}, Proxies: s.control, Events: s.events,
 		Metrics: coordinator.NewMetrics(s.registry), Logger: s.opt.Logger,
@@ -204,6 +211,13 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 // lateHandler lets the sessions be made before the coordinator that needs them.
 // Nothing is served before Run.
 type lateHandler struct{ session.Handler }
+
+func voterNames(c *identity.Cluster) (out []string) {
+	for _, v := range c.Voters {
+		out = append(out, v.Name)
+	}
+	return out
+}
 
 // topology lists the other gateways.
 func (s *Server) topology() ([]session.Peer, map[string]signalbox.DataCenter) {
@@ -279,6 +293,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.serveGRPC(ctx, g, "xds", func(gs *grpc.Server) { s.control.Register(gs) }, control.GRPCOptions(control.DefaultLimits()))
 	handler := api.New(api.Options{
 		Cluster: s.opt.Bundle.Self.Cluster, Viewer: s.coordinator, Historian: s.coordinator, Conductor: s.coordinator,
+		Governor: s.coordinator, Surveyor: s.coordinator,
 		Archivist: s.coordinator, Events: s.events, Log: s.opt.Logger,
 	})
 	s.serveHTTP(ctx, g, "api", api.NewServer(handler, s.keeper.Server()), true)

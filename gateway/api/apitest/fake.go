@@ -34,6 +34,7 @@ type Fake struct {
 	backupErr error
 	onSwitch  func(api.Order)
 	publish   []*api.Events
+	people    People
 }
 
 // Edit changes what the gateways know, under the lock.
@@ -224,6 +225,9 @@ func (f *Fake) begin(o api.Order) (api.Handover, error) {
 		return *h, nil
 	}
 	if err := f.check(o); err != nil {
+		return api.Handover{}, err
+	}
+	if err := f.wait(o); err != nil {
 		return api.Handover{}, err
 	}
 	s := f.service(o.Service)
