@@ -123,3 +123,12 @@ func (l *Lease) take(nonce []byte) error {
 	l.Nonce = [LeaseNonceSize]byte(nonce)
 	return nil
 }
+
+// DecodeTestimony reads a testimony that somebody asks to be signed. It checks
+// form, not rules.
+func DecodeTestimony(kind signalbox.StatementKind, payload []byte) (Testimony, error) {
+	if len(payload) > MaxEvidence {
+		return Testimony{}, fmt.Errorf("%w: testimony has %d bytes, at most %d", signalbox.ErrInvalid, len(payload), MaxEvidence)
+	}
+	return testimonyFrom(kind, payload)
+}

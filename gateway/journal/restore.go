@@ -134,7 +134,14 @@ func Restore(backup, dir string, trust rpc.Trust) (index uint64, err error) {
 		return 0, fmt.Errorf("restore journal: %w", err)
 	}
 	index = j.Index()
-	err = j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyRestored, []byte{1}) })
+	err = j.db.Update(func(tx *bolt.Tx) error {
+		if leases := tx.Bucket(bucketLeases); leases != nil { // what was promised since is not in it
+			if err := leases.Delete([]byte(keyEpoch)); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(keyRestored, []byte{1})
+	})
 	if cerr := j.Close(); err == nil {
 		err = cerr
 	}

@@ -1,0 +1,306 @@
+package journal
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/membership/lease"
+	"github.com/signalbox-io/signalbox/membership/signature"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+// A Lessor is a voter's side of leases: membership/lease with a disk and a key.
+// Safe for concurrent use.
+//
+// Guarantees: a grant or a share leaves only after what it rests on was on stable
+// storage; nothing is granted from a journal that is restored, in doubt or
+// failed. A slow disk holds no grant up.
+type Lessor struct {
+	voter *Voter
+	// scheme signs shares of lapses.
+	scheme signature.Scheme
+	now    func() lease.Instant
+
+	disk sync.Mutex // serialises writes; taken before mu
+
+	mu      sync.Mutex
+	grantor *lease.Grantor // nil until the journal is known to be whole
+	granted map[lease.Of]given
+}
+
+// given is the newest grant to an identity: a request that comes by several ways
+// is signed once.
+type given struct {
+	request rpc.Lease
+	grant   []byte
+}
+
+// NewLessor returns the lessor of a voter. now reads boot-time and wall clock.
+func NewLessor(v *Voter, now func() lease.Instant) *Lessor {
+	l := &Lessor{voter: v, scheme: v.scheme, now: now, granted: map[lease.Of]given{}}
+	return l
+}
+
+// ready has the grantor, made when the journal may be believed for the first time.
+func (l *Lessor) ready() (*lease.Grantor, error) {
+	if err := l.voter.mayVote(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	g := l.grantor
+	l.mu.Unlock()
+	if g != nil {
+		return g, nil
+	}
+	l.disk.Lock()
+	defer l.disk.Unlock()
+	return l.begin()
+}
+
+// begin reads what is on disk. A journal that never granted for this voter set,
+// or lost what it promised (a restored backup), takes the promises and the longest
+// leases of all voters from the log: they could have been anybody's.
+func (l *Lessor) begin() (*lease.Grantor, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.grantor != nil {
+		return l.grantor, nil
+	}
+	saved, epoch, err := l.voter.journal.readLeases()
+	if err != nil {
+		return nil, fmt.Errorf("read leases: %w", err)
+	}
+	if epoch != l.voter.epoch {
+		changes, err := l.voter.journal.impliedByLog()
+		if err != nil {
+			return nil, fmt.Errorf("read the log for leases: %w", err)
+		}
+		if err := l.voter.journal.writeLeases(l.voter.epoch, changes...); err != nil {
+			return nil, err
+		}
+		for _, c := range changes {
+			saved.Apply(c)
+		}
+	}
+	l.grantor = lease.NewGrantor(l.voter.epoch, saved, l.now())
+	return l.grantor, nil
+}
+
+// keep writes a change and tells the grantor, without holding up grants.
+func (l *Lessor) keep(g *lease.Grantor, c *lease.Change) error {
+	if c == nil {
+		return nil
+	}
+	l.disk.Lock()
+	defer l.disk.Unlock()
+	if err := l.voter.journal.writeLeases(l.voter.epoch, *c); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g.Kept(*c)
+	return nil
+}
+
+// Grant verifies a request and grants it, signed. The error says why not: for
+// people, and ErrRefused where asking again does not help.
+func (l *Lessor) Grant(raw []byte) ([]byte, error) {
+	g, err := l.ready()
+	if err != nil {
+		return nil, err
+	}
+	request, err := rpc.OpenLeaseRequest(l.voter.journal.trust.Cluster, raw, l.voter.journal.instanceKey)
+	if err != nil {
+		return nil, err
+	}
+	of := lease.Of{Service: request.Service, Identity: request.Identity}
+	l.mu.Lock()
+	last := l.granted[of]
+	l.mu.Unlock()
+	if last.request == request && last.grant != nil {
+		return last.grant, nil
+	}
+	leases, err := l.leasesOf(request)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.grant(g, request, leases); err != nil {
+		return nil, err
+	}
+	grant, err := rpc.SealLeaseGrant(l.voter.journal.trust.Cluster, request, l.voter.key)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.granted) >= lease.MaxHolders {
+		clear(l.granted)
+	}
+	l.granted[of] = given{request, grant}
+	return grant, nil
+}
+
+func (l *Lessor) grant(g *lease.Grantor, request rpc.Lease, leases signalbox.Leases) error {
+	for {
+		l.mu.Lock()
+		change, err := g.Grant(lease.Request(request), leases, l.now())
+		l.mu.Unlock()
+		if err != nil || change == nil {
+			return err
+		}
+		if err := l.keep(g, change); err != nil {
+			return err
+		}
+	}
+}
+
+// leasesOf returns the leases of a term that may be served now, by this voter's
+// log.
+func (l *Lessor) leasesOf(r rpc.Lease) (leases signalbox.Leases, err error) {
+	l.voter.journal.View(func(ledger *handover.Ledger) {
+		st := ledger.Service(r.Service)
+		if st == nil {
+			err = fmt.Errorf("%w: service %s is not in this voter's log", signalbox.ErrUnknown, r.Service)
+			return
+		}
+		if _, ok := st.Outstanding[r.Identity]; !ok {
+			err = fmt.Errorf("%w: %s may serve no term of %s by this voter's log", signalbox.ErrRefused, r.Identity, r.Service)
+			return
+		}
+		if st.Term() == r.Term {
+			leases = st.Certificate.Leases()
+			return
+		}
+		for _, b := range st.Open {
+			switch h := b.Handover(r.Service); r.Term {
+			case h.Term:
+				leases = h.Leases
+				return
+			case h.Fallback:
+				leases = h.FallbackLeases
+				return
+			}
+		}
+		err = fmt.Errorf("%w: term %d of %s is neither the master's nor open in this voter's log (it has term %d)", signalbox.ErrRefused, r.Term, r.Service, st.Term())
+	})
+	return leases, err
+}
+
+// Lapse promises what an encoded lapse says, durably, and signs it once every
+// lease that the promise forbids has run out. Until then wait says how long that
+// takes at least; ask again.
+func (l *Lessor) Lapse(payload []byte) (share signature.Share, wait time.Duration, err error) {
+	g, err := l.ready()
+	if err != nil {
+		return share, 0, err
+	}
+	t, err := rpc.DecodeTestimony(signalbox.SaysLapse, payload)
+	if err != nil {
+		return share, 0, err
+	}
+	promise, leases, err := l.checkLapse(&t)
+	if err != nil {
+		return share, 0, err
+	}
+	of := lease.Of{Service: t.Service, Identity: t.Identity}
+	l.mu.Lock()
+	change, err := g.Promise(of, promise)
+	l.mu.Unlock()
+	if err == nil {
+		err = l.keep(g, change)
+	}
+	if err != nil {
+		return share, 0, err
+	}
+	l.mu.Lock()
+	ready, wait := g.Lapsed(of, promise, leases, l.now())
+	l.mu.Unlock()
+	if !ready {
+		return share, max(wait, time.Millisecond), nil
+	}
+	share, err = l.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, l.voter.journal.trust.Cluster, payload))
+	return share, 0, err
+}
+
+// checkLapse: the log has a block that allows the lapse, and names the identity
+// as one that never serves without a lease.
+func (l *Lessor) checkLapse(t *rpc.Testimony) (p lease.Promise, leases signalbox.Leases, err error) {
+	if t.Witness.Epoch != l.voter.epoch {
+		return p, leases, fmt.Errorf("%w: the lapse is for voter set %d, this is %d", signalbox.ErrRefused, t.Witness.Epoch, l.voter.epoch)
+	}
+	l.voter.journal.View(func(ledger *handover.Ledger) {
+		st := ledger.Service(t.Service)
+		if st == nil {
+			err = fmt.Errorf("%w: service %s", signalbox.ErrUnknown, t.Service)
+			return
+		}
+		leases = longestOf(st)
+		for _, b := range st.Open {
+			if b.Digest != t.Block {
+				continue
+			}
+			h := b.Handover(t.Service)
+			entry, ok := h.Entry(t.Identity)
+			if !ok {
+				err = fmt.Errorf("%w: the roster does not name %s", signalbox.ErrRefused, t.Identity)
+				return
+			}
+			p = lease.Promise{Below: h.Term, UpTo: b.Index}
+			err = rpc.Proves(h, b.Digest, entry, t.Statement)
+			return
+		}
+		a := st.Announced[t.Identity]
+		entry, ok := st.Entry(t.Identity)
+		if a == nil || !ok || a.Digest != t.Block {
+			err = fmt.Errorf("%w: block %s is not open in this voter's log, nor does it announce a removal", signalbox.ErrRefused, t.Block)
+			return
+		}
+		p = lease.Promise{Below: a.Below, UpTo: a.Index}
+		err = rpc.ProvesRemoval(&a.Removal, a.Digest, entry, t.Statement)
+	})
+	return p, leases, err
+}
+
+// longestOf returns the longest leases of the terms that may be served now.
+func longestOf(st *handover.ServiceState) (longest signalbox.Leases) {
+	take := func(l signalbox.Leases) {
+		if l.LapseWait() > longest.LapseWait() {
+			longest = l
+		}
+	}
+	if st.Certificate != nil {
+		take(st.Certificate.Leases())
+	}
+	for _, b := range st.Open {
+		h := b.Handover(st.Service)
+		take(h.Leases)
+		take(h.FallbackLeases)
+	}
+	return longest
+}
+
+// Stop ends granting for this voter set, durably: before the voter signs a block
+// that changes the voters.
+func (l *Lessor) Stop() error {
+	g, err := l.ready()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	change := g.Stop()
+	l.mu.Unlock()
+	return l.keep(g, change)
+}
+
+func (j *Journal) instanceKey(id signalbox.Identity) (key ed25519.PublicKey) {
+	j.View(func(l *handover.Ledger) {
+		if in, ok := l.Enrolled(id); ok {
+			key = in.PublicKey
+		}
+	})
+	return key
+}
