@@ -20,9 +20,11 @@ import (
 // storage; nothing is granted from a journal that is restored, in doubt or
 // failed. A slow disk holds no grant up.
 type Lessor struct {
-	voter *Voter
-	// scheme signs shares of lapses.
+	journal *Journal
+	// scheme signs shares of lapses, key signs grants.
 	scheme signature.Scheme
+	epoch  uint64
+	key    ed25519.PrivateKey
 	now    func() lease.Instant
 
 	disk sync.Mutex // serialises writes; taken before mu
@@ -39,15 +41,15 @@ type given struct {
 	grant   []byte
 }
 
-// NewLessor returns the lessor of a voter. now reads boot-time and wall clock.
-func NewLessor(v *Voter, now func() lease.Instant) *Lessor {
-	l := &Lessor{voter: v, scheme: v.scheme, now: now, granted: map[lease.Of]given{}}
-	return l
+// NewLessor returns the lessor of the voter whose log the journal is. scheme and
+// key are the voter's, epoch is its voter set's; now reads boot-time and wall clock.
+func NewLessor(j *Journal, scheme signature.Scheme, epoch uint64, key ed25519.PrivateKey, now func() lease.Instant) *Lessor {
+	return &Lessor{journal: j, scheme: scheme, epoch: epoch, key: key, now: now, granted: map[lease.Of]given{}}
 }
 
 // ready has the grantor, made when the journal may be believed for the first time.
 func (l *Lessor) ready() (*lease.Grantor, error) {
-	if err := l.voter.mayVote(); err != nil {
+	if err := l.journal.mayVote(); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
@@ -70,23 +72,23 @@ func (l *Lessor) begin() (*lease.Grantor, error) {
 	if l.grantor != nil {
 		return l.grantor, nil
 	}
-	saved, epoch, err := l.voter.journal.readLeases()
+	saved, epoch, err := l.journal.readLeases()
 	if err != nil {
 		return nil, fmt.Errorf("read leases: %w", err)
 	}
-	if epoch != l.voter.epoch {
-		changes, err := l.voter.journal.impliedByLog()
+	if epoch != l.epoch {
+		changes, err := l.journal.impliedByLog()
 		if err != nil {
 			return nil, fmt.Errorf("read the log for leases: %w", err)
 		}
-		if err := l.voter.journal.writeLeases(l.voter.epoch, changes...); err != nil {
+		if err := l.journal.writeLeases(l.epoch, changes...); err != nil {
 			return nil, err
 		}
 		for _, c := range changes {
 			saved.Apply(c)
 		}
 	}
-	l.grantor = lease.NewGrantor(l.voter.epoch, saved, l.now())
+	l.grantor = lease.NewGrantor(l.epoch, saved, l.now())
 	return l.grantor, nil
 }
 
@@ -97,7 +99,7 @@ func (l *Lessor) keep(g *lease.Grantor, c *lease.Change) error {
 	}
 	l.disk.Lock()
 	defer l.disk.Unlock()
-	if err := l.voter.journal.writeLeases(l.voter.epoch, *c); err != nil {
+	if err := l.journal.writeLeases(l.epoch, *c); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -113,7 +115,7 @@ func (l *Lessor) Grant(raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	request, err := rpc.OpenLeaseRequest(l.voter.journal.trust.Cluster, raw, l.voter.journal.instanceKey)
+	request, err := rpc.OpenLeaseRequest(l.journal.trust.Cluster, raw, l.journal.instanceKey)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +133,7 @@ func (l *Lessor) Grant(raw []byte) ([]byte, error) {
 	if err := l.grant(g, request, leases); err != nil {
 		return nil, err
 	}
-	grant, err := rpc.SealLeaseGrant(l.voter.journal.trust.Cluster, request, l.voter.key)
+	grant, err := rpc.SealLeaseGrant(l.journal.trust.Cluster, request, l.key)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +163,7 @@ func (l *Lessor) grant(g *lease.Grantor, request rpc.Lease, leases signalbox.Lea
 // leasesOf returns the leases of a term that may be served now, by this voter's
 // log.
 func (l *Lessor) leasesOf(r rpc.Lease) (leases signalbox.Leases, err error) {
-	l.voter.journal.View(func(ledger *handover.Ledger) {
+	l.journal.View(func(ledger *handover.Ledger) {
 		st := ledger.Service(r.Service)
 		if st == nil {
 			err = fmt.Errorf("%w: service %s is not in this voter's log", signalbox.ErrUnknown, r.Service)
@@ -222,17 +224,17 @@ func (l *Lessor) Lapse(payload []byte) (share signature.Share, wait time.Duratio
 	if !ready {
 		return share, max(wait, time.Millisecond), nil
 	}
-	share, err = l.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, l.voter.journal.trust.Cluster, payload))
+	share, err = l.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, l.journal.trust.Cluster, payload))
 	return share, 0, err
 }
 
 // checkLapse: the log has a block that allows the lapse, and names the identity
 // as one that never serves without a lease.
 func (l *Lessor) checkLapse(t *rpc.Testimony) (p lease.Promise, leases signalbox.Leases, err error) {
-	if t.Witness.Epoch != l.voter.epoch {
-		return p, leases, fmt.Errorf("%w: the lapse is for voter set %d, this is %d", signalbox.ErrRefused, t.Witness.Epoch, l.voter.epoch)
+	if t.Witness.Epoch != l.epoch {
+		return p, leases, fmt.Errorf("%w: the lapse is for voter set %d, this is %d", signalbox.ErrRefused, t.Witness.Epoch, l.epoch)
 	}
-	l.voter.journal.View(func(ledger *handover.Ledger) {
+	l.journal.View(func(ledger *handover.Ledger) {
 		st := ledger.Service(t.Service)
 		if st == nil {
 			err = fmt.Errorf("%w: service %s", signalbox.ErrUnknown, t.Service)

@@ -35,7 +35,7 @@ func startLeasing(t *testing.T, dir string, now time.Duration) *leasing {
 	t.Helper()
 	r := &leasing{t: t, j: openIn(t, dir), now: now}
 	r.v = voterOf(t, r.j)
-	r.l = NewLessor(r.v, func() lease.Instant { return lease.Instant{Boot: r.now, Wall: r.now} })
+	r.l = NewLessor(r.j, r.v.scheme, 1, keyOf("east-1"), func() lease.Instant { return lease.Instant{Boot: r.now, Wall: r.now} })
 	if r.j.Index() == 0 {
 		adopt := adoption("adopt")
 		adopt.Handover.Leases = leases

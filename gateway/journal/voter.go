@@ -84,12 +84,14 @@ func (v *Voter) decided(h *signalbox.Handover) (*signalbox.DecidedBlock, error) 
 	return b, nil
 }
 
+func (v *Voter) mayVote() error { return v.journal.mayVote() }
+
 // mayVote: what this voter voted for before must be in its journal (rules 8, 9).
-func (v *Voter) mayVote() error {
-	if err := v.journal.Failed(); err != nil {
+func (j *Journal) mayVote() error {
+	if err := j.Failed(); err != nil {
 		return err
 	}
-	if v.journal.Restored() {
+	if j.Restored() {
 		return fmt.Errorf("%w: the voter's journal is empty or from a backup and every other gateway has to be asked first whether it has more; start them", signalbox.ErrUnavailable)
 	}
 	return nil

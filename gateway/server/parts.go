@@ -12,7 +12,10 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/journal"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/gossip"
+	"github.com/signalbox-io/signalbox/membership/lease"
+	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
 // voterLog is the journal with the voter, where this gateway is one.
@@ -37,6 +40,16 @@ func (l *voterLog) Answer(s signalbox.Service, id signalbox.Identity, nonce []by
 		return nil, errNoVoter
 	}
 	return l.voter.Answer(s, id, nonce)
+}
+
+// leaseClock reads the clocks of leases.
+func leaseClock() lease.Instant {
+	return lease.Instant{Boot: driver.BootTime(), Wall: time.Duration(time.Now().UnixNano())}
+}
+
+// leased tells an instance what a voter said to its request for a lease.
+func (s *Server) leased(id signalbox.Identity, reply *wire.LeaseReply) {
+	s.agents.Send(id, &wire.GatewayFrame{Kind: &wire.GatewayFrame_LeaseGrant{LeaseGrant: reply}})
 }
 
 // pool is a gossip pool that opens after the coordinator was made.

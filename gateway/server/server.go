@@ -178,11 +178,16 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 		s.journal.Doubt()
 	}
 	handler := &lateHandler{}
+	var lessor session.Lessor // none: this gateway is no voter
+	if log.voter != nil {
+		lessor = journal.NewLessor(s.journal, scheme, s.opt.Cluster.Epoch, s.opt.Bundle.Voter, leaseClock)
+	}
 	var err error
 	s.peers, err = session.NewPeers(session.PeersOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
 		Credential: credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
 		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
+		Lessor: lessor, Leased: s.leased,
 	})
 	if err != nil {
 		return err
@@ -190,7 +195,7 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 	s.agents = session.NewAgents(session.AgentsOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name,
 		Roots: func() *x509.CertPool { return s.keeper.Roots() }, Handler: handler,
-		Ask: s.peers.AskVoters, Logger: s.opt.Logger,
+		Ask: s.peers.AskVoters, Lease: s.peers.RequestLease, Logger: s.opt.Logger,
 		Refused: s.refusals.of("agent"),
 	})
 	s.pools = []*pool{{}, {}}

@@ -27,7 +27,9 @@ type AgentsOptions struct {
 	Handler    Handler
 	// Ask has the voters answer an instance's question; each answer goes to
 	// deliver.
-	Ask    func(ctx context.Context, q *wire.Question, deliver func(answer []byte))
+	Ask func(ctx context.Context, q *wire.Question, deliver func(answer []byte))
+	// Lease has the voters grant an instance's lease request. It only queues.
+	Lease  func(request []byte)
 	Logger zerolog.Logger
 	// Refused counts what was refused, by reason. Optional.
 	Refused func(reason string)
@@ -219,6 +221,8 @@ func (a *Agents) handle(ctx context.Context, s *agentSession, who rpc.Principal,
 		a.hello(s, who, k.Hello)
 	case *wire.AgentFrame_Question:
 		a.question(ctx, s, k.Question)
+	case *wire.AgentFrame_LeaseRequest:
+		a.lease(s, k.LeaseRequest)
 	default:
 		if id, ok := s.speaksFor(f); ok {
 			a.opt.Handler.AgentFrame(id, f)

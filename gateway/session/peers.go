@@ -39,7 +39,11 @@ type PeersOptions struct {
 	Handler    Handler
 	Log        Log
 	// Voter says that this gateway votes.
-	Voter  bool
+	Voter bool
+	// Lessor grants leases here; nil where this gateway is no voter. Leased is
+	// told what voters said to an instance's request; it must not block.
+	Lessor Lessor
+	Leased func(id signalbox.Identity, reply *wire.LeaseReply)
 	Logger zerolog.Logger
 	// Refused counts what was refused, by reason. Optional.
 	Refused func(reason string)
@@ -50,6 +54,8 @@ type Peers struct {
 	wire.UnimplementedGatewaysServer
 	opt   PeersOptions
 	links map[string]*link
+	// working holds who works on leases; see MaxLeases.
+	working chan struct{}
 }
 
 type link struct {
@@ -94,7 +100,7 @@ func NewPeers(opt PeersOptions) (*Peers, error) {
 	if opt.Refused == nil {
 		opt.Refused = func(string) {}
 	}
-	p := &Peers{opt: opt, links: map[string]*link{}}
+	p := &Peers{opt: opt, links: map[string]*link{}, working: make(chan struct{}, MaxLeases)}
 	for _, peer := range opt.Peers {
 		conn, err := grpc.NewClient("passthrough:///"+peer.Address, ClientOptions(opt.Credential)...)
 		if err != nil {
@@ -251,7 +257,9 @@ func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
 		if err != nil {
 			return err
 		}
-		p.opt.Handler.PeerFrame(l.peer.Name, f)
+		if !p.received(l.peer.Name, f) {
+			p.opt.Handler.PeerFrame(l.peer.Name, f)
+		}
 	}
 }
 
