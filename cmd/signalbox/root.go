@@ -48,6 +48,7 @@ func newRoot(std stdio) *cobra.Command {
 		newDoctorCommand(std),
 		newCompletionCommand(std),
 		newVersionCommand(std),
+		newWardenCommand(),
 	)
 	return root
 }
