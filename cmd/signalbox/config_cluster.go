@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
@@ -11,6 +13,7 @@ import (
 type ClusterConfig struct {
 	Cluster     string                    `yaml:"cluster" required:"true" doc:"name of the cluster"`
 	Voters      []string                  `yaml:"voters" doc:"names of the gateways that vote: 1, 3 or more; default: the first gateway"`
+	Signatures  string                    `yaml:"signatures" enum:"auto,ed25519-list,bls12381-multi" doc:"how voters sign: auto (default), ed25519-list or bls12381-multi; it cannot be changed later"`
 	DataCenters []ClusterDataCenterConfig `yaml:"data_centers" required:"true" doc:"the data centers with their gateways"`
 }
 
@@ -62,6 +65,9 @@ func (c *ClusterConfig) check() []problem {
 	}
 	if len(c.DataCenters) == 0 {
 		p.add("data_centers", "is missing")
+	}
+	if _, err := signature.ForNew(c.Signatures, len(c.Voters)); err != nil {
+		p.add("signatures", "%q: want %s", c.Signatures, strings.Join(signature.Names(), ", "))
 	}
 	for i, v := range c.Voters {
 		if !seen[v] {

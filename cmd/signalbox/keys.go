@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/identity"
 )
@@ -35,7 +36,7 @@ func keysFlag(cmd *cobra.Command) *string {
 
 func newKeysInitCommand(std stdio) *cobra.Command {
 	var gateways, voters []string
-	var cluster, spec string
+	var cluster, spec, signatures string
 	var validity, caValidity Duration
 	cmd := &cobra.Command{
 		Use: "init", Short: "Make a cluster's CA, keys and its gateways' bundles", Args: cobra.NoArgs,
@@ -50,15 +51,17 @@ func newKeysInitCommand(std stdio) *cobra.Command {
 	cmd.Flags().StringVar(&cluster, "cluster", "", "name of the cluster")
 	cmd.Flags().StringArrayVar(&gateways, "gateway", nil, "`DATACENTER/NAME=HOST[:PORT]`, once for each gateway")
 	cmd.Flags().StringArrayVar(&voters, "voter", nil, "name of a gateway that votes: 1, 3 or more (default the first gateway)")
+	cmd.Flags().StringVar(&signatures, "signatures", signature.Auto, "how voters sign: "+strings.Join(signature.Names(), ", ")+"; it cannot be changed later")
 	cmd.Flags().StringVar(&spec, "spec", "", "read cluster, gateways and voters from a `FILE` (see config init cluster)")
 	validityFlag(cmd, &validity, "validity", "90d", "how long certificates are valid")
 	validityFlag(cmd, &caValidity, "ca-validity", "3650d", "how long the CA is valid")
 	cmd.MarkFlagsMutuallyExclusive("spec", "cluster")
 	cmd.MarkFlagsMutuallyExclusive("spec", "gateway")
 	cmd.MarkFlagsMutuallyExclusive("spec", "voter")
+	cmd.MarkFlagsMutuallyExclusive("spec", "signatures")
 	cmd.MarkFlagsOneRequired("spec", "cluster")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		s, err := clusterSpec(spec, cluster, gateways, voters)
+		s, err := clusterSpec(spec, cluster, gateways, voters, signatures)
 		if err != nil {
 			return err
 		}
@@ -72,13 +75,15 @@ func newKeysInitCommand(std stdio) *cobra.Command {
 	return cmd
 }
 
-func clusterSpec(file, cluster string, gateways, voters []string) (identity.Spec, error) {
+func clusterSpec(file, cluster string, gateways, voters []string, signatures string) (identity.Spec, error) {
 	if file != "" {
 		c, err := loadClusterConfig(file)
 		if err != nil {
 			return identity.Spec{}, err
 		}
-		return c.spec(), nil
+		s := c.spec()
+		s.Signatures, err = signature.ForNew(c.Signatures, max(len(s.Voters), 1))
+		return s, err
 	}
 	s := identity.Spec{Cluster: cluster, Voters: voters}
 	if len(gateways) == 0 {
@@ -88,6 +93,10 @@ func clusterSpec(file, cluster string, gateways, voters []string) (identity.Spec
 		if err := addGateway(&s, g); err != nil {
 			return s, err
 		}
+	}
+	var err error
+	if s.Signatures, err = signature.ForNew(signatures, max(len(voters), 1)); err != nil {
+		return s, usagef("--signatures: %v", err)
 	}
 	return s, nil
 }
@@ -132,7 +141,7 @@ func gatewayAt(name, address string) (identity.Gateway, error) {
 
 func reportInit(std stdio, a *identity.Authority) error {
 	c := a.Cluster()
-	fmt.Fprintf(std.out, "cluster %s: %d voters, a quorum is %d\n", c.Name, len(c.Voters), c.Quorum())
+	fmt.Fprintf(std.out, "cluster %s: %d voters, a quorum is %d, signatures %s\n", c.Name, len(c.Voters), c.Quorum(), c.Scheme())
 	lines := [][]string{{"GATEWAY", "DATA CENTER", "VOTES", "RPC", "BUNDLE"}}
 	for _, dc := range c.DataCenters {
 		for _, g := range dc.Gateways {

@@ -24,6 +24,8 @@ type verdict struct {
 	Voters []string `json:"voters"`
 	Quorum int      `json:"quorum"`
 	Of     int      `json:"of"`
+	// Scheme is how they signed.
+	Scheme string `json:"scheme"`
 	// Serving are the identities that may serve the term by the block itself.
 	Serving   []string `json:"serving"`
 	Proves    []string `json:"proves"`
@@ -86,12 +88,12 @@ func verify(cluster *identity.Cluster, data []byte) (*verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, sig, err := rpc.QuorumOf(cert.Block)
+	scheme, sig, err := rpc.QuorumOf(cert.Block)
 	if err != nil {
 		return nil, err
 	}
 	v := &verdict{
-		Verified: true, Subject: rpc.NewCertificateDocument(cert), Quorum: cluster.Quorum(), Of: len(cluster.Voters),
+		Verified: true, Subject: rpc.NewCertificateDocument(cert), Quorum: cluster.Quorum(), Of: len(cluster.Voters), Scheme: scheme,
 		Serving: serving(cert), NotProven: notProven(cert),
 	}
 	for _, signer := range signature.Signers(len(cluster.Voters), sig) {
@@ -122,8 +124,8 @@ func (v *verdict) proofs(c *signalbox.Certificate) []string {
 	h, s := c.Handover(), v.Subject
 	out := []string{fmt.Sprintf("Service %s of cluster %s: from term %d on, data center %s is master, and only instances that the block lists or that are admitted to this term may serve.",
 		s.Service, s.Cluster, s.Term, s.DataCenter)}
-	out = append(out, fmt.Sprintf("Agreed by %d of %d voters (%s); a quorum is %d. Block %d of the log, %s, handover %s.",
-		len(v.Voters), v.Of, strings.Join(v.Voters, ", "), v.Quorum, s.Index, s.Block[:12], s.Handover))
+	out = append(out, fmt.Sprintf("Agreed by %d of %d voters (%s); a quorum is %d; signed as %s. Block %d of the log, %s, handover %s.",
+		len(v.Voters), v.Of, strings.Join(v.Voters, ", "), v.Quorum, v.Scheme, s.Index, s.Block[:12], s.Handover))
 	switch {
 	case c.IsFallback():
 		out = append(out, fmt.Sprintf("The handover from %s to %s at term %d was given up: it can never be certified, because a refuse and an ack exclude each other.", h.From, h.To, h.Term))

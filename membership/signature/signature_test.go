@@ -15,8 +15,6 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/membership/signature/signaturetest"
-	"github.com/signalbox-io/signalbox/rpc"
-	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
 var update = flag.Bool("update", false, "write the golden vector anew: every certificate in the field becomes unreadable")
@@ -126,55 +124,4 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%s: encodes to\n%s\nwant\n%s", name, got, data)
 		}
 	}
-}
-
-// TestFromCluster guards that a cluster's description says who votes and how
-// many have to.
-func TestFromCluster(t *testing.T) {
-	c := &identity.Cluster{Name: "shop", Unavailable: 1, Lying: 1}
-	for _, v := range voters(4) {
-		c.Voters = append(c.Voters, identity.Voter{Name: v.Name, PublicKey: v.PublicKey})
-	}
-	trust, err := signature.Trust(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &signalbox.Block{Cluster: "shop", Index: 1, Requests: []signalbox.Request{{Handover: &signalbox.Handover{ID: "a", Service: "orders", Term: 1, To: "east"}}}}
-	raw, err := rpc.EncodeBlock(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var signed []signature.Share
-	for i := range 3 {
-		l, err := signature.FromBundle(&identity.Bundle{Cluster: c, Voter: key(i)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := l.Sign(rpc.SigningInput(rpc.DomainBlock, "shop", raw))
-		if err != nil {
-			t.Fatal(err)
-		}
-		signed = append(signed, s)
-	}
-	sig, err := list(t, 4, 3, -1).Combine(signed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := rpc.SealBlock(raw, signature.ListName, sig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := rpc.OpenBlock(trust, d.Raw); err != nil {
-		t.Error(err)
-	}
-	c.Voters[0], c.Voters[3] = c.Voters[3], c.Voters[0]
-	other, err := signature.Trust(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = rpc.OpenBlock(other, d.Raw)
-	signaturetest.Wants(t, err, signalbox.ErrUntrusted, "does not fit")
-	c.Voters = nil
-	_, err = signature.Trust(c)
-	signaturetest.Wants(t, err, signalbox.ErrInvalid, "voters")
 }

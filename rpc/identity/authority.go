@@ -2,7 +2,6 @@ package identity
 
 import (
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -36,6 +35,8 @@ type Spec struct {
 	DataCenters []DataCenter
 	// Voters are the names of the voting gateways; default: the first gateway.
 	Voters []string
+	// Signatures is how voters sign; default: SchemeList.
+	Signatures Scheme
 	// Validity of certificates (default DefaultValidity) and of the CA
 	// (default DefaultCAValidity).
 	Validity, CAValidity time.Duration
@@ -82,30 +83,31 @@ func Init(dir string, spec Spec, now time.Time) (*Authority, error) {
 	return Open(dir)
 }
 
-func newCluster(spec Spec) (*Cluster, map[string]ed25519.PrivateKey, error) {
-	c := &Cluster{Format: ClusterFormat, Name: spec.Cluster, Epoch: 1, DataCenters: spec.DataCenters}
+func newCluster(spec Spec) (*Cluster, map[string]*voterSecrets, error) {
+	c := &Cluster{Format: ClusterFormat, Name: spec.Cluster, Epoch: 1, Signatures: spec.Signatures.Name, DataCenters: spec.DataCenters}
 	names := spec.Voters
 	if len(names) == 0 && len(spec.DataCenters) > 0 && len(spec.DataCenters[0].Gateways) > 0 {
 		names = []string{spec.DataCenters[0].Gateways[0].Name}
 	}
 	c.Unavailable, c.Lying = DefaultFaults(len(names))
-	keys := map[string]ed25519.PrivateKey{}
+	keys := map[string]*voterSecrets{}
 	for _, name := range names {
 		_, dc, ok := c.Gateway(name)
 		if !ok {
 			return nil, nil, fmt.Errorf("%w: voter %q is none of the gateways", signalbox.ErrInvalid, name)
 		}
-		public, private, err := ed25519.GenerateKey(rand.Reader)
+		v := Voter{Name: name, DataCenter: dc}
+		secrets, err := newVoter(&v, spec.Signatures)
 		if err != nil {
-			return nil, nil, fmt.Errorf("make voter key: %w", err)
+			return nil, nil, err
 		}
-		keys[name] = private
-		c.Voters = append(c.Voters, Voter{Name: name, DataCenter: dc, PublicKey: public})
+		keys[name] = secrets
+		c.Voters = append(c.Voters, v)
 	}
 	return c, keys, c.Validate()
 }
 
-func (a *Authority) create(spec Spec, voterKeys map[string]ed25519.PrivateKey, now time.Time) error {
+func (a *Authority) create(spec Spec, voterKeys map[string]*voterSecrets, now time.Time) error {
 	caValidity := spec.CAValidity
 	if caValidity == 0 {
 		caValidity = DefaultCAValidity
@@ -129,7 +131,11 @@ func (a *Authority) create(spec Spec, voterKeys map[string]ed25519.PrivateKey, n
 	for _, dc := range a.cluster.DataCenters {
 		for _, g := range dc.Gateways {
 			p := rpc.Principal{Cluster: a.cluster.Name, Role: rpc.RoleGateway, DataCenter: dc.Name, Name: g.Name}
-			if err := a.issue(p, a.BundleDir(p), voterKeys[g.Name], IssueOptions{Validity: spec.Validity, Now: now}); err != nil {
+			own, err := voterKeys[g.Name].files(a.cluster.Scheme())
+			if err != nil {
+				return err
+			}
+			if err := a.issue(p, a.BundleDir(p), own, IssueOptions{Validity: spec.Validity, Now: now}); err != nil {
 				return err
 			}
 		}

@@ -31,6 +31,9 @@ type Bundle struct {
 	Gossip, GatewayGossip [][]byte
 	// Voter is the voter's key, nil for whoever does not vote.
 	Voter ed25519.PrivateKey
+	// VoterSignature is the voter's private key for the cluster's signature
+	// scheme where that is another one than Voter.
+	VoterSignature []byte
 	// Operator is the key with which an operator attests; nil for a process, and
 	// for a bundle that was made before operators had keys.
 	Operator ed25519.PrivateKey
@@ -148,25 +151,6 @@ func (b *Bundle) readOperator() error {
 		}
 	}
 	return fmt.Errorf("%w: %s is no key of operator %s in %s", signalbox.ErrUntrusted, FileOperator, b.Self.Name, FileCluster)
-}
-
-func (b *Bundle) readVoter() error {
-	voter, votes := b.Cluster.Voter(b.Self.Name)
-	key, err := readEd25519(b.path(FileVoter))
-	switch {
-	case !votes && errors.Is(err, fs.ErrNotExist):
-		return nil
-	case votes && errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s votes and %s is missing: take the bundle that was made with the cluster; a lost key is replaced with the next voter set only", signalbox.ErrInvalid, b.Self.Name, FileVoter)
-	case err != nil:
-		return err
-	case !votes:
-		return fmt.Errorf("%w: %s does not vote and has a %s: remove it", signalbox.ErrInvalid, b.Self.Name, FileVoter)
-	case !key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(voter.PublicKey)):
-		return fmt.Errorf("%w: %s is not the key of voter %s in %s", signalbox.ErrUntrusted, FileVoter, voter.Name, FileCluster)
-	}
-	b.Voter = key
-	return nil
 }
 
 func (b *Bundle) checkTime(now time.Time) error {

@@ -30,8 +30,10 @@ type Cluster struct {
 	Epoch uint64 `json:"epoch"`
 	// Unavailable (u) voters may be away, Lying (r) of them may lie:
 	// the voters number 2u + r + 1, and a quorum is all but u.
-	Unavailable int          `json:"unavailable"`
-	Lying       int          `json:"lying"`
+	Unavailable int `json:"unavailable"`
+	Lying       int `json:"lying"`
+	// Signatures names the scheme that voters sign blocks with; see Scheme.
+	Signatures  string       `json:"signatures,omitempty"`
 	Voters      []Voter      `json:"voters"`
 	DataCenters []DataCenter `json:"data_centers"`
 	// Operators may attest. A name stands as often as its holder had a key: what
@@ -49,7 +51,12 @@ type Operator struct {
 type Voter struct {
 	Name       string               `json:"name"`
 	DataCenter signalbox.DataCenter `json:"data_center"`
-	PublicKey  []byte               `json:"public_key"`
+	// PublicKey is the Ed25519 key of what a voter says by itself.
+	PublicKey []byte `json:"public_key"`
+	// SignatureKey is the key for blocks where the cluster's signature scheme has
+	// keys of its own, and SignatureProof that the voter holds its private part.
+	SignatureKey   []byte `json:"signature_key,omitempty"`
+	SignatureProof []byte `json:"signature_proof,omitempty"`
 }
 
 // A DataCenter is a data center with its gateways.
@@ -266,7 +273,7 @@ func (c *Cluster) validateVoters() error {
 		}
 		seen[v.Name], seen[string(v.PublicKey)] = true, true
 	}
-	return nil
+	return c.validateSignatures()
 }
 
 // CheckAddress returns nil for host:port with a port from 1 to 65535.

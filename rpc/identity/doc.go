@@ -28,7 +28,10 @@ const (
 	FileGossip        = "gossip.key"
 	FileGossipGateway = "gossip-gateways.key"
 	FileVoter         = "voter.key"
-	FileOperator      = "operator.key"
+	// FileVoterSignature is there where the cluster's signature scheme has keys
+	// of its own.
+	FileVoterSignature = "voter-signature.key"
+	FileOperator       = "operator.key"
 )
 
 // Validities and the margin for clocks that differ.

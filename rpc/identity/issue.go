@@ -65,7 +65,11 @@ func (a *Authority) issueOperator(p rpc.Principal, out string, o IssueOptions) e
 	if err := a.save(); err != nil {
 		return fmt.Errorf("issue bundle: %w", err)
 	}
-	return a.issue(p, out, private, o)
+	data, err := pemKey(private)
+	if err != nil {
+		return fmt.Errorf("issue bundle: %w", err)
+	}
+	return a.issue(p, out, []bundleFile{{FileOperator, data, modeSecret}}, o)
 }
 
 // mayHave says whether the cluster can have such a principal.
@@ -137,7 +141,9 @@ func (a *Authority) Rotate(bundle string, o IssueOptions) error {
 	if err != nil {
 		return fmt.Errorf("rotate bundle: %w", err)
 	}
-	same := func(x, y Voter) bool { return x.Name == y.Name && string(x.PublicKey) == string(y.PublicKey) }
+	same := func(x, y Voter) bool {
+		return x.Name == y.Name && string(x.PublicKey) == string(y.PublicKey) && string(x.SignatureKey) == string(y.SignatureKey)
+	}
 	if old.Name != a.cluster.Name || old.Epoch == a.cluster.Epoch && !slices.EqualFunc(old.Voters, a.cluster.Voters, same) {
 		return fmt.Errorf("rotate bundle %s: %w: it is of another cluster than the keys in %s", bundle, signalbox.ErrUntrusted, a.dir)
 	}
@@ -150,8 +156,8 @@ func (a *Authority) Rotate(bundle string, o IssueOptions) error {
 // issue writes a bundle's files, each atomically. First what others will need
 // in order to be believed (the CAs), then key and certificate: a reader between
 // these two sees a pair that does not fit and keeps the one it has.
-// own is the Ed25519 key of a voter or an operator, nil where it stays as it is.
-func (a *Authority) issue(p rpc.Principal, out string, own ed25519.PrivateKey, o IssueOptions) error {
+// own are the keys of a voter or an operator, nil where they stay as they are.
+func (a *Authority) issue(p rpc.Principal, out string, own []bundleFile, o IssueOptions) error {
 	cert, key, err := a.newLeaf(p, o)
 	if err != nil {
 		return fmt.Errorf("issue bundle: %w", err)
@@ -172,18 +178,7 @@ func (a *Authority) issue(p rpc.Principal, out string, own ed25519.PrivateKey, o
 	if err != nil {
 		return fmt.Errorf("issue bundle: %w", err)
 	}
-	files = append(files, keyrings...)
-	if own != nil {
-		data, err := pemKey(own)
-		if err != nil {
-			return fmt.Errorf("issue bundle: %w", err)
-		}
-		name := FileVoter
-		if p.Role == rpc.RoleOperator {
-			name = FileOperator
-		}
-		files = append(files, bundleFile{name, data, modeSecret})
-	}
+	files = append(append(files, keyrings...), own...)
 	if p.Role != rpc.RoleOperator {
 		os.Remove(filepath.Join(out, FileOperator)) // of an operator whose bundle this was
 	}
