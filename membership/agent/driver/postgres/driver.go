@@ -191,3 +191,7 @@ func (d *Driver) Stop(ctx context.Context) error {
 
 // errOpen is returned where a server that is primary must not be.
 var errOpen = errors.New("the server is primary: step it down first")
+
+// Loss is what the last rewind of this server took back; nil when it was never
+// rewound.
+func (d *Driver) Loss() *Loss { return d.memory().Loss }

@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait of these tests; nothing is expected to take so long.
-const patience = time.Minute
+const patience = 20 * time.Second
 
 var lab *pgtest.Lab
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -132,7 +133,7 @@ func (d *Driver) align(ctx context.Context, address string, up *upstream, again 
 		return fmt.Errorf("%s: %s; %s", plan.problem.Name, plan.problem.What, plan.problem.Do)
 	}
 	if !plan.rewind && !again {
-		return nil
+		return d.forget(up.history)
 	}
 	began := time.Now()
 	loss := Loss{Timeline: own.Timeline, From: plan.fork.String(), To: own.End.String(), Bytes: plan.lost}
@@ -151,8 +152,16 @@ func (d *Driver) align(ctx context.Context, address string, up *upstream, again 
 	if err != nil {
 		return err
 	}
-	if err := d.rewind(ctx, address); err != nil {
+	if plan.trim {
+		err = d.clearPID()
+	} else {
+		err = d.rewind(ctx, address)
+	}
+	if err != nil {
 		return fmt.Errorf("rewind-failed: %w; if it goes on failing, move the data directory away and make the standby anew with pg_basebackup", err)
+	}
+	if err := d.forget(up.history); err != nil {
+		return err
 	}
 	d.cfg.Log.Warn().Str("event", "rewound").Uint64("loss_bytes", loss.Bytes).Int("loss_transactions", loss.Transactions).Str("from", loss.From).Str("to", loss.To).
 		Str("kept", loss.Kept).Dur("took", time.Since(began)).Msg("the old primary is rewound: what it had alone is kept beside and not in the service any more")
@@ -176,8 +185,29 @@ func (d *Driver) rewind(ctx context.Context, address string) error {
 	if err := d.allowPrimary(); err != nil {
 		return err
 	}
-	_, err = d.tools.run(ctx, "pg_rewind", "-D", d.cfg.Data, "--source-server", conninfo+" dbname=postgres")
+	out, err := d.tools.run(ctx, "pg_rewind", "-D", d.cfg.Data, "--source-server", conninfo+" dbname=postgres")
+	d.cfg.Log.Info().Str("event", "pg_rewind").Msg(strings.ReplaceAll(strings.TrimSpace(out), "\n", " | "))
 	return errors.Join(err, d.forbidPrimary())
+}
+
+// forget removes what is left of timelines that the primary's did not come from.
+// A standby looks for the newest timeline and would wait for a dead one for ever;
+// pg_rewind leaves them.
+func (d *Driver) forget(primary history) error {
+	names, err := os.ReadDir(d.tools.wal())
+	if err != nil {
+		return fmt.Errorf("forget dead timelines: %w", err)
+	}
+	for _, f := range names {
+		timeline, ok := timelineOf(f.Name())
+		if _, known := primary.until(timeline); !ok || known {
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.tools.wal(), f.Name())); err != nil {
+			return fmt.Errorf("forget timeline %d: %w", timeline, err)
+		}
+	}
+	return nil
 }
 
 // keepLog copies the segments that hold what is lost into the driver's state.

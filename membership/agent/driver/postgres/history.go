@@ -3,6 +3,7 @@ package postgres
 import (
 	"bufio"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,19 @@ type history struct {
 type branch struct {
 	timeline uint32
 	at       LSN
+}
+
+// logFile is the name of a segment or of a history in pg_wal.
+var logFile = regexp.MustCompile(`^([0-9A-F]{8})(?:[0-9A-F]{16}(?:\.partial)?|\.history)$`)
+
+// timelineOf is the timeline of a file in pg_wal; ok is false for other files.
+func timelineOf(name string) (timeline uint32, ok bool) {
+	m := logFile.FindStringSubmatch(name)
+	if m == nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(m[1], 16, 32)
+	return uint32(n), err == nil
 }
 
 // parseHistory reads a history file: lines of "timeline <tab> LSN <tab> reason".

@@ -98,7 +98,7 @@ func (d *Driver) restart(ctx context.Context, order driver.Promotion, want *Posi
 	if err != nil {
 		return err
 	}
-	if !s.primary() || mem.Role == roleStandby {
+	if !s.primary() {
 		return d.startStandby(ctx, mem.Upstream)
 	}
 	if want != nil {

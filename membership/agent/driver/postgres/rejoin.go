@@ -10,6 +10,9 @@ import (
 type rejoin struct {
 	// rewind is true when its log has something that the primary's has not.
 	rewind bool
+	// trim is true when its data files have nothing of that and only its log has:
+	// the log of the dead timeline is removed, and pg_rewind is not needed.
+	trim bool
 	// fork is where the two part: what lies after it on this server is lost to
 	// the service.
 	fork LSN
@@ -40,7 +43,18 @@ func planRejoin(own standing, ownHistory history, system uint64, primary history
 		}}
 	}
 	r := rejoin{rewind: true, fork: fork, lost: fork.Behind(own.End)}
-	if !own.Rewindable {
+	// A standby that left the primary's timeline without a checkpoint since:
+	// pg_rewind before PostgreSQL 16 takes it for one on the old timeline.
+	unseen := !own.primary() && own.checkpointTimeline != own.Timeline
+	r.trim = unseen && own.minimum <= fork
+	switch {
+	case unseen && !r.trim:
+		r.problem = &driver.Problem{
+			Name: "timeline-differs",
+			What: fmt.Sprintf("it applied the log of timeline %d up to %s, which the primary left at %s, and took no checkpoint there: pg_rewind would overlook it", own.Timeline, own.minimum, fork),
+			Do:   "move the data directory away and make the standby anew with pg_basebackup",
+		}
+	case !r.trim && !own.Rewindable:
 		r.problem = &driver.Problem{
 			Name: "rewind-impossible",
 			What: fmt.Sprintf("its log goes on to %s, %s after the primary left it at %s, and neither wal_log_hints nor checksums were on", own.End, size(r.lost), fork),

@@ -41,7 +41,10 @@ func (s *session) use(ctx context.Context, do func(*pgx.Conn) error) error {
 		return ctx.Err()
 	}
 	defer func() { s.turn <- struct{}{} }()
-	if s.conn == nil || s.conn.IsClosed() {
+	if s.conn != nil && s.conn.Ping(ctx) != nil { // the server was started again meanwhile
+		s.drop(ctx)
+	}
+	if s.conn == nil {
 		conn, err := connect(ctx, s.dsn)
 		if err != nil {
 			s.pid.Store(0)

@@ -83,14 +83,6 @@ func (s *stepdown) endOfLog(ctx context.Context, c *pgx.Conn) (Position, error) 
 		return Position{}, err
 	}
 	p := Position{System: s.own.System, Timeline: s.own.Timeline, LSN: s.own.LSN}
-	if s.own.InRecovery { // nothing is written; the replay may have gone on since the look
-		own, err := s.d.look(ctx, c)
-		if err != nil {
-			return Position{}, err
-		}
-		p.Timeline, p.LSN = own.Timeline, own.LSN
-		return p, nil
-	}
 	// A transaction of its own flushes what others committed asynchronously, and
 	// marks the place in the log.
 	mark := fmt.Sprintf("step down %s, term %d", s.order.Service, s.order.Term)

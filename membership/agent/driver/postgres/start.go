@@ -132,13 +132,31 @@ func (d *Driver) clearPID() error {
 	return nil
 }
 
-// tail is the end of a log, on one line.
+// maxComplaint bounds what is quoted of a server's log, in bytes.
+const maxComplaint = 800
+
+// tail is what a server complained about at the end of its log, on one line.
 func tail(path string) string {
-	const most = 600
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	text := strings.TrimSpace(string(raw[max(0, len(raw)-most):]))
-	return strings.ReplaceAll(text, "\n", " | ")
+	return complaint(string(raw[max(0, len(raw)-maxOutput):]))
+}
+
+// complaint picks what matters from a log: what ended the server, and the hints
+// to it. Sessions that were refused meanwhile do not.
+func complaint(log string) string {
+	var out []string
+	for _, line := range strings.Split(strings.TrimSpace(log), "\n") {
+		for _, level := range []string{"FATAL:", "PANIC:", "DETAIL:", "HINT:", "postgres: "} {
+			_, text, found := strings.Cut(line, level)
+			if found && !strings.Contains(text, "the database system is") {
+				out = append(out, strings.TrimSpace(text))
+				break
+			}
+		}
+	}
+	text := strings.Join(out[max(0, len(out)-3):], "; ")
+	return text[max(0, len(text)-maxComplaint):]
 }

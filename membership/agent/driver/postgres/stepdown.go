@@ -32,7 +32,7 @@ func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Po
 		return nil, err
 	}
 	defer d.give()
-	began := time.Now()
+	s := &stepdown{d: d, order: order, began: time.Now()}
 	p, err := findPostmaster(d.cfg.Data)
 	if err != nil {
 		return nil, err
@@ -43,11 +43,17 @@ func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Po
 				return nil, fmt.Errorf("step down: %w", err)
 			}
 		}
-		if done, position, err := d.steppedDown(ctx); done {
+		done, position, err := d.steppedDown(ctx)
+		if done || err != nil {
 			return position, err
 		}
 		// It crashed as a primary: what it had acknowledged must reach the standby.
 		// As a standby of nobody it sends its log and takes no write.
+		st, err := d.tools.inspect(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("step down: %w", err)
+		}
+		s.crashed = st.position()
 		if err := d.startStandby(ctx, ""); err != nil {
 			return nil, fmt.Errorf("step down a crashed server: %w", err)
 		}
@@ -56,7 +62,7 @@ func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Po
 		}
 	}
 	p.thaw()
-	s := &stepdown{d: d, p: p, order: order, began: began}
+	s.p = p
 	position, err := s.run(ctx)
 	if err != nil {
 		p.thaw()
@@ -115,6 +121,8 @@ type stepdown struct {
 	order driver.StepDown
 	began time.Time
 	own   *server
+	// crashed is where the log of a primary ends that had to be started again.
+	crashed Position
 }
 
 func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
@@ -131,10 +139,12 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 		if err = s.refuse(ctx, c); err != nil {
 			return err
 		}
-		if !s.own.InRecovery {
-			if err = s.endSessions(ctx, c); err != nil {
-				return err
-			}
+		if s.own.InRecovery {
+			position = s.position()
+			return s.confirmed(ctx, c, &position)
+		}
+		if err = s.endSessions(ctx, c); err != nil {
+			return err
 		}
 		if err = s.p.freeze(ctx); err != nil {
 			return err
@@ -147,7 +157,7 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case s.p == nil || position.System == 0:
+	case position.System == 0:
 		return nil, nil
 	}
 	if d.cfg.Stop == Clean && !s.own.InRecovery {
@@ -160,6 +170,15 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 	d.cfg.Log.Info().Str("event", "stepped_down").Str("position", string(position.Bytes())).Dur("took", time.Since(s.began)).
 		Uint64("term", uint64(s.order.Term)).Msg("the server is stopped; a standby has everything")
 	return d.close(position)
+}
+
+// position is where the log of a server ends that was primary and is in recovery:
+// nothing is written any more.
+func (s *stepdown) position() Position {
+	if s.crashed.System != 0 {
+		return s.crashed
+	}
+	return Position{System: s.own.System, Timeline: s.own.Timeline, LSN: max(s.own.LSN, s.own.Received)}
 }
 
 // catchUp is how long a step-down waits for a standby that is just connecting,

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -102,7 +103,10 @@ func TestSuperuserCannotUndo(t *testing.T) {
 	}
 	// A person starts it by hand, with pg_ctl, as the distribution's unit would.
 	_, err := lab.Run(p.ctx, "pg_ctl", "-D", p.east.Data, "-o", p.east.options(), "-l", p.east.State+"-log", "-w", "start")
-	check(t, err)
+	if err != nil {
+		log, _ := os.ReadFile(p.east.State + "-log")
+		t.Fatalf("%v\n%s", err, log)
+	}
 	c, err := p.east.connect(p.ctx)
 	check(t, err)
 	for _, sql := range []string{"set default_transaction_read_only = off", "alter system reset all", "insert into public.orders (note) values ('split')"} {
@@ -138,7 +142,7 @@ func (w *writer) attack(ctx context.Context, s *site) {
 		return
 	}
 	defer c.Close(context.Background())
-	for _, sql := range []string{"set default_transaction_read_only = off", "alter system set max_connections = 40", "select pg_reload_conf()", "set synchronous_commit = off"} {
+	for _, sql := range []string{"set default_transaction_read_only = off", "alter system set work_mem = 65", "select pg_reload_conf()", "set synchronous_commit = off"} {
 		if _, err := c.Exec(ctx, sql); err != nil {
 			return
 		}

@@ -116,7 +116,7 @@ func Open(parent string) (*Lab, error) {
 
 // configure writes what the lab's servers have in common.
 func (l *Lab) configure() error {
-	conf := "listen_addresses='127.0.0.1'\nunix_socket_directories=''\nshared_buffers=16MB\nmax_wal_size=512MB\nmax_connections=40\nmax_slot_wal_keep_size=4GB\n"
+	conf := "listen_addresses='127.0.0.1'\nunix_socket_directories=''\nshared_buffers=16MB\nmax_wal_size=512MB\nmax_slot_wal_keep_size=4GB\n"
 	f, err := os.OpenFile(l.path("template", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
