@@ -6,6 +6,10 @@
 // request is served only while the gate is open and when it does not ask for a
 // term above the gate's. An admitted request costs no allocation.
 //
+// Where the term uses leases (see Lease), the gate looks at the clock by itself, at
+// entry and again before a reply goes out: an instance that was frozen, and wakes
+// up when another is master, answers nothing as master.
+//
 // It does not guarantee that a handler has nothing left to do after it returned:
 // work that a handler leaves behind (goroutines, queues) must check the term
 // that TermFrom gave it, as a fencing token, where it takes effect. A connection
@@ -63,12 +67,15 @@ type Gate struct {
 	opts    Options
 	word    atomic.Uint64
 	serving atomic.Pointer[mastership]
+	tenure  atomic.Pointer[tenure] // nil: no lease was ever given
+	clock   clock
 	stale   atomic.Uint64 // the term that was last reported as stale
 	last    atomic.Int64  // when the last watched request came, since epoch
 	epoch   time.Time
 	empty   chan struct{} // a request left a closed gate empty
 
 	refused, parkedTotal atomic.Uint64
+	late                 atomic.Uint64 // replies that came after the lease
 	parked               atomic.Int64
 
 	streams streamSet
@@ -101,6 +108,7 @@ func New(opts Options) *Gate {
 	}
 	g := &Gate{opts: opts, epoch: time.Now(), empty: make(chan struct{}, 1), turn: make(chan struct{})}
 	g.word.Store(closedBit)
+	g.clock.epoch = g.epoch
 	g.serving.Store(&mastership{text: "0"})
 	return g
 }
@@ -270,8 +278,9 @@ func (g *Gate) watch(n int) {
 // Status implements driver.Driver. It never fails.
 func (g *Gate) Status(context.Context) (driver.Status, error) {
 	w := g.word.Load()
+	_, live := g.leased()
 	return driver.Status{
-		Master: w&closedBit == 0, Term: g.serving.Load().term, InFlight: w & countMask,
+		Master: w&closedBit == 0 && live, Term: g.serving.Load().term, InFlight: w & countMask,
 	}, nil
 }
 

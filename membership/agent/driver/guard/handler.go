@@ -24,6 +24,13 @@ func stepDownError(asked, own signalbox.Term) error {
 // with its X-Signalbox-Term header set to the term that it is served at; see
 // TermFrom. One that is not gets status 503 and X-Signalbox-Not-Master, or, when
 // its term header is no number, 400.
+//
+// Where the term uses leases, the reply is held back (up to 32 KiB, and until it
+// is flushed) and the lease looked at once more. When it has run out meanwhile the
+// reply is 504: nobody knows whether the request took effect, so it must not be
+// tried again elsewhere as if nothing had happened. What remains: a process that
+// is stopped between this look and its last write to the socket, or to a storage.
+// There the term is the fencing token.
 func (g *Gate) Wrap(next http.Handler) http.Handler { return &guarded{gate: g, next: next} }
 
 // TermFrom returns the term at which a request is served, the fencing token to
@@ -65,6 +72,11 @@ func (h *guarded) entered(w http.ResponseWriter, r *http.Request, asked signalbo
 		g.refuse(w)
 		return
 	}
+	leased, live := g.leased()
+	if !live {
+		g.refuse(w)
+		return
+	}
 	if values := r.Header[signalbox.HeaderTerm]; len(values) == 1 {
 		values[0] = own.text
 	} else {
@@ -78,6 +90,10 @@ func (h *guarded) entered(w http.ResponseWriter, r *http.Request, asked signalbo
 			return
 		}
 		r = r.WithContext(ctx)
+	}
+	if leased {
+		h.serveLeased(w, r)
+		return
 	}
 	h.next.ServeHTTP(w, r)
 }
@@ -156,12 +172,14 @@ func (g *Gate) tellStale(term signalbox.Term) {
 type Counts struct {
 	// Refused and Parked only grow; Waiting is how many are parked now.
 	Refused, Parked uint64
-	Waiting         int64
+	// Late counts replies that were not sent because the lease had run out.
+	Late    uint64
+	Waiting int64
 }
 
 // Counts returns the gate's counts.
 func (g *Gate) Counts() Counts {
-	return Counts{Refused: g.refused.Load(), Parked: g.parkedTotal.Load(), Waiting: g.parked.Load()}
+	return Counts{Refused: g.refused.Load(), Parked: g.parkedTotal.Load(), Waiting: g.parked.Load(), Late: g.late.Load()}
 }
 
 // askedTerm reads the header's values without allocating. No value is term 0: a
