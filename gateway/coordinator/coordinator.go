@@ -45,8 +45,12 @@ type Links interface {
 	ProposeTo(ctx context.Context, r signalbox.Request) error
 }
 
-// Gossip passes a signed statement on among the data center's members.
-type Gossip interface{ Broadcast(raw []byte) }
+// Gossip passes on among a pool's members what is signed: statements as they are,
+// and blocks and certificates by their hash.
+type Gossip interface {
+	Broadcast(raw []byte)
+	Publish(n rpc.Notice)
+}
 
 // Proxies is the xDS server.
 type Proxies interface {
@@ -136,6 +140,7 @@ type Coordinator struct {
 	surveyed time.Time // when readiness was looked at last
 	told     []byte    // what peers were told last of the own proxies
 	rumours  chan delayed
+	several  bool               // other data centers than one
 	news     map[*instance]bool // instances that the peers are to be told of
 	newsAt   time.Time
 
@@ -182,7 +187,7 @@ func New(opt Options) (*Coordinator, error) {
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
 		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
-		rumours: make(chan delayed, maxInbox), news: map[*instance]bool{},
+		rumours: make(chan delayed, maxInbox), several: severalOthers(&opt), news: map[*instance]bool{},
 	}
 	for _, s := range opt.Services {
 		c.services[s.Name] = &service{

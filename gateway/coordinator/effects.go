@@ -107,6 +107,9 @@ func (c *Coordinator) order(s *service, e handover.Order) {
 	for _, id := range e.To {
 		c.opt.Links.Send(id, frame)
 	}
+	if e.Kind == handover.OrderDrain {
+		c.notice(rpc.Notice{Block: e.Block})
+	}
 }
 
 // spread hands a certificate on. Losing it in a crash here loses nothing: the
@@ -124,6 +127,9 @@ func (c *Coordinator) spread(s *service, e handover.Spread) {
 		if in.local && !in.serves(cert.Term) {
 			c.grant(s, id)
 		}
+	}
+	if s.machine.Runs(cert.Block.Digest) { // else it is no news: read from the own disk
+		c.notice(rpc.Notice{Certificate: cert})
 	}
 	name := string(s.conf.Name)
 	c.later(func() error { return c.opt.Journal.PutNote(journal.KindCertificate, name, cert.Raw) })

@@ -177,6 +177,7 @@ func (c *Coordinator) Statement(raw []byte) {
 func (c *Coordinator) peerStatement(raw []byte, seen time.Time) {
 	if e, ok := c.newStatement(raw); ok {
 		c.post(func() { c.said(e, seen) })
+		c.passOn(e)
 	}
 }
 

@@ -77,10 +77,12 @@ func (c *Coordinator) openStatement(raw []byte) (signalbox.Evidence, error) {
 	return e, err
 }
 
-// delayed is a statement that gossip is told of when its time has come.
+// delayed is what gossip is told of when its time has come: a statement, or a
+// block or certificate.
 type delayed struct {
-	raw []byte
-	due time.Time
+	raw    []byte
+	notice rpc.Notice
+	due    time.Time
 }
 
 // relay passes a statement on: to the peers at once when they wait for it, else
@@ -101,7 +103,7 @@ func (c *Coordinator) relay(e signalbox.Evidence) {
 		})
 	}
 	select {
-	case c.rumours <- delayed{e.Envelope, time.Now().Add(gossipAfter)}:
+	case c.rumours <- delayed{raw: e.Envelope, due: time.Now().Add(gossipAfter)}:
 	default: // the direct ways carry it
 	}
 }
@@ -155,7 +157,11 @@ func (c *Coordinator) tellGossip(ctx context.Context) {
 				return
 			}
 			for _, g := range c.opt.Gossip {
-				g.Broadcast(r.raw)
+				if r.raw == nil {
+					g.Publish(r.notice)
+				} else {
+					g.Broadcast(r.raw)
+				}
 			}
 		case <-ctx.Done():
 			return

@@ -15,6 +15,7 @@ import (
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/gossip"
 	"github.com/signalbox-io/signalbox/membership/lease"
+	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
@@ -53,7 +54,10 @@ func (s *Server) leased(id signalbox.Identity, reply *wire.LeaseReply) {
 }
 
 // pool is a gossip pool that opens after the coordinator was made.
-type pool struct{ Pool atomic.Pointer[gossip.Pool] }
+type pool struct {
+	Pool    atomic.Pointer[gossip.Pool]
+	notices *gossip.Notices
+}
 
 // Broadcast implements coordinator.Gossip.
 func (p *pool) Broadcast(raw []byte) {
@@ -62,26 +66,31 @@ func (p *pool) Broadcast(raw []byte) {
 	}
 }
 
+// Publish implements coordinator.Gossip.
+func (p *pool) Publish(n rpc.Notice) { p.notices.Publish(n) }
+
 func (s *Server) openPools() error {
-	for i, open := range []func() (*gossip.Pool, error){s.lanPool, s.wanPool} {
-		p, err := open()
+	for i, open := range []func(*gossip.Notices) (*gossip.Pool, error){s.lanPool, s.wanPool} {
+		p, err := open(s.pools[i].notices)
 		if err != nil {
 			return err
 		}
 		s.pools[i].Pool.Store(p)
+		s.pools[i].notices.Attach(p)
 	}
 	return nil
 }
 
 func (s *Server) closePools() {
 	for _, p := range s.pools {
+		p.notices.Attach(nil)
 		if open := p.Pool.Swap(nil); open != nil {
 			_ = open.Close()
 		}
 	}
 }
 
-func (s *Server) lanPool() (*gossip.Pool, error) {
+func (s *Server) lanPool(n *gossip.Notices) (*gossip.Pool, error) {
 	self := s.opt.Bundle.Self
 	var seeds []string
 	for _, g := range s.opt.Bundle.Gateways() {
@@ -89,10 +98,10 @@ func (s *Server) lanPool() (*gossip.Pool, error) {
 			seeds = append(seeds, own.GossipLAN)
 		}
 	}
-	return s.openPool(string(self.DataCenter), s.opt.Listen.GossipLAN, s.opt.Bundle.Gossip, seeds)
+	return s.openPool(string(self.DataCenter), s.opt.Listen.GossipLAN, s.opt.Bundle.Gossip, seeds, n)
 }
 
-func (s *Server) wanPool() (*gossip.Pool, error) {
+func (s *Server) wanPool(n *gossip.Notices) (*gossip.Pool, error) {
 	var seeds []string
 	for _, dc := range s.opt.Cluster.DataCenters {
 		for _, g := range dc.Gateways {
@@ -101,10 +110,10 @@ func (s *Server) wanPool() (*gossip.Pool, error) {
 			}
 		}
 	}
-	return s.openPool("gateways", s.opt.Listen.GossipWAN, s.opt.Bundle.GatewayGossip, seeds)
+	return s.openPool("gateways", s.opt.Listen.GossipWAN, s.opt.Bundle.GatewayGossip, seeds, n)
 }
 
-func (s *Server) openPool(name, listen string, keys [][]byte, seeds []string) (*gossip.Pool, error) {
+func (s *Server) openPool(name, listen string, keys [][]byte, seeds []string, n *gossip.Notices) (*gossip.Pool, error) {
 	if listen == "" || len(keys) == 0 {
 		return nil, nil
 	}
@@ -121,6 +130,7 @@ func (s *Server) openPool(name, listen string, keys [][]byte, seeds []string) (*
 		Pool: name, Label: self.Cluster + "/" + name, Keys: keys, Name: self.Name, BindHost: host, BindPort: number,
 		Meta:  gossip.Meta{Role: gossip.RoleGateway, DataCenter: string(self.DataCenter), GRPCAddress: s.opt.Listen.RPC},
 		Seeds: seeds, ValidateStatement: s.coordinator.ValidateStatement, OnStatement: s.coordinator.Statement,
+		ValidateDocument: n.Validate, OnDocument: n.OnDocument,
 		Log: s.opt.Logger.Level(max(s.opt.Logger.GetLevel(), zerolog.InfoLevel)), Registerer: s.registry,
 	})
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/journal"
 	"github.com/signalbox-io/signalbox/gateway/policy"
 	"github.com/signalbox-io/signalbox/gateway/session"
+	"github.com/signalbox-io/signalbox/membership/gossip"
 	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/identity"
@@ -198,7 +199,9 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 		Ask: s.peers.AskVoters, Lease: s.peers.RequestLease, Logger: s.opt.Logger,
 		Refused: s.refusals.of("agent"),
 	})
-	s.pools = []*pool{{}, {}}
+	for range 2 {
+		s.pools = append(s.pools, &pool{notices: gossip.NewNotices(trust, func(n rpc.Notice) { s.coordinator.Notice(n) })})
+	}
 	s.coordinator, err = coordinator.New(coordinator.Options{
 		Cluster: self.Cluster, Gateway: self.Name, DataCenter: self.DataCenter, Version: s.opt.Version, Peers: sites,
 		Voters: voterNames(s.opt.Cluster), Quorum: s.opt.Cluster.Quorum(), Expiries: (&expiries{keeper: s.keeper, dir: s.opt.Bundle.Dir}).list,

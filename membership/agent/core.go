@@ -90,6 +90,14 @@ type pending struct {
 	refuse    bool
 	drained   signalbox.Evidence // what was said, to be repeated
 	drainedOp uint64
+	// words are what others of the roster said of it by gossip, unverified; so
+	// many of them were looked at.
+	words   [][]byte
+	weighed int
+	// gossiped: the block came by gossip; orderedAt is when a gateway last
+	// ordered something about it, zero when none did.
+	gossiped  bool
+	orderedAt time.Time
 }
 
 // newCore makes a core from what was stored; the incarnation in it is this
@@ -135,6 +143,8 @@ func (c *core) Step(ev event, now time.Time) []effect {
 		c.onOrdered(ev, now)
 	case granted:
 		c.onGranted(ev, now)
+	case overheard:
+		c.onOverheard(ev.raw)
 	case answered:
 		c.onAnswered(ev.raw)
 	case pinged:

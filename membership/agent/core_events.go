@@ -15,12 +15,15 @@ type event interface{ isEvent() }
 type (
 	// connected: a session with a gateway was established.
 	connected struct{ gateway string }
-	// ordered: a gateway gave an order. The bytes are unverified.
+	// ordered: a gateway gave an order. The bytes are unverified. Without a
+	// gateway the block came by gossip, which carries it once it is to be drained.
 	ordered struct {
 		gateway string
 		kind    wire.OrderKind
 		decided []byte
 	}
+	// overheard: another instance's statement came by gossip, unverified.
+	overheard struct{ raw []byte }
 	// granted: a certificate, perhaps with the block that admits an identity.
 	granted struct {
 		certificate, admission []byte
@@ -71,6 +74,7 @@ type (
 
 func (connected) isEvent() {}
 func (ordered) isEvent()   {}
+func (overheard) isEvent() {}
 func (granted) isEvent()   {}
 func (preparing) isEvent() {}
 func (helped) isEvent()    {}

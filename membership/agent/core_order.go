@@ -23,13 +23,16 @@ func (c *core) onOrdered(ev ordered, now time.Time) {
 			return
 		}
 	}
+	if p.gossiped = p.gossiped || ev.gateway == ""; ev.gateway != "" {
+		p.orderedAt = now
+	}
 	switch ev.kind {
 	case wire.OrderKind_ORDER_ACK:
 		p.ackOrder = true
 	case wire.OrderKind_ORDER_REFUSE:
 		p.refuse = true
 	default:
-		if p.drained.Envelope != nil && c.gate.drained {
+		if p.drained.Envelope != nil && c.gate.drained && ev.gateway != "" {
 			c.emit(say{gateway: ev.gateway, evidence: p.drained, handover: p.handover.ID})
 		}
 	}
@@ -144,6 +147,7 @@ func (c *core) answerOpen(now time.Time) {
 			c.answerBlock(p, signalbox.SaysRefuse)
 		case c.gate.drained:
 			c.sayDrained(p)
+			c.listen(p, now)
 			if p.ackOrder || !refusable {
 				c.answerBlock(p, signalbox.SaysAck)
 			}

@@ -140,6 +140,11 @@ func (c *core) Next(now time.Time) time.Time {
 	}
 	at(c.nextDeadline(now))
 	at(c.nextHelp())
+	for _, p := range c.open {
+		if c.listens(p) {
+			at(p.listenFrom())
+		}
+	}
 	if !c.gate.busy && c.gate.failures > 0 {
 		at(c.gate.retryAt)
 	}

@@ -45,7 +45,7 @@ type greeter struct {
 }
 
 // Check answers while this instance is master. A call for a duration as service takes that long.
-func (g *greeter) Check(_ context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+func (g *greeter) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	g.mu.Lock()
 	if !g.master {
 		g.mu.Unlock()
@@ -59,7 +59,9 @@ func (g *greeter) Check(_ context.Context, r *healthpb.HealthCheckRequest) (*hea
 		g.overlaps.Add(1)
 	}
 	if slow, err := time.ParseDuration(r.GetService()); err == nil {
-		<-time.After(slow)
+		busy, done := context.WithTimeout(ctx, slow)
+		<-busy.Done()
+		done()
 	}
 	defer func() {
 		g.during.Add(-1)

@@ -110,7 +110,9 @@ func (in *lineInstance) dawdle(text string) {
 		in.slow += n
 	}
 	count(1)
-	<-time.After(d)
+	busy, done := context.WithTimeout(context.Background(), d)
+	<-busy.Done()
+	done()
 	count(-1)
 }
 
