@@ -24,6 +24,7 @@ type Options struct {
 	Conductor Conductor
 	Governor  Governor
 	Surveyor  Surveyor
+	Rescuer   Rescuer
 	Archivist Archivist
 	Events    *Events
 	Log       zerolog.Logger
@@ -124,6 +125,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	s.registerHandovers(api)
 	s.registerOrders(api)
 	s.registerRules(api)
+	s.registerRescue(api)
 	s.registerEvents(api)
 	s.registerBackup(api)
 	return api

@@ -206,7 +206,9 @@ type Ack struct {
 	Identity   string `json:"identity"`
 	Admission  uint64 `json:"admission"`
 	// Evidence is ack, leave, refuse, or empty while there is none.
-	Evidence  string   `json:"evidence,omitempty" doc:"ack, leave, lapse, fence, attest, or refuse; absent while there is none"`
+	Evidence string `json:"evidence,omitempty" doc:"ack, leave, lapse, fence, attest, or refuse; absent while there is none"`
+	// Witness says who signed in the instance's place.
+	Witness   string   `json:"witness,omitempty" doc:"Who gave the evidence in the instance's place, and on what ground"`
 	DrainedMS *float64 `json:"drained_ms,omitempty"`
 	AckedMS   *float64 `json:"acked_ms,omitempty" doc:"When the evidence arrived"`
 	Position  string   `json:"position,omitempty" doc:"What its data had reached when it stopped, as its driver said in the evidence"`

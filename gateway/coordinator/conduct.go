@@ -111,7 +111,7 @@ func (c *Coordinator) plan(s *service, o api.Order) (api.Plan, error) {
 			p.Roster = append(p.Roster, c.member(s, e.Identity, e.Name, string(e.DataCenter), e.Admission))
 		}
 	})
-	for _, id := range c.candidates(s, signalbox.DataCenter(o.To)) {
+	for _, id := range c.incoming(s, signalbox.DataCenter(o.To)) {
 		p.Incoming = append(p.Incoming, c.member(s, id, s.instances[id].Name, o.To, 0))
 	}
 	for _, px := range proxies {
@@ -314,7 +314,7 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 	for _, m := range p.Incoming {
 		h.Incoming = append(h.Incoming, signalbox.Identity(m.Identity))
 	}
-	c.opt.Journal.View(func(l *handover.Ledger) { h.Roster = l.Roster(s.conf.Name, h.To) })
+	c.fill(s, h)
 	return c.decide(ctx, s, h, started)
 }
 
@@ -423,7 +423,7 @@ func (c *Coordinator) Adopt(ctx context.Context, o api.Order) (api.Handover, err
 		HoldBudget: c.budget(s, o), By: o.By, Reason: o.Reason,
 	}
 	var elsewhere []string
-	err = c.ask(ctx, func() { h.Incoming, elsewhere = c.candidates(s, h.To), c.servingElsewhere(s, h.To) })
+	err = c.ask(ctx, func() { h.Incoming, elsewhere = c.incoming(s, h.To), c.servingElsewhere(s, h.To) })
 	switch {
 	case err != nil:
 		return api.Handover{}, err
@@ -431,6 +431,7 @@ func (c *Coordinator) Adopt(ctx context.Context, o api.Order) (api.Handover, err
 		return api.Handover{}, fmt.Errorf("%w: %s says that it serves %s; adopt it there, and switch afterwards",
 			signalbox.ErrRefused, strings.Join(elsewhere, ", "), s.conf.Name)
 	}
+	c.fill(s, h)
 	return c.decide(ctx, s, h, c.opt.Now())
 }
 

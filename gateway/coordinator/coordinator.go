@@ -43,6 +43,9 @@ type Links interface {
 	SendAll(f *wire.GatewayFrame)
 	// ProposeTo has a request decided; the own log has it when it returns.
 	ProposeTo(ctx context.Context, r signalbox.Request) error
+	// RequestLapse has every voter sign an encoded lapse as soon as it may; shares
+	// come back as peers' frames. It is to be repeated while they are missing.
+	RequestLapse(payload []byte)
 }
 
 // Gossip passes on among a pool's members what is signed: statements as they are,
@@ -76,6 +79,15 @@ type Service struct {
 	// Rules are the safety rules; DependsOn is moved before it in an evacuation.
 	Rules     policy.Rules
 	DependsOn []signalbox.Service
+	// Singleton: one instance is master, not all of a data center.
+	Singleton bool
+	// Evidence is what a failover may count beside acks and leaves; with Lapse
+	// in it the service's terms use Leases.
+	Evidence signalbox.EvidenceKinds
+	Leases   signalbox.Leases
+	// Fences has the plugin that fences a data center's instances, where there is
+	// one on this gateway.
+	Fences map[signalbox.DataCenter]Fencer
 }
 
 // Options are what a Coordinator needs.
@@ -92,6 +104,7 @@ type Options struct {
 	Expiries func() []Expiry
 	Services []Service
 	Trust    rpc.Trust
+	Witness  Witness
 	Roots    func() *x509.CertPool
 	Journal  *journal.Journal
 	Links    Links
@@ -129,6 +142,10 @@ type Coordinator struct {
 	statements   verified[signalbox.Evidence]
 	certificates verified[struct{}]
 
+	// gathered are the signatures of others' evidence that come together here,
+	// fencings the instances that this gateway fenced.
+	gathered map[string]*gathering
+	fencings map[fenceKey]*fencing
 	// busy are the services with an open handover.
 	busy     map[*service]bool
 	peersUp  map[string]bool
@@ -186,6 +203,7 @@ func New(opt Options) (*Coordinator, error) {
 		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
 		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
+		gathered: map[string]*gathering{}, fencings: map[fenceKey]*fencing{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
 		rumours: make(chan delayed, maxInbox), several: severalOthers(&opt), news: map[*instance]bool{},
 	}

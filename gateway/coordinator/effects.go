@@ -68,6 +68,8 @@ func (c *Coordinator) do(s *service, effect handover.Effect) []handover.Event {
 		c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_GiveUp{GiveUp: &wire.GiveUp{
 			Service: string(s.conf.Name), Block: e.Block[:], Problem: clip(e.Problem, signalbox.MaxReason),
 		}}})
+	case handover.Collect:
+		c.collect(s, e)
 	case handover.Certify:
 		cert, err := rpc.BuildCertificate(c.opt.Trust, e.Block, s.conf.Name, e.Term, e.Evidence)
 		if err != nil {
@@ -196,13 +198,13 @@ func (c *Coordinator) proposeReturn(s *service, e handover.ProposeReturn) {
 		Allowed: signalbox.AckOnly, HoldBudget: before.HoldBudget, AllowLateProxies: true,
 		By: "signalbox", Reason: clip(fmt.Sprintf("supersedes %s: %s", before.ID, e.Reason), signalbox.MaxReason),
 	}
-	h.Incoming = c.candidates(s, h.To)
+	h.Incoming = c.incoming(s, h.To)
 	c.opt.Journal.View(func(l *handover.Ledger) {
 		if st := l.Service(s.conf.Name); st != nil {
 			h.Term = st.Last + 1
 		}
-		h.Roster = l.Roster(s.conf.Name, h.To)
 	})
+	c.fill(s, h)
 	if len(h.Incoming) == 0 {
 		c.opt.Logger.Error().Str("handover", before.ID).Str("service", string(s.conf.Name)).
 			Msgf("no instance of %s in %s can be reached for the handover back; waiting for one", s.conf.Name, h.To)

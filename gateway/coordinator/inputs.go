@@ -231,6 +231,9 @@ func (c *Coordinator) said(e signalbox.Evidence, seen time.Time) {
 		c.keepStatement(e)
 	case signalbox.SaysAck, signalbox.SaysRefuse:
 		c.keepStatement(e)
+	case signalbox.SaysLapse, signalbox.SaysFence, signalbox.SaysAttest:
+		c.keepStatement(e)
+		c.removeBy(s, e)
 	}
 	c.recordStatement(s, e, seen)
 	c.step(s, handover.Said{Evidence: e})

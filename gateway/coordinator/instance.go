@@ -301,7 +301,7 @@ func (c *Coordinator) admit(s *service, i *instance, enrollment []byte, wants bo
 			if !known {
 				request = &signalbox.Admission{Instance: i.Instance, Enrollment: enrollment}
 			}
-		case wants && len(st.Open) == 0:
+		case wants && len(st.Open) == 0 && st.MayJoin(i.Identity):
 			request = &signalbox.Admission{Instance: i.Instance, Term: st.Term(), Enrollment: enrollment}
 		case !known:
 			request = &signalbox.Admission{Instance: i.Instance, Enrollment: enrollment}

@@ -190,7 +190,7 @@ func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence, now time
 		switch e.Kind {
 		case signalbox.SaysDrained:
 			r.drained(e, now)
-		case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave:
+		case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave, signalbox.SaysLapse, signalbox.SaysFence, signalbox.SaysAttest:
 			r.evidence(e, now)
 		case signalbox.SaysServing:
 			for i := range r.view.Promotions {
@@ -204,12 +204,26 @@ func (c *Coordinator) recordStatement(s *service, e signalbox.Evidence, now time
 	kind := map[signalbox.StatementKind]string{
 		signalbox.SaysDrained: api.EventDrained, signalbox.SaysAck: api.EventEvidence, signalbox.SaysRefuse: api.EventEvidence,
 		signalbox.SaysLeave: api.EventEvidence, signalbox.SaysServing: api.EventServing,
+		signalbox.SaysLapse: api.EventEvidence, signalbox.SaysFence: api.EventEvidence, signalbox.SaysAttest: api.EventEvidence,
 	}[e.Kind]
 	name := string(e.Identity)
 	if i := s.instances[e.Identity]; i != nil {
 		name = i.Name
 	}
-	c.eventAt(now, s, kind, name, fmt.Sprintf("%s: %s, term %d", name, e.Kind, e.Term))
+	c.eventAt(now, s, kind, name, fmt.Sprintf("%s: %s, term %d%s", name, e.Kind, e.Term, byWhom(e.Witness)))
+}
+
+// byWhom says who signed in an instance's place, on what ground.
+func byWhom(w *signalbox.Witness) string {
+	switch {
+	case w == nil:
+		return ""
+	case w.Reason != "":
+		return fmt.Sprintf(" by operator %s: %q", strings.Join(w.By, ", "), w.Reason)
+	case w.Plugin != "":
+		return fmt.Sprintf(" by gateways %s with plugin %s (SHA-256 of its output %x)", strings.Join(w.By, ", "), w.Plugin, w.Output[:])
+	}
+	return " by voters " + strings.Join(w.By, ", ")
 }
 
 // undrainedWords names who had not drained, when the handover is given up.
@@ -250,6 +264,7 @@ func (r *record) evidence(e signalbox.Evidence, now time.Time) {
 			continue
 		}
 		a.Evidence, a.AckedMS, a.Position = e.Kind.String(), r.ms(now), e.Position.String()
+		a.Witness = strings.TrimPrefix(byWhom(e.Witness), " ")
 		delete(r.due, a.Identity)
 		delete(r.undrained, a.Identity)
 		if len(r.undrained) == 0 {

@@ -70,7 +70,7 @@ func (c *Coordinator) openStatement(raw []byte) (signalbox.Evidence, error) {
 	if e, ok := c.statements.get(raw); ok {
 		return e, nil
 	}
-	e, err := rpc.OpenStatement(c.opt.Cluster, raw, c.key)
+	e, err := rpc.OpenEvidence(c.opt.Trust, raw, c.key)
 	if err == nil {
 		c.statements.put(raw, e)
 	}

@@ -216,7 +216,7 @@ func (l *Ledger) checkAdmission(a *signalbox.Admission) error {
 		return fmt.Errorf("%w: a handover of %s is open; admissions wait for its outcome", signalbox.ErrConflict, in.Service)
 	case in.DataCenter != st.Master():
 		return fmt.Errorf("%w: %s is in %s, master is %s", signalbox.ErrRefused, a.Name, in.DataCenter, st.Master())
-	case !st.mayJoin(in.Identity):
+	case !st.MayJoin(in.Identity):
 		return fmt.Errorf("%w: %s is a singleton and another instance is its master; hand it over to %s", signalbox.ErrRefused, in.Service, a.Name)
 	}
 	return l.checkRoom(in.Service, in.DataCenter, []signalbox.Identity{in.Identity})

@@ -62,9 +62,9 @@ func checkSingleton(h *signalbox.Handover, st *ServiceState) error {
 	return nil
 }
 
-// mayJoin: a singleton's term admits nobody but the one that it lists, again
-// after a leave.
-func (s *ServiceState) mayJoin(id signalbox.Identity) bool {
+// MayJoin reports whether an identity can be admitted to the certified term: a
+// singleton's admits nobody but the one that it lists, again after a leave.
+func (s *ServiceState) MayJoin(id signalbox.Identity) bool {
 	h := s.Certificate.Handover()
 	return !h.Singleton || h.Lists(id, s.Certificate.Term)
 }

@@ -205,7 +205,7 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 	s.coordinator, err = coordinator.New(coordinator.Options{
 		Cluster: self.Cluster, Gateway: self.Name, DataCenter: self.DataCenter, Version: s.opt.Version, Peers: sites,
 		Voters: voterNames(s.opt.Cluster), Quorum: s.opt.Cluster.Quorum(), Expiries: (&expiries{keeper: s.keeper, dir: s.opt.Bundle.Dir}).list,
-		Services: s.opt.Services, Trust: trust, Roots: s.keeper.Roots, Journal: s.journal, Links: links{s.peers, s.agents},
+		Services: s.opt.Services, Trust: trust, Witness: s.witness(scheme), Roots: s.keeper.Roots, Journal: s.journal, Links: links{s.peers, s.agents},
 		Gossip: []coordinator.Gossip{s.pools[0], s.pools[1]}, Proxies: s.control, Events: s.events,
 		Metrics: coordinator.NewMetrics(s.registry), Logger: s.opt.Logger,
 	})
@@ -301,7 +301,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.serveGRPC(ctx, g, "xds", func(gs *grpc.Server) { s.control.Register(gs) }, control.GRPCOptions(control.DefaultLimits()))
 	handler := api.New(api.Options{
 		Cluster: s.opt.Bundle.Self.Cluster, Viewer: s.coordinator, Historian: s.coordinator, Conductor: s.coordinator,
-		Governor: s.coordinator, Surveyor: s.coordinator,
+		Governor: s.coordinator, Surveyor: s.coordinator, Rescuer: s.coordinator,
 		Archivist: s.coordinator, Events: s.events, Log: s.opt.Logger,
 	})
 	s.serveHTTP(ctx, g, "api", api.NewServer(handler, s.keeper.Server()), true)
