@@ -1,7 +1,7 @@
 // Package httpdriver drives an instance over the HTTP contract, so that a
 // service in any language can be handed over:
 //
-//	GET  {base}/ready       {"ready":true,"lag_seconds":0,"problem":""}
+//	GET  {base}/ready       {"ready":true,"lag_seconds":0,"lag_bytes":0,"problem":"","problems":[]}
 //	GET  {base}/mastership  {"master":true,"term":7,"in_flight":3,"run":"...","leaving":false}
 //	POST {base}/step-down   {"service":"orders","term":7,"deadline":"2006-01-02T15:04:05.999999999Z"}
 //	POST {base}/promote     {"service":"orders","term":8}
@@ -100,14 +100,20 @@ type reply struct {
 	Ready      bool    `json:"ready"`
 	LagSeconds float64 `json:"lag_seconds"`
 	Problem    string  `json:"problem"`
-	Master     bool    `json:"master"`
-	Term       uint64  `json:"term"`
-	InFlight   uint64  `json:"in_flight"`
-	Run        string  `json:"run"`
-	Leaving    bool    `json:"leaving"`
-	Drained    bool    `json:"drained"`
-	Position   string  `json:"position"`
-	Detail     string  `json:"detail"`
+	LagBytes   uint64  `json:"lag_bytes"`
+	Problems   []struct {
+		Name string `json:"name"`
+		What string `json:"what"`
+		Do   string `json:"do"`
+	} `json:"problems"`
+	Master   bool   `json:"master"`
+	Term     uint64 `json:"term"`
+	InFlight uint64 `json:"in_flight"`
+	Run      string `json:"run"`
+	Leaving  bool   `json:"leaving"`
+	Drained  bool   `json:"drained"`
+	Position string `json:"position"`
+	Detail   string `json:"detail"`
 }
 
 // Ready implements driver.Driver.
@@ -117,7 +123,11 @@ func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
 		return driver.Readiness{}, err
 	}
 	lag := max(0, min(r.LagSeconds, maxLag.Seconds()))
-	return driver.Readiness{Ready: r.Ready, Problem: r.Problem, Lag: time.Duration(lag * float64(time.Second))}, nil
+	out := driver.Readiness{Ready: r.Ready, Problem: r.Problem, Lag: time.Duration(lag * float64(time.Second)), LagBytes: r.LagBytes}
+	for _, p := range r.Problems[:min(len(r.Problems), driver.MaxProblems)] {
+		out.Problems = append(out.Problems, driver.Problem{Name: p.Name, What: p.What, Do: p.Do})
+	}
+	return out, nil
 }
 
 // Status implements driver.Driver.
@@ -144,7 +154,10 @@ func (d *Driver) StepDown(ctx context.Context, o driver.StepDown) (driver.Positi
 			return nil, err
 		}
 		if r.Drained {
-			return []byte(r.Position), nil
+			if r.Position == "" {
+				return nil, nil
+			}
+			return driver.Position(r.Position), nil
 		}
 		timer := time.NewTimer(again)
 		select {
