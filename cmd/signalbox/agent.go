@@ -14,7 +14,6 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent"
-	driverhttp "github.com/signalbox-io/signalbox/membership/agent/driver/http"
 )
 
 func newAgentCommand(std stdio) *cobra.Command {
@@ -52,7 +51,7 @@ func runAgent(ctx context.Context, std stdio, path string) error {
 	opts.GossipPool.Listen, opts.GossipPool.Advertise = c.Gossip.Listen, c.Gossip.Advertise
 	opts.Log, opts.Registerer = newLogger(std, c.Log).With().Str("agent", bundle.Self.Name).Logger(), registry
 	for _, in := range c.Instances {
-		d, err := driverhttp.New(in.Base)
+		d, err := c.driver(in, opts.Log)
 		if err != nil {
 			return fmt.Errorf("instance %s: %w", in.Name, err)
 		}

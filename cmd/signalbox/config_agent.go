@@ -30,8 +30,10 @@ type InstanceConfig struct {
 	Service string `yaml:"service" required:"true" doc:"name of the service"`
 	Name    string `yaml:"name" required:"true" doc:"name of the instance, unique in the data center"`
 	Address string `yaml:"address" required:"true" doc:"where proxies reach the instance, IP:port"`
-	Driver  string `yaml:"driver" enum:"http" default:"http" doc:"how the instance is driven; a Go service may use the library instead of an agent"`
-	Base    string `yaml:"base" required:"true" doc:"base URL of the driver contract on the instance, as http://127.0.0.1:8081/signalbox"`
+	Driver  string `yaml:"driver" enum:"http,postgres" default:"http" doc:"how the instance is driven; a Go service may use the library instead of an agent"`
+	Base    string `yaml:"base" doc:"driver http: base URL of the driver contract on the instance, as http://127.0.0.1:8081/signalbox"`
+
+	Postgres *PostgresConfig `yaml:"postgres" doc:"driver postgres: the server that the agent drives"`
 }
 
 // AgentGossipConfig is the agent's place in its data center's pool.
@@ -114,8 +116,15 @@ func (i *InstanceConfig) check(p *problems, at string) {
 	p.name(at+".service", i.Service)
 	p.required(at+".name", i.Name)
 	p.name(at+".name", i.Name)
-	p.oneOf(at+".driver", i.Driver, "http")
+	p.oneOf(at+".driver", i.Driver, "http", "postgres")
 	p.endpoint(at+".address", i.Address)
+	if (i.Driver == "postgres") != (i.Postgres != nil) {
+		p.add(at+".postgres", "stands exactly with driver: postgres")
+	}
+	if i.Driver != "http" {
+		return
+	}
+	p.required(at+".base", i.Base)
 	base, err := url.Parse(i.Base)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 		p.add(at+".base", "%q: want an http:// or https:// URL without query, as http://127.0.0.1:8081/signalbox", i.Base)

@@ -29,6 +29,8 @@ type Driver struct {
 	mem  memory
 	up   *session // to the primary that is followed
 	seen sight    // the primary's log when it was last looked at
+	// lease is the newest that the agent gave.
+	lease driver.LeaseOrder
 }
 
 // sight is how far a primary's log reached at a moment.
@@ -42,6 +44,7 @@ var (
 	_ driver.Quieter  = (*Driver)(nil)
 	_ driver.Preparer = (*Driver)(nil)
 	_ driver.Follower = (*Driver)(nil)
+	_ driver.Leaser   = (*Driver)(nil)
 )
 
 // New returns the driver of a server, which may run or not. It connects nowhere

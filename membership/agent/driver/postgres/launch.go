@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
 )
 
 // Launcher starts servers: directly, or under a warden that ends them when their
@@ -24,6 +26,8 @@ type Launch struct {
 	Env  []string
 	As   *syscall.Credential // nil: as this process
 	Log  string              // file that its output is appended to
+	// Lease, where there is one, is until when the server may run.
+	Lease driver.LeaseOrder
 }
 
 // directly starts servers as children of this process that outlive it.

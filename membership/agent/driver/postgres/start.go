@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
 )
 
 // launchTimeout bounds the wait for a started server's first sign of life.
@@ -59,7 +61,7 @@ func (d *Driver) startStandby(ctx context.Context, address string) error {
 		name := slotName(d.cfg.Name)
 		settings = []string{"primary_conninfo=" + conninfo + " application_name=" + name, "primary_slot_name=" + name}
 	}
-	return d.start(ctx, settings)
+	return d.start(ctx, settings, driver.LeaseOrder{}) // it serves nobody and needs no lease
 }
 
 // startPrimary starts the stopped server as the primary that it was.
@@ -67,12 +69,15 @@ func (d *Driver) startPrimary(ctx context.Context) error {
 	if err := d.allowPrimary(); err != nil {
 		return err
 	}
-	err := d.start(ctx, nil)
+	d.mu.Lock()
+	lease := d.lease
+	d.mu.Unlock()
+	err := d.start(ctx, nil, lease)
 	return errors.Join(err, d.forbidPrimary())
 }
 
 // start starts the server and waits until it accepts sessions.
-func (d *Driver) start(ctx context.Context, settings []string) error {
+func (d *Driver) start(ctx context.Context, settings []string, lease driver.LeaseOrder) error {
 	if err := d.clearPID(); err != nil {
 		return err
 	}
@@ -84,7 +89,7 @@ func (d *Driver) start(ctx context.Context, settings []string) error {
 	cmd := d.tools.command(ctx, "postgres", args...)
 	log := filepath.Join(d.cfg.State, "postgres.log")
 	began := time.Now()
-	ended, err := d.cfg.Launch.Launch(ctx, Launch{Path: cmd.Path, Args: args, Env: cmd.Env, As: d.cfg.As, Log: log})
+	ended, err := d.cfg.Launch.Launch(ctx, Launch{Path: cmd.Path, Args: args, Env: cmd.Env, As: d.cfg.As, Log: log, Lease: lease})
 	if err != nil {
 		return err
 	}
