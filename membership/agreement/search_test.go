@@ -286,8 +286,7 @@ func (s *search) stepsOf(id int) []step {
 			out = append(out, step{a, s.id(next)})
 		}
 		if s.noDisk {
-			lost := next
-			lost.view, lost.ended, lost.one, lost.two, lost.lock, lost.value, lost.locked = l.view, l.ended, l.one, l.two, l.lock, l.value, l.locked
+			lost := local{view: 1, ones: next.ones, twos: next.twos, timeouts: next.timeouts}
 			if lost != l && lost != next {
 				out = append(out, step{a, s.id(lost)})
 			}
