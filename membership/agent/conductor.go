@@ -37,13 +37,14 @@ type order struct {
 // newest only, and watches the instance.
 type conductor struct {
 	r      *runner
-	orders chan order    // holds the newest that nobody took yet
-	kick   chan struct{} // look at the instance now
-	done   atomic.Uint64 // the last order that was carried out
+	orders chan order     // holds the newest that nobody took yet
+	leases chan giveLease // the newest that nobody took yet
+	kick   chan struct{}  // look at the instance now
+	done   atomic.Uint64  // the last order that was carried out
 }
 
 func newConductor(r *runner) *conductor {
-	return &conductor{r: r, orders: make(chan order, 1), kick: make(chan struct{}, 1)}
+	return &conductor{r: r, orders: make(chan order, 1), leases: make(chan giveLease, 1), kick: make(chan struct{}, 1)}
 }
 
 // order replaces what waits. Only the core's goroutine calls it.
@@ -116,6 +117,34 @@ func (c *conductor) call(ctx context.Context, o order) event {
 		c.r.agent.metrics.promoted.Observe(time.Since(began).Seconds())
 	}
 	return drove{op: o.op, err: err}
+}
+
+// lease replaces what waits. Only the core's goroutine calls it.
+func (c *conductor) lease(e giveLease) {
+	select {
+	case <-c.leases:
+	default:
+	}
+	c.leases <- e
+}
+
+// giveLeases tells the driver until when the instance may serve, beside whatever
+// else it is asked, until ctx ends.
+func (c *conductor) giveLeases(ctx context.Context) {
+	for {
+		select {
+		case e := <-c.leases:
+			c.r.post(ctx, leaseGiven{op: e.op, err: c.giveLease(ctx, e)})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *conductor) giveLease(ctx context.Context, e giveLease) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return c.r.driver.(driver.Leaser).Lease(ctx, e.order)
 }
 
 func (c *conductor) look() {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/lease"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
@@ -42,6 +43,8 @@ type coreConfig struct {
 	// prepares and follows say what the driver can do; see driver.Preparer and
 	// driver.Follower.
 	prepares, follows bool
+	// deadMan: the driver is a driver.Leaser.
+	deadMan bool
 }
 
 // core decides for one instance: events and time in, effects out. It holds the
@@ -63,6 +66,9 @@ type core struct {
 	run     string // see driver.Status
 	stop    stop
 	help    help
+	lease   leasing
+	at      lease.Instant // the clocks of leases at this step
+	now     time.Time     // of this step
 
 	serving  signalbox.Evidence // the statement that it serves
 	held     hold               // the last effect hold
@@ -130,12 +136,13 @@ func newCore(cfg coreConfig, stored state) *core {
 	return c
 }
 
-// Step takes one event and returns what to do about it, in order.
-func (c *core) Step(ev event, now time.Time) []effect {
+// Step takes one event and returns what to do about it, in order. at are the
+// clocks of leases at now.
+func (c *core) Step(ev event, now time.Time, at lease.Instant) []effect {
 	if c.broken {
 		return nil
 	}
-	c.effects = nil
+	c.effects, c.now, c.at = nil, now, at
 	switch ev := ev.(type) {
 	case connected:
 		c.onConnected(ev.gateway, now)
@@ -162,6 +169,10 @@ func (c *core) Step(ev event, now time.Time) []effect {
 		c.onDrove(ev, now)
 	case helped:
 		c.onHelped(ev, now)
+	case leaseReplied:
+		c.onLeaseReply(ev.reply)
+	case leaseGiven:
+		c.onLeaseGiven(ev)
 	case reported:
 		c.onReported(ev, now)
 	case quieted:

@@ -68,25 +68,34 @@ type (
 	quieted struct{}
 	// stopping: the agent is to leave in an orderly way.
 	stopping struct{}
+	// leaseReplied: what a voter said to a request for a lease. Unverified.
+	leaseReplied struct{ reply *wire.LeaseReply }
+	// leaseGiven: the driver took the deadline of the order op, or did not.
+	leaseGiven struct {
+		op  uint64
+		err error
+	}
 	// ticked: time passed.
 	ticked struct{}
 )
 
-func (connected) isEvent() {}
-func (ordered) isEvent()   {}
-func (overheard) isEvent() {}
-func (granted) isEvent()   {}
-func (preparing) isEvent() {}
-func (helped) isEvent()    {}
-func (answered) isEvent()  {}
-func (pinged) isEvent()    {}
-func (disowned) isEvent()  {}
-func (overtaken) isEvent() {}
-func (drove) isEvent()     {}
-func (reported) isEvent()  {}
-func (quieted) isEvent()   {}
-func (stopping) isEvent()  {}
-func (ticked) isEvent()    {}
+func (connected) isEvent()    {}
+func (ordered) isEvent()      {}
+func (overheard) isEvent()    {}
+func (granted) isEvent()      {}
+func (preparing) isEvent()    {}
+func (helped) isEvent()       {}
+func (answered) isEvent()     {}
+func (pinged) isEvent()       {}
+func (disowned) isEvent()     {}
+func (overtaken) isEvent()    {}
+func (drove) isEvent()        {}
+func (reported) isEvent()     {}
+func (quieted) isEvent()      {}
+func (stopping) isEvent()     {}
+func (leaseReplied) isEvent() {}
+func (leaseGiven) isEvent()   {}
+func (ticked) isEvent()       {}
 
 // An effect is one thing to do about an event. Effects are done in the order in
 // which Step returned them; when a persist fails, none after it is.
@@ -142,6 +151,13 @@ type (
 		op    uint64
 		order driver.Follow
 	}
+	// askLease asks the voters for a lease, by all gateways.
+	askLease struct{ request []byte }
+	// giveLease tells the driver until when the instance may serve.
+	giveLease struct {
+		op    uint64
+		order driver.LeaseOrder
+	}
 	// hold says what becomes of requests that come while closed.
 	hold struct {
 		park  time.Duration
@@ -173,6 +189,8 @@ func (stepDown) isEffect()   {}
 func (promote) isEffect()    {}
 func (prepare) isEffect()    {}
 func (follow) isEffect()     {}
+func (askLease) isEffect()   {}
+func (giveLease) isEffect()  {}
 func (hold) isEffect()       {}
 func (awaitQuiet) isEffect() {}
 func (newKey) isEffect()     {}

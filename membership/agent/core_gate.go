@@ -38,7 +38,11 @@ func (c *core) target() signalbox.Term {
 	if len(c.open) > 0 || c.stop.phase >= stopClosing || !c.fresh {
 		return 0
 	}
-	return c.mayServe()
+	t := c.mayServe()
+	if t == 0 || !c.leaseLive(c.now) {
+		return 0
+	}
+	return t
 }
 
 // untouched reports whether the instance was never part of a term.
@@ -61,6 +65,7 @@ func (c *core) reconcile(now time.Time) {
 		return
 	}
 	c.checkFresh()
+	c.updateLease(now)
 	c.answerOpen(now)
 	c.proceedStop(now)
 	c.updateHold()
@@ -171,6 +176,8 @@ func (c *core) onReported(ev reported, now time.Time) {
 	switch {
 	case !g.known:
 		c.meet(status)
+	case g.open && !status.Master && !another && status.Run != "" && c.leaseLapsed():
+		g.open = false // it has closed by itself
 	case g.open && (!status.Master || another):
 		g.open = false
 		c.serving = signalbox.Evidence{}
@@ -197,6 +204,7 @@ func (c *core) meet(status driver.Status) {
 	g.term = status.Term
 	if g.term != 0 && g.term >= c.Floor && g.term <= c.term() {
 		c.fresh = true
+		c.lease.presumed = c.now.Add(c.cert.Leases().TTL)
 		c.emit(note{what: "the instance serves on", term: g.term})
 	}
 }
@@ -219,7 +227,8 @@ func (c *core) sayServing() {
 // tells the newest term known.
 func (c *core) updateHold() {
 	next := hold{known: c.term()}
-	if c.stop.phase < stopClosing && (len(c.open) > 0 || c.Floor > c.term() || c.mayServe() != 0) {
+	waits := len(c.open) > 0 || c.Floor > c.term() || c.mayServe() != 0 && !c.leaseLapsed()
+	if c.stop.phase < stopClosing && waits {
 		next.park = signalbox.DefaultHoldBudget + parkMargin
 		if n := len(c.open); n > 0 {
 			next.park = budget(c.open[n-1].handover) + parkMargin

@@ -62,6 +62,9 @@ func (c *core) status(ping uint64) *wire.InstanceStatus {
 	if s.Problem == "" {
 		s.Problem = c.rejected
 	}
+	if s.Problem == "" {
+		s.Problem = c.leaseProblem(c.now)
+	}
 	if s.Problem == "" && !s.Ready {
 		s.Problem = c.report.readiness.Problem
 	}
@@ -140,6 +143,7 @@ func (c *core) Next(now time.Time) time.Time {
 	}
 	at(c.nextDeadline(now))
 	at(c.nextHelp())
+	at(c.nextLease(now))
 	for _, p := range c.open {
 		if c.listens(p) {
 			at(p.listenFrom())

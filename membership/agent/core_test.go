@@ -369,7 +369,7 @@ func TestRefusal(t *testing.T) {
 	if !r.renewed {
 		t.Fatal("keeps an identity that was rolled back")
 	}
-	if out := r.core.Step(ticked{}, r.now.Add(time.Hour)); len(out) != 0 {
+	if out := r.core.Step(ticked{}, r.now.Add(time.Hour), r.instant()); len(out) != 0 {
 		t.Fatalf("the given-up identity still acts: %v", out)
 	}
 	s, _ := serving(t, w, "b")

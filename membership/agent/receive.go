@@ -58,6 +58,8 @@ func (s *session) receive(ctx context.Context, frame *wire.GatewayFrame) {
 			problem = problem[:maxProblem]
 		}
 		s.toIdentity(ctx, k.Refusal.GetIdentity(), disowned{gateway: s.address, problem: problem, newKey: k.Refusal.GetNewKey()})
+	case *wire.GatewayFrame_LeaseGrant:
+		s.toIdentity(ctx, k.LeaseGrant.GetIdentity(), leaseReplied{reply: k.LeaseGrant})
 	default:
 		s.agent.metrics.rejected.WithLabelValues("").Inc()
 		s.log.Warn().Str("event", "unknown_frame").Msg("the gateway sent a frame that this agent does not know")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/lease"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
@@ -48,6 +49,13 @@ type rig struct {
 	renewed bool
 	status  *wire.InstanceStatus
 	held    hold
+
+	// leases
+	noDeadMan bool
+	requests  [][]byte            // that the voters were asked for
+	until     []driver.LeaseOrder // what the driver was told
+	deaf      bool                // it takes none
+	ahead     time.Duration       // of the boot-time clock
 }
 
 func newRig(t testing.TB, w *world, name string, dc signalbox.DataCenter) *rig {
@@ -62,7 +70,7 @@ func (r *rig) start() {
 	r.hard, r.dead = r.disk.clone(), false
 	r.closing, r.nonce, r.closed = nil, nil, 0
 	r.core = newCore(coreConfig{
-		prepares: true, follows: true,
+		prepares: true, follows: true, deadMan: !r.noDeadMan,
 		trust: r.w.trust, address: "127.0.0.1:80", key: r.w.key(r.name), quorum: len(r.w.voters)/2 + 1,
 		instance: signalbox.Instance{Service: "orders", DataCenter: r.dc, Name: r.name, Identity: r.w.id(r.name)},
 		voter:    keysOf(r.w), nonce: func() []byte {
@@ -94,6 +102,12 @@ func (r *rig) restart() {
 	r.reportNow()
 }
 
+// instant is the clocks of leases, which agree.
+func (r *rig) instant() lease.Instant {
+	d := time.Duration(r.now.UnixNano())
+	return lease.Instant{Boot: d + r.ahead, Wall: d}
+}
+
 // step feeds an event and carries the effects out at once; what the driver does
 // comes back as further events.
 func (r *rig) step(ev event) {
@@ -105,7 +119,7 @@ func (r *rig) feed(ev event) {
 	if r.dead {
 		return
 	}
-	for _, e := range r.core.Step(ev, r.now) {
+	for _, e := range r.core.Step(ev, r.now, r.instant()) {
 		if r.watch != nil && !r.watch(e) {
 			r.dead = true
 		}
@@ -168,6 +182,16 @@ func (r *rig) do(e effect) {
 	case follow:
 		r.script = append(r.script, fmt.Sprintf("follow %s %d", e.order.Address, e.order.Term))
 		r.helping = e.op
+	case askLease:
+		r.requests = append(r.requests, e.request)
+	case giveLease:
+		var err error
+		if r.deaf {
+			err = errors.New("not found")
+		} else {
+			r.until = append(r.until, e.order)
+		}
+		r.feed(leaseGiven{op: e.op, err: err})
 	case hold:
 		r.held = e
 	case awaitQuiet:

@@ -15,6 +15,7 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/guard"
+	"github.com/signalbox-io/signalbox/membership/lease"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
@@ -106,8 +107,9 @@ func (r *runner) start(s *store) {
 	}
 	_, prepares := r.driver.(driver.Preparer)
 	_, follows := r.driver.(driver.Follower)
+	_, deadMan := r.driver.(driver.Leaser)
 	r.core = newCore(coreConfig{
-		prepares: prepares, follows: follows,
+		prepares: prepares, follows: follows, deadMan: deadMan,
 		trust: opts.Trust, instance: self, address: r.in.Address, key: s.key, quorum: opts.Quorum,
 		voter: func(id signalbox.Identity) ed25519.PublicKey { return r.agent.voters[id] },
 		nonce: func() []byte {
@@ -201,6 +203,7 @@ func (r *runner) serve(ctx context.Context) error {
 	c := newConductor(r)
 	all.Go(func() { c.carryOut(ctx) })
 	all.Go(func() { c.poll(ctx) })
+	all.Go(func() { c.giveLeases(ctx) })
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -213,7 +216,8 @@ func (r *runner) serve(ctx context.Context) error {
 			return nil
 		}
 		now := time.Now()
-		for _, e := range r.core.Step(ev, now) {
+		at := lease.Instant{Boot: driver.BootTime(), Wall: time.Duration(now.UnixNano())}
+		for _, e := range r.core.Step(ev, now, at) {
 			if err := r.do(ctx, c, e); err != nil {
 				return err
 			}
@@ -251,6 +255,10 @@ func (r *runner) do(ctx context.Context, c *conductor, e effect) error {
 		c.order(order{op: e.op, prepare: &e.order})
 	case follow:
 		c.order(order{op: e.op, follow: &e.order})
+	case askLease:
+		r.send("", &wire.AgentFrame{Kind: &wire.AgentFrame_LeaseRequest{LeaseRequest: e.request}})
+	case giveLease:
+		c.lease(e)
 	case hold:
 		if h, ok := r.driver.(driver.Holder); ok {
 			h.Hold(e.park, e.known)

@@ -18,6 +18,7 @@ package guard
 
 import (
 	"context"
+	"crypto/rand"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -65,6 +66,7 @@ type Options struct {
 // Safe for concurrent use.
 type Gate struct {
 	opts    Options
+	run     string // names this gate: it is made once in a process
 	word    atomic.Uint64
 	serving atomic.Pointer[mastership]
 	tenure  atomic.Pointer[tenure] // nil: no lease was ever given
@@ -106,7 +108,7 @@ func New(opts Options) *Gate {
 	if opts.MaxParked == 0 {
 		opts.MaxParked = DefaultMaxParked
 	}
-	g := &Gate{opts: opts, epoch: time.Now(), empty: make(chan struct{}, 1), turn: make(chan struct{})}
+	g := &Gate{opts: opts, run: rand.Text(), epoch: time.Now(), empty: make(chan struct{}, 1), turn: make(chan struct{})}
 	g.word.Store(closedBit)
 	g.clock.epoch = g.epoch
 	g.serving.Store(&mastership{text: "0"})
@@ -280,7 +282,7 @@ func (g *Gate) Status(context.Context) (driver.Status, error) {
 	w := g.word.Load()
 	_, live := g.leased()
 	return driver.Status{
-		Master: w&closedBit == 0 && live, Term: g.serving.Load().term, InFlight: w & countMask,
+		Master: w&closedBit == 0 && live, Term: g.serving.Load().term, InFlight: w & countMask, Run: g.run,
 	}, nil
 }
 
