@@ -63,7 +63,7 @@ func (f *follower) run(ctx context.Context, wait *waitFlags, output *outputFlag,
 		f.opened(ctx)
 	}
 	h, err := order(ctx)
-	if ctx.Err() != nil && err != nil {
+	if ctx.Err() != nil && err != nil && !hasExitCode(err) {
 		return withCode(exitTimeout, fmt.Errorf("%w: no answer came, and the order may have arrived\n  look: signalbox status %s", err, f.service))
 	}
 	if err != nil {
@@ -212,10 +212,7 @@ func heading(h *api.Handover) string {
 
 // stillGoing is exit code 4: it says how things stand and how to follow them.
 func stillGoing(h *api.Handover, cause error) error {
-	why := "interrupted"
-	if errors.Is(cause, context.DeadlineExceeded) {
-		why = "timed out"
-	}
+	why := whyEnded(cause)
 	waiting := ""
 	if len(h.Waiting) > 0 {
 		waiting = ", waiting for " + strings.Join(h.Waiting, "; ")
@@ -226,6 +223,14 @@ func stillGoing(h *api.Handover, cause error) error {
 		text += fmt.Sprintf("\n  stay with %s while it is not certified: signalbox cutover give-up %s", orUnknown(h.From), h.ID)
 	}
 	return withCode(exitTimeout, errors.New(clean(text)))
+}
+
+// whyEnded says why a verb did not wait any longer.
+func whyEnded(cause error) string {
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return "timed out"
+	}
+	return "interrupted"
 }
 
 func orUnknown(s string) string {

@@ -59,6 +59,9 @@ type ServiceConfig struct {
 	Drain       string          `yaml:"drain" enum:"wait,cut,abort" default:"wait" doc:"what happens to requests and streams that outlive the drain: wait for them, cut them, or abort the handover; only wait is there yet"`
 	Singleton   bool            `yaml:"singleton" default:"false" doc:"only one instance of the master data center serves, not all; not there yet"`
 
+	Rules     *RulesConfig `yaml:"rules" doc:"safety rules: what has to hold before a handover begins"`
+	DependsOn []string     `yaml:"depends_on" doc:"services that an evacuation moves before this one"`
+
 	ConnectTimeout Duration `yaml:"connect_timeout" default:"5s" doc:"bound of one connection attempt of a proxy to an instance"`
 	RequestTimeout Duration `yaml:"request_timeout" default:"0s" doc:"bound of a request from its end of stream in the proxies; 0s is none"`
 }

@@ -30,7 +30,9 @@ func (c *GatewayConfig) check() []problem {
 		}
 		s.check(&p, at, c.Timing)
 		s.checkListener(&p, at, ports)
+		s.checkRules(&p, at)
 	}
+	c.checkDepends(&p)
 	c.checkDataCenters(&p)
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "json", "console")

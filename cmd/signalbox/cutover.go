@@ -10,7 +10,7 @@ import (
 )
 
 func newCutoverCommand(std stdio) *cobra.Command {
-	return group("cutover", "Look at a handover, or give it up", groupDaily, newReportCommand(std), newGiveUpCommand(std))
+	return group("cutover", "Look at a handover, approve it, or take it back", groupDaily, newReportCommand(std), newGiveUpCommand(std), newApproveCommand(std), newRevertCommand(std))
 }
 
 func newGiveUpCommand(std stdio) *cobra.Command {

@@ -67,6 +67,10 @@ func gatewayServices(c *GatewayConfig, cluster *identity.Cluster) []coordinator.
 			Name: signalbox.Service(s.Name), Protocol: resource.Protocol(s.Protocol),
 			HoldBudget: time.Duration(s.HoldBudget), HoldTimeout: time.Duration(s.HoldTimeout),
 			ConnectTimeout: time.Duration(s.ConnectTimeout), RequestTimeout: time.Duration(s.RequestTimeout), Observe: s.Mode == "observe",
+			Rules: s.Rules.rules(),
+		}
+		for _, on := range s.DependsOn {
+			svc.DependsOn = append(svc.DependsOn, signalbox.Service(on))
 		}
 		if s.Listener != nil {
 			svc.Listener = &resource.Listener{Address: s.Listener.Address, Port: uint32(s.Listener.Port)}

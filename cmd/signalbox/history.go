@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +39,21 @@ func newHistoryCommand(std stdio) *cobra.Command {
 	return cmd
 }
 
+// outcomeText marks broken glass for ever.
+func outcomeText(h *api.Handover) string {
+	if h.BreakGlass != nil {
+		return h.Outcome + " (BREAK-GLASS)"
+	}
+	return h.Outcome
+}
+
+func reasonText(h *api.Handover) string {
+	if h.BreakGlass == nil {
+		return h.Reason
+	}
+	return strings.TrimPrefix(h.Reason+"; "+glassText(h.BreakGlass), "; ")
+}
+
 func historyTable(w io.Writer, list []api.Handover, wide bool) error {
 	heading := []string{"STARTED", "ID", "SERVICE", "FROM", "TO", "TERM", "OUTCOME", "HELD", "BY"}
 	if wide {
@@ -49,9 +65,9 @@ func historyTable(w io.Writer, list []api.Handover, wide bool) error {
 		if term == 0 {
 			term = h.Term
 		}
-		cells := []string{moment(&h.Started), h.ID, h.Service, h.From, h.To, number(term), h.Outcome, millis(h.HoldMS), h.By}
+		cells := []string{moment(&h.Started), h.ID, h.Service, h.From, h.To, number(term), outcomeText(&h), millis(h.HoldMS), h.By}
 		if wide {
-			cells = append(cells, number(uint64(len(h.LateProxies))), h.GivenUp, h.Reason)
+			cells = append(cells, number(uint64(len(h.LateProxies))), h.GivenUp, reasonText(&h))
 		}
 		lines = append(lines, cells)
 	}

@@ -39,13 +39,7 @@ func showPlan(ctx context.Context, std stdio, c *client.Client, request api.Swit
 	if err != nil {
 		return err
 	}
-	if err := output.write(std.out, plan, func(w io.Writer, wide bool) error { return planText(w, &plan, wide) }); err != nil {
-		return err
-	}
-	if !plan.Ready {
-		return &exitError{code: exitRefused}
-	}
-	return nil
+	return printPlan(std, &plan, output)
 }
 
 func planText(w io.Writer, p *api.Plan, wide bool) error {
@@ -56,16 +50,7 @@ func planText(w io.Writer, p *api.Plan, wide bool) error {
 	}
 	var lines [][]string
 	for _, c := range p.Checks {
-		result, detail := "ok", c.Detail
-		switch {
-		case !c.OK && c.Blocking:
-			result = "BLOCKS"
-		case !c.OK:
-			result = "warning"
-		}
-		if !c.OK && c.Do != "" {
-			detail += " (" + c.Do + ")"
-		}
+		result, detail := checkResult(c)
 		lines = append(lines, []string{c.Name, result, detail})
 	}
 	if err := table(w, []string{"CHECK", "RESULT", "DETAIL"}, lines); err != nil {

@@ -14,7 +14,8 @@ import (
 )
 
 func newServiceCommand(std stdio) *cobra.Command {
-	return group("service", "Show services, take one over", groupDaily, newServiceListCommand(std), newServiceShowCommand(std), newServiceAdoptCommand(std))
+	return group("service", "Show services, take one over, pause one", groupDaily, newServiceListCommand(std), newServiceShowCommand(std), newServiceAdoptCommand(std),
+		newServiceRulesCommand(std), newServicePauseCommand(std), newServiceResumeCommand(std))
 }
 
 func newServiceListCommand(std stdio) *cobra.Command {
@@ -71,6 +72,7 @@ func showService(w io.Writer, s api.Service) error {
 	if err := statusTable(w, []api.Service{s}, true); err != nil {
 		return err
 	}
+	peopleText(w, []api.Service{s})
 	if err := openHandovers(w, []api.Service{s}); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ func newStatusCommand(std stdio) *cobra.Command {
 			if err := statusTable(w, list.Services, wide); err != nil {
 				return err
 			}
+			peopleText(w, list.Services)
 			return openHandovers(w, list.Services)
 		})
 	})

@@ -16,12 +16,14 @@ type orderFlags struct {
 	expect     string
 	holdBudget time.Duration
 	allowLate  bool
+	glass      string
 }
 
 func (f *orderFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.expect, "expect", "", "what has to be certified now, as in east@7; else nothing is moved")
 	cmd.Flags().DurationVar(&f.holdBudget, "hold-budget", 0, "the longest interruption, at most 15s (default the service's own)")
 	cmd.Flags().BoolVar(&f.allowLate, "allow-late-proxies", false, "go on although a connected proxy does not acknowledge the hold in time")
+	addGlass(cmd, &f.glass)
 }
 
 // request checks what can be checked here, so that mistakes are named before
@@ -41,7 +43,7 @@ func (f *orderFlags) request(service, to string) (api.SwitchRequest, error) {
 	if f.holdBudget != 0 && (f.holdBudget < time.Millisecond || f.holdBudget > signalbox.MaxHoldBudget) {
 		return api.SwitchRequest{}, usagef("--hold-budget %s: write 1ms to %s", f.holdBudget, signalbox.MaxHoldBudget)
 	}
-	return api.SwitchRequest{Service: service, To: to, Expect: f.expect, HoldBudgetMS: f.holdBudget.Milliseconds(), AllowLateProxies: f.allowLate}, nil
+	return api.SwitchRequest{Service: service, To: to, Expect: f.expect, HoldBudgetMS: f.holdBudget.Milliseconds(), AllowLateProxies: f.allowLate, BreakGlass: f.glass}, nil
 }
 
 func newSwitchCommand(std stdio) *cobra.Command {
@@ -56,6 +58,7 @@ func newSwitchCommand(std stdio) *cobra.Command {
 			"Exit codes: 0 moved, 3 refused by a rule, 4 timed out and still going, 5 reverted (the old master serves on),\n" +
 			"6 another handover is open or --expect does not hold.",
 		Example: "  signalbox switch orders --to west --expect east@7 --reason 'power work in hall 3'\n  signalbox switch orders --to west --dry-run",
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return checkGlass(cmd, order.glass) },
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the data center that is to become master")
 	cmd.Flags().StringVar(&reason, "reason", "", "why; shown in the record")
@@ -74,9 +77,10 @@ func newSwitchCommand(std stdio) *cobra.Command {
 		}
 		request.Reason = reason
 		key := client.NewKey() // one for this run: however often the order is repeated, it happens once
-		return newFollower(std, c, args[0]).run(ctx, wait, output, func(ctx context.Context) (api.Handover, error) {
+		f := newFollower(std, c, args[0])
+		return f.run(ctx, wait, output, f.whenApproved(wait.wait, func(ctx context.Context) (api.Handover, error) {
 			return c.Switch(ctx, key, request)
-		}, func(h *api.Handover) int { return forwardOr(h, to, exitReverted) })
+		}), func(h *api.Handover) int { return forwardOr(h, to, exitReverted) })
 	})
 	return cmd
 }

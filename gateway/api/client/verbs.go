@@ -51,6 +51,9 @@ func (c *Client) Plan(ctx context.Context, r api.SwitchRequest) (api.Plan, error
 	if r.AllowLateProxies {
 		query.Set("allow_late_proxies", "true")
 	}
+	if r.BreakGlass != "" {
+		query.Set("break_glass", "true")
+	}
 	var out api.Plan
 	err := c.get(ctx, "/v1/services/"+url.PathEscape(r.Service)+"/plan", query, &out)
 	return out, wrap("plan switch of "+r.Service, err)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 )
 
@@ -87,6 +86,9 @@ func facts(h *api.Handover) []fact {
 		asked += ": " + h.Reason
 	}
 	list := []fact{{"asked by", asked}}
+	if b := h.BreakGlass; b != nil {
+		list = append(list, fact{"BREAK-GLASS", fmt.Sprintf("%s: %s (overrode %s)", b.By, b.Reason, strings.Join(b.Overrides, ", "))})
+	}
 	started := h.Started.UTC().Format("2006-01-02 15:04:05.000 UTC")
 	if h.Ended != nil {
 		started += ", took " + Milliseconds(float64(h.Ended.Sub(h.Started))/float64(time.Millisecond))
@@ -188,8 +190,7 @@ func next(h *api.Handover) []fact {
 		list = append(list, fact{"signalbox plan " + h.Service + " " + h.To, "what blocks the next attempt"})
 	}
 	if h.Outcome == api.OutcomeForward && h.From != "" {
-		list = append(list, fact{fmt.Sprintf("signalbox switch %s --to %s --expect %s", h.Service, h.From,
-			signalbox.Expectation{DataCenter: signalbox.DataCenter(h.To), Term: signalbox.Term(h.CertifiedTerm)}), "the way back"})
+		list = append(list, fact{"signalbox cutover revert " + h.ID, "the way back"})
 	}
 	return list
 }
