@@ -140,6 +140,9 @@ func (s *Site) gatewayConfig(g Gateway) string {
 	}
 	for _, m := range s.opts.More {
 		fmt.Fprintf(&b, "  - name: %s\n    protocol: %s\n", m.Name, m.Protocol)
+		if m.HoldBudget > 0 {
+			fmt.Fprintf(&b, "    hold_budget: %s\n", m.HoldBudget)
+		}
 		if m.Port != 0 {
 			fmt.Fprintf(&b, "    listener:\n      address: 127.0.0.1\n      port: %d\n", m.Port)
 		}

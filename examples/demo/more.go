@@ -3,6 +3,7 @@ package demo
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/xds/resource"
@@ -88,6 +89,27 @@ func (s *Site) AddAgent(service, name, bundle string, in Instance) error {
 	}
 	return s.run(name, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(name+".yaml")))
 }
+
+// AddDriven starts an agent that drives one instance by what instance says: the YAML of its entry below instances.
+func (s *Site) AddDriven(name, dc, instance string) error {
+	port, err := s.takePorts(2)
+	if err != nil {
+		return err
+	}
+	bundle, err := s.Issue(rpc.RoleAgent, dc, name)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("bundle: %q\nstate: %q\ngossip:\n  listen: %s\nmetrics: %s\nlog:\n  level: %s\ninstances:\n  - %s\n",
+		bundle, s.StatePath(name), loopback(port), loopback(port+1), s.opts.LogLevel, strings.ReplaceAll(strings.TrimSpace(instance), "\n", "\n    "))
+	if err := s.write(name+".yaml", text); err != nil {
+		return fmt.Errorf("add agent: %w", err)
+	}
+	return s.run(name, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(name+".yaml")))
+}
+
+// StatePath is the state directory of one of the site's processes.
+func (s *Site) StatePath(name string) string { return s.statePath(name) }
 
 func (s *Site) takePorts(n int) (int, error) {
 	s.mu.Lock()

@@ -15,6 +15,8 @@ type Options struct {
 
 	// Per data center: Envoys (default 2), gateways (2) and instances (3).
 	Envoys, Gateways, Instances int
+	// Empty leaves out the example's instances and Envoys: gateways only, for services that are added.
+	Empty bool
 	// Protocol of the example service: http (the default) or http2.
 	Protocol string
 	// Services are configured beside the example service, unmanaged: 0 by default.
@@ -46,6 +48,8 @@ type MoreService struct {
 	Port     int    // of the listener on 127.0.0.1 that the gateways hand out; 0 for none
 	// Listen has the gateways hand out a listener on a port that the site picks; see Site.ListenerOf.
 	Listen bool
+	// HoldBudget of the service; 0 is the gateway's default.
+	HoldBudget time.Duration
 }
 
 // Maxima of Options: a site is for one machine.
@@ -71,6 +75,9 @@ func (o Options) withDefaults() (Options, error) {
 		if *f.value < 0 || *f.value > f.most {
 			return o, fmt.Errorf("%d %s: want at most %d", *f.value, f.name, f.most)
 		}
+	}
+	if o.Empty {
+		o.Envoys, o.Instances = 0, 0
 	}
 	drivers := map[string]string{East: DriverLibrary, West: DriverHTTP}
 	for dc, driver := range o.Drivers {

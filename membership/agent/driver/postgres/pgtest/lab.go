@@ -140,6 +140,15 @@ func unprivileged() (*syscall.Credential, error) {
 	return nil, errors.New("no unprivileged user: PostgreSQL refuses to run as root, and neither postgres nor nobody exist")
 }
 
+// UserName is the name of the user that a credential stands for.
+func UserName(c *syscall.Credential) string {
+	u, err := user.LookupId(strconv.FormatUint(uint64(c.Uid), 10))
+	if err != nil {
+		return strconv.FormatUint(uint64(c.Uid), 10)
+	}
+	return u.Username
+}
+
 func (l *Lab) path(elements ...string) string {
 	return filepath.Join(append([]string{l.Dir}, elements...)...)
 }

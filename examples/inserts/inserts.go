@@ -1,0 +1,259 @@
+// Package inserts is the load of the database demo and benchmarks: a few
+// connections that insert a row every few milliseconds, connect again when they
+// are cut, and remember what was acknowledged. What it knows afterwards is all
+// that a client can know: every acknowledged row must be on the new master.
+//
+// It guarantees that a row is counted as acknowledged only when the server said
+// so, and that every row has an identity of its own, so that one whose answer was
+// lost is not mistaken for another.
+package inserts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The load that the published figures of the peers were measured with.
+const (
+	Writers = 2
+	Every   = 5 * time.Millisecond
+)
+
+const (
+	// connectTimeout bounds one attempt to connect: longer than any hold.
+	connectTimeout = 30 * time.Second
+	// statementTimeout bounds one insert.
+	statementTimeout = 30 * time.Second
+	// retryAfter is the pause after a failed attempt to connect.
+	retryAfter = 5 * time.Millisecond
+)
+
+// Schema makes the table; run it on the master before the load.
+const Schema = `create table if not exists signalbox_inserts (writer int, n bigint, at timestamptz default clock_timestamp(), primary key (writer, n))`
+
+// Config is a load.
+type Config struct {
+	// DSN is where the clients connect to, the proxy.
+	DSN     string
+	Writers int           // default Writers
+	Every   time.Duration // default Every
+}
+
+// Load runs until Stop.
+type Load struct {
+	cfg    Config
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	acked    []ack      // in the order of the acknowledgements
+	failed   []time.Time
+	refused  []time.Time // attempts to connect that failed
+	sessions int
+	last     error
+}
+
+// ack is one acknowledged row.
+type ack struct {
+	writer int
+	n      int64
+	at     time.Time
+}
+
+// Start starts the writers.
+func Start(cfg Config) *Load {
+	if cfg.Writers == 0 {
+		cfg.Writers = Writers
+	}
+	if cfg.Every == 0 {
+		cfg.Every = Every
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &Load{cfg: cfg, cancel: cancel}
+	for w := range cfg.Writers {
+		l.done.Go(func() { l.write(ctx, w) })
+	}
+	return l
+}
+
+// Stop ends the load and waits for what is in flight.
+func (l *Load) Stop() {
+	l.cancel()
+	l.done.Wait()
+}
+
+func (l *Load) write(ctx context.Context, writer int) {
+	tick := time.NewTicker(l.cfg.Every)
+	defer tick.Stop()
+	var conn *pgx.Conn
+	defer func() {
+		if conn != nil {
+			_ = conn.Close(context.Background())
+		}
+	}()
+	for n := int64(0); ; n++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if conn == nil || conn.IsClosed() {
+			if conn = l.connect(ctx); conn == nil {
+				return
+			}
+		}
+		one, cancel := context.WithTimeout(context.Background(), statementTimeout) // what was begun is brought to its end
+		_, err := conn.Exec(one, "insert into signalbox_inserts (writer, n) values ($1, $2)", writer, n)
+		cancel()
+		l.note(ack{writer, n, time.Now()}, err)
+		if err != nil { // read-only, or cut: another server may serve by now
+			_ = conn.Close(context.Background())
+		}
+	}
+}
+
+// connect tries until it is connected; nil when the load ends.
+func (l *Load) connect(ctx context.Context) *pgx.Conn {
+	for ctx.Err() == nil {
+		one, cancel := context.WithTimeout(ctx, connectTimeout)
+		conn, err := pgx.Connect(one, l.cfg.DSN)
+		cancel()
+		l.mu.Lock()
+		switch {
+		case err == nil:
+			l.sessions++
+		case ctx.Err() == nil:
+			l.refused = append(l.refused, time.Now())
+			l.last = err
+		}
+		l.mu.Unlock()
+		if err == nil {
+			return conn
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (l *Load) note(a ack, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.failed = append(l.failed, a.at)
+		l.last = err
+		return
+	}
+	l.acked = append(l.acked, a)
+}
+
+// Stats are the figures of a load, or of a part of it.
+type Stats struct {
+	Acknowledged int `json:"acknowledged"`
+	// Failed are statements that were answered with an error or not at all.
+	Failed int `json:"failed_statements"`
+	// Refused are attempts to connect that failed.
+	Refused int `json:"failed_connects"`
+	// Outage is the longest time in which no row was acknowledged to anybody.
+	Outage time.Duration `json:"-"`
+	// OutageMS is the same in milliseconds, for JSON.
+	OutageMS float64 `json:"write_outage_ms"`
+	// Last is the newest error, "" for none.
+	Last string `json:"last_error,omitempty"`
+}
+
+// Total is everything so far.
+func (l *Load) Total() Stats { return l.Between(time.Time{}, time.Unix(math.MaxInt32, 0)) }
+
+// Between is what was acknowledged and what failed between two moments.
+func (l *Load) Between(from, to time.Time) Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	in := func(t time.Time) bool { return !t.Before(from) && t.Before(to) }
+	var s Stats
+	var before time.Time
+	for _, a := range l.acked {
+		if !in(a.at) {
+			continue
+		}
+		s.Acknowledged++
+		if !before.IsZero() {
+			s.Outage = max(s.Outage, a.at.Sub(before))
+		}
+		before = a.at
+	}
+	for _, t := range l.failed {
+		if in(t) {
+			s.Failed++
+		}
+	}
+	for _, t := range l.refused {
+		if in(t) {
+			s.Refused++
+		}
+	}
+	if l.last != nil {
+		s.Last = l.last.Error()
+	}
+	s.OutageMS = float64(s.Outage.Microseconds()) / 1000
+	return s
+}
+
+// Flows waits until rows are acknowledged after a moment, n of them.
+func (l *Load) Flows(ctx context.Context, after time.Time, n int) error {
+	tick := time.NewTicker(Every)
+	defer tick.Stop()
+	for {
+		if l.since(after) >= n {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for inserts to be acknowledged: %w: %s", ctx.Err(), l.Total().Last)
+		}
+	}
+}
+
+func (l *Load) since(after time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := sort.Search(len(l.acked), func(i int) bool { return !l.acked[i].at.Before(after) })
+	return len(l.acked) - first
+}
+
+// Check looks for every acknowledged row on a server and returns how many it has
+// not. Rows without an acknowledgement may be there or not.
+func (l *Load) Check(ctx context.Context, dsn string) (lost int, err error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return 0, fmt.Errorf("check inserts: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.Background())) }()
+	rows, err := conn.Query(ctx, "select writer, n from signalbox_inserts")
+	if err != nil {
+		return 0, fmt.Errorf("check inserts: %w", err)
+	}
+	there := map[[2]int64]bool{}
+	var writer, n int64
+	if _, err := pgx.ForEachRow(rows, []any{&writer, &n}, func() error { there[[2]int64{writer, n}] = true; return nil }); err != nil {
+		return 0, fmt.Errorf("check inserts: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.acked {
+		if !there[[2]int64{int64(a.writer), a.n}] {
+			lost++
+		}
+	}
+	return lost, nil
+}
