@@ -3,7 +3,19 @@ package signature
 import (
 	"bytes"
 	"testing"
+
+	bls "github.com/consensys/gnark-crypto/ecc/bls12-381"
 )
+
+// TestIdentityProvesNothing guards that the identity is never a key's signature,
+// not even where keys cancel each other out and the equation would hold.
+func TestIdentityProvesNothing(t *testing.T) {
+	var key bls.G2Affine
+	var sig bls.G1Affine
+	if fits(&key, []byte("block 8"), multiDomain, &sig) {
+		t.Error("the identity signed for the identity")
+	}
+}
 
 // FuzzPoints guards that each point has one encoding: what is read is written
 // the same.

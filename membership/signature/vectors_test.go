@@ -195,11 +195,15 @@ func TestEthereumEncodings(t *testing.T) {
 			t.Errorf("G2 %s: accepted", name)
 		}
 	}
-	if _, err := parseMultiSignature(unhex(t, "a491d1b0ecd9bb917989f0e74f0dea0422eac4a873e5e2644f368dffb9a6e20fd6e10c1b77654d067c0618f6e5a7f79a")); err != nil {
-		t.Error(err)
-	}
-	if _, err := parsePublicMultiKey(unhex(t, "b2cc74bc9f089ed9764bbceac5edba416bef5e73701288977b9cac1ccb6964269d4ebf78b4e8aa7792ba09d3e49c8e6a1351bdf582971f796bbaf6320e81251c9d28f674d720cca07ed14596b96697cf18238e0e03ebd7fc1353d885a39407e0")); err != nil {
-		t.Error(err)
+	good1 := unhex(t, "a491d1b0ecd9bb917989f0e74f0dea0422eac4a873e5e2644f368dffb9a6e20fd6e10c1b77654d067c0618f6e5a7f79a")
+	good2 := unhex(t, "b2cc74bc9f089ed9764bbceac5edba416bef5e73701288977b9cac1ccb6964269d4ebf78b4e8aa7792ba09d3e49c8e6a1351bdf582971f796bbaf6320e81251c9d28f674d720cca07ed14596b96697cf18238e0e03ebd7fc1353d885a39407e0")
+	for more := range 2 {
+		if _, err := parseMultiSignature(append(bytes.Clone(good1), make([]byte, more)...)); (err == nil) != (more == 0) {
+			t.Errorf("G1 correct_point and %d bytes: %v", more, err)
+		}
+		if _, err := parsePublicMultiKey(append(bytes.Clone(good2), make([]byte, more)...)); (err == nil) != (more == 0) {
+			t.Errorf("G2 correct_point and %d bytes: %v", more, err)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ var bounds = []struct{ module, prefix, why string }{
 	{"github.com/envoyproxy/go-control-plane", "v0.14.", "measured with it; its SotW server carries proxyless gRPC"},
 	{"github.com/envoyproxy/go-control-plane/envoy", "v1.40.", "the API of the Envoy that is installed"},
 	{"github.com/hashicorp/memberlist", "v0.7.", "its transport and delegate contracts are relied on"},
+	{"github.com/consensys/gnark-crypto", "v0.22.", "signing is blinded around how this version multiplies: read that again before taking another"},
 	{"google.golang.org/grpc", "v1.85.", "its xds resolver's timing was measured"},
 	{"github.com/grafana/grafana-foundation-sdk/go", "v0.0.12", "the exact version: others generate other dashboards"},
 	{"github.com/goccy/go-yaml", "v1.", "errors with line and column"},
