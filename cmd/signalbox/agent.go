@@ -59,6 +59,7 @@ func runAgent(ctx context.Context, std stdio, path string) error {
 			Service: signalbox.Service(in.Service), Name: in.Name, Address: in.Address, Driver: d, DriverName: in.Driver,
 		})
 	}
+	relaxGC(agentGC)
 	a, err := agent.New(opts)
 	if err != nil {
 		return err

@@ -46,6 +46,7 @@ func runGateway(ctx context.Context, std stdio, path string) error {
 	if err := os.MkdirAll(c.State, 0o700); err != nil {
 		return err
 	}
+	relaxGC(gatewayGC)
 	listen := c.listenOn(cluster, bundle.Self.Name)
 	s, err := server.New(server.Options{
 		Bundle: bundle, Cluster: cluster, State: c.State, Version: version, Logger: newLogger(std, c.Log),

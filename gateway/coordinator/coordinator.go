@@ -341,10 +341,16 @@ func (c *Coordinator) writeDisk(ctx context.Context) {
 			c.drainDisk()
 			return
 		case f := <-c.disk:
+			// Nobody waits for it, but for the disk others may.
+			sleep(ctx, diskAfter)
 			f()
+			c.drainDisk()
 		}
 	}
 }
+
+// diskAfter is for how long writes that nothing waits for are gathered.
+const diskAfter = 100 * time.Millisecond
 
 // drainDisk carries out what waits.
 func (c *Coordinator) drainDisk() {

@@ -22,10 +22,10 @@ const (
 	// maxVerified bounds how many signed bytes are remembered as verified.
 	maxVerified = 4096
 	// gossipAfter is how much later gossip is told than the peers.
-	gossipAfter = 25 * time.Millisecond
+	gossipAfter = 250 * time.Millisecond
 	// unhurriedAfter is how much later those peers are told who do not wait for
 	// it: an interruption is over by then.
-	unhurriedAfter = 60 * time.Millisecond
+	unhurriedAfter = 90 * time.Millisecond
 	// viewAfter is for how long changes of instances are gathered before the
 	// peers are told, while a handover of their service is open.
 	viewAfter = 50 * time.Millisecond

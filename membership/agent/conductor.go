@@ -12,6 +12,9 @@ const (
 	// pollEvery is how often the driver is asked how the instance is: an
 	// instance that was started again is noticed within it.
 	pollEvery = 250 * time.Millisecond
+	// lookAfter is how long after an order was carried out the instance is asked
+	// how it is: whoever waits for the order's outcome is not kept from it.
+	lookAfter = 50 * time.Millisecond
 	// readyEvery counts the polls between two looks at the readiness.
 	readyEvery = 4
 	// askTimeout bounds one look at the instance.
@@ -75,7 +78,7 @@ func (c *conductor) carryOut(ctx context.Context) {
 				c.done.Store(o.op)
 			}
 			c.r.post(ctx, ev)
-			c.look()
+			time.AfterFunc(lookAfter, c.look)
 			select {
 			case o = <-c.orders:
 			case <-ctx.Done():

@@ -26,6 +26,7 @@ type (
 	overheard struct{ raw []byte }
 	// granted: a certificate, perhaps with the block that admits an identity.
 	granted struct {
+		gateway                string // that brought it
 		certificate, admission []byte
 		serving                []*wire.Serving
 	}

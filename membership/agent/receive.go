@@ -40,7 +40,7 @@ func (s *session) receive(ctx context.Context, frame *wire.GatewayFrame) {
 	case *wire.GatewayFrame_Order:
 		s.toService(ctx, k.Order.GetService(), ordered{gateway: s.address, kind: k.Order.GetKind(), decided: k.Order.GetDecided()})
 	case *wire.GatewayFrame_Grant:
-		s.toService(ctx, k.Grant.GetService(), granted{
+		s.toService(ctx, k.Grant.GetService(), granted{gateway: s.address,
 			certificate: k.Grant.GetCertificate(), admission: k.Grant.GetAdmission(), serving: k.Grant.GetServing(),
 		})
 	case *wire.GatewayFrame_Prepare:

@@ -40,9 +40,11 @@ type runner struct {
 	exited chan struct{} // closed when the orderly stop is complete
 	once   sync.Once
 
-	store *store // owned by run
-	core  *core  // owned by run
-	drawn []byte // owned by run; tells this start from one of a copied state
+	store  *store // owned by run
+	core   *core  // owned by run
+	outbox outbox // owned by run
+	lead   string // the gateway that gave the last order; owned by run
+	drawn  []byte // owned by run; tells this start from one of a copied state
 
 	mu   sync.Mutex // guards self
 	self introduction
@@ -216,16 +218,22 @@ func (r *runner) serve(ctx context.Context) error {
 			return nil
 		}
 		now := time.Now()
+		r.leadOf(ev)
 		at := lease.Instant{Boot: driver.BootTime(), Wall: time.Duration(now.UnixNano())}
 		for _, e := range r.core.Step(ev, now, at) {
 			if err := r.do(ctx, c, e); err != nil {
 				return err
 			}
 		}
+		r.flush(now)
 		if err := r.store.tidy(); err != nil {
 			return err
 		}
-		if next := r.core.Next(now); next.IsZero() {
+		next := r.core.Next(now)
+		if due := r.outbox.next(); next.IsZero() || !due.IsZero() && due.Before(next) {
+			next = due
+		}
+		if next.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(max(time.Until(next), 0))
@@ -242,7 +250,11 @@ func (r *runner) do(ctx context.Context, c *conductor, e effect) error {
 		r.say(e)
 	case tell:
 		r.agent.metrics.status(r.in, e.status)
-		r.send(e.gateway, &wire.AgentFrame{Kind: &wire.AgentFrame_Status{Status: e.status}})
+		if e.gateway == "" {
+			r.tellAll(e.status, time.Now())
+		} else {
+			r.send(e.gateway, &wire.AgentFrame{Kind: &wire.AgentFrame_Status{Status: e.status}})
+		}
 	case ask:
 		r.send(e.gateway, &wire.AgentFrame{Kind: &wire.AgentFrame_Question{Question: e.question}})
 	case want:
@@ -271,6 +283,7 @@ func (r *runner) do(ctx context.Context, c *conductor, e effect) error {
 		}
 		return errRenewed
 	case exit:
+		r.flush(time.Now().Add(gossipAfter)) // everything
 		r.once.Do(func() { close(r.exited) })
 	case note:
 		r.note(e)
@@ -294,12 +307,12 @@ func (r *runner) persist(e persist) error {
 }
 
 func (r *runner) say(e say) {
-	r.send(e.gateway, &wire.AgentFrame{Kind: &wire.AgentFrame_Statement{Statement: e.evidence.Envelope}})
 	if e.gateway != "" {
+		r.send(e.gateway, statementFrame(e.evidence.Envelope))
 		return
 	}
+	r.sayAll(e.evidence.Envelope, e.evidence.Kind, time.Now())
 	r.agent.metrics.said.WithLabelValues(string(r.in.Service), e.evidence.Kind.String()).Inc()
-	r.agent.broadcast(e.evidence.Envelope)
 	r.log.Info().Str("event", "said").Str("kind", e.evidence.Kind.String()).Str("handover", e.handover).
 		Uint64("term", uint64(e.evidence.Term)).Msg("statement signed")
 }
