@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/signalbox-io/signalbox/rpc/ports"
 )
 
 // Rule: what a site writes for its Envoys is accepted by the real one.
@@ -13,11 +15,11 @@ func TestBootstrapIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := takePorts()
+	p, err := ports.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
+	defer p.Close()
 	opts, err := Options{Envoys: 1, Instances: 1, Gateways: 2}.withDefaults()
 	if err != nil {
 		t.Fatal(err)

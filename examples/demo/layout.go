@@ -8,6 +8,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/rpc/identity"
+	"github.com/signalbox-io/signalbox/rpc/ports"
 )
 
 // Instance is one instance of the example service as the site runs it.
@@ -47,18 +48,18 @@ type layout struct {
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // lay gives everybody a name and ports.
-func lay(o Options, dir string, p *ports) (layout, error) {
+func lay(o Options, dir string, p *ports.Block) (layout, error) {
 	var l layout
 	for _, dc := range DataCenters() {
 		for n := 1; n <= o.Gateways && o.Bare == ""; n++ {
-			port, err := p.take(identity.PortsPerGateway)
+			port, err := p.Ports(identity.PortsPerGateway)
 			if err != nil {
 				return l, err
 			}
 			l.gateways = append(l.gateways, Gateway{identity.GatewayAt(fmt.Sprintf("gw-%s-%d", dc, n), "127.0.0.1", port), dc})
 		}
 		for n := 1; n <= o.Instances; n++ {
-			port, err := p.take(4)
+			port, err := p.Ports(4)
 			if err != nil {
 				return l, err
 			}
@@ -73,7 +74,7 @@ func lay(o Options, dir string, p *ports) (layout, error) {
 			l.instances = append(l.instances, in)
 		}
 		for n := 1; n <= o.Envoys; n++ {
-			port, err := p.take(2)
+			port, err := p.Ports(2)
 			if err != nil {
 				return l, err
 			}

@@ -112,9 +112,7 @@ func (s *Site) AddDriven(name, dc, instance string) error {
 func (s *Site) StatePath(name string) string { return s.statePath(name) }
 
 func (s *Site) takePorts(n int) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ports.take(n)
+	return s.ports.Ports(n)
 }
 
 // FreePort takes a port of the site for somebody else's use.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -149,38 +148,6 @@ func TestChildDiesWithItsParent(t *testing.T) {
 func zombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || strings.Contains(string(stat), ") Z ")
-}
-
-// Rule: ports are below the kernel's range for outgoing connections, free for TCP and UDP, and of one site only.
-func TestPortsAreOnesOwn(t *testing.T) {
-	one, err := takePorts()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer one.close()
-	busy, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", one.next+1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer busy.Close()
-	first, err := one.take(3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if taken := busy.LocalAddr().(*net.UDPAddr).Port; first <= taken && taken < first+3 {
-		t.Errorf("took %d to %d, and %d is in use", first, first+2, taken)
-	}
-	if first+3 > lowestOutgoing() {
-		t.Errorf("port %d may be taken by an outgoing connection (from %d on)", first+2, lowestOutgoing())
-	}
-	if _, err := one.take(portBlock); err == nil {
-		t.Error("took more ports than a site has")
-	}
-	again, err := net.Listen("tcp", one.hold.Addr().String())
-	if err == nil {
-		_ = again.Close()
-		t.Error("another site can take the same block")
-	}
 }
 
 // Rule: a missing binary is an error that says what to do.

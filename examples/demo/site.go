@@ -15,6 +15,7 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/api/client"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/identity"
+	"github.com/signalbox-io/signalbox/rpc/ports"
 	"github.com/signalbox-io/signalbox/tests/oracle"
 )
 
@@ -23,7 +24,7 @@ type Site struct {
 	layout
 	opts   Options
 	dir    string
-	ports  *ports
+	ports  *ports.Block
 	keys   *identity.Authority
 	client *client.Client
 	// clients speak to one gateway each.
@@ -59,7 +60,7 @@ func (s *Site) start(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.ports, err = takePorts(); err != nil {
+	if s.ports, err = ports.Take(); err != nil {
 		return err
 	}
 	if s.layout, err = lay(s.opts, s.dir, s.ports); err != nil {
@@ -176,7 +177,7 @@ func (s *Site) Close() (err error) {
 		closing.Wait()
 		s.removeShared()
 		if s.ports != nil {
-			s.ports.close()
+			s.ports.Close()
 		}
 		if s.dir != "" && !keep {
 			err = os.RemoveAll(s.dir)

@@ -55,6 +55,7 @@ func (s *site) adopt() {
 		return err == nil
 	})
 	s.awaitServing(east, 1)
+	s.converged() // a gateway that lags behind would be asked about what it has not heard of
 }
 
 // order makes an order with an id of its own. Where a test is not about being

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/signalbox-io/signalbox/membership/agent"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/identity"
+	"github.com/signalbox-io/signalbox/rpc/ports"
 	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
@@ -97,31 +97,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// ports below those that the system hands out for outgoing connections, so that
-// a gateway that was stopped finds its own free again.
-var nextPort atomic.Int32
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	first := int32(18000 + os.Getpid()%11000)
-	for range 10000 {
-		port := int(first + nextPort.Add(1)%3000)
-		tcp, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		udp, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
-		_ = tcp.Close()
-		if err != nil {
-			continue
-		}
-		_ = udp.Close()
-		return port
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
 // site is a cluster of four gateways in this process, with agents whose
 // instances are made up.
 type site struct {
@@ -151,13 +126,18 @@ func newSite(t *testing.T, change ...func(*site)) *site {
 			DataCenters: []signalbox.DataCenter{east, west},
 		}},
 	}
+	block, err := ports.Take()
+	must(t, err)
+	t.Cleanup(block.Close) // after the gateways have stopped
 	cluster := *keys.Cluster()
 	cluster.DataCenters = nil
 	for _, dc := range keys.Cluster().DataCenters {
 		moved := identity.DataCenter{Name: dc.Name}
 		for _, g := range dc.Gateways {
 			for _, address := range g.Addresses() {
-				*address = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+				port, err := block.Ports(1)
+				must(t, err)
+				*address = fmt.Sprintf("127.0.0.1:%d", port)
 			}
 			moved.Gateways = append(moved.Gateways, g)
 		}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signalbox-io/signalbox/rpc/ports"
 	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
@@ -114,13 +115,30 @@ func endpointOf(l net.Listener) resource.Endpoint {
 	return resource.Endpoint{Address: addr.IP.String(), Port: uint32(addr.Port)}
 }
 
-// freePort returns a port that nobody uses, for a listener of Envoy's.
+// block is where this process's tests take ports for Envoy's listeners from.
+var block struct {
+	sync.Mutex
+	*ports.Block
+}
+
+// freePort returns a port that nobody uses or will be given, for a listener of
+// Envoy's.
 func freePort(t testing.TB) uint32 {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	block.Lock()
+	defer block.Unlock()
+	if block.Block != nil {
+		if port, err := block.Ports(1); err == nil {
+			return uint32(port)
+		}
+		block.Close()
+	}
+	var err error
+	block.Block, err = ports.Take()
 	must(t, err)
-	defer l.Close()
-	return endpointOf(l).Port
+	port, err := block.Ports(1)
+	must(t, err)
+	return uint32(port)
 }
 
 // awaitListening waits until Envoy accepts on a port: its listener is warm.
