@@ -70,13 +70,7 @@ func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signa
 		r.began, r.view.Started = asked, asked
 	}
 	if h.Superseding() {
-		r.view.Supersedes = strings.TrimSuffix(h.ID, "-back")
-		if old := s.recordOf(r.view.Supersedes); old != nil {
-			old.view.SupersededBy = h.ID
-			if old.view.GivenUp == "" {
-				old.view.GivenUp = h.Reason
-			}
-		}
+		s.supersede(r, h)
 	}
 	for _, e := range h.Roster {
 		r.due[string(e.Identity)], r.undrained[string(e.Identity)] = true, true
@@ -96,6 +90,27 @@ func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signa
 		if r.due[string(id)] {
 			r.evidence(e, now)
 		}
+	}
+}
+
+// supersede names the handover that r follows while it is open, in both records. A
+// failover that follows none has no fallback either.
+func (s *service) supersede(r *record, h *signalbox.Handover) {
+	if before, back := strings.CutSuffix(h.ID, "-back"); back {
+		r.view.Supersedes = before
+	}
+	var old *record
+	for _, other := range s.records {
+		if other.view.Outcome == api.OutcomeOpen && other.block.Index < r.block.Index && (old == nil || other.block.Index > old.block.Index) {
+			old = other
+		}
+	}
+	if old == nil {
+		return
+	}
+	r.view.Supersedes, old.view.SupersededBy = old.view.ID, h.ID
+	if old.view.GivenUp == "" {
+		old.view.GivenUp = h.Reason
 	}
 }
 

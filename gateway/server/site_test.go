@@ -73,7 +73,25 @@ func makeKeys() {
 			identity.GatewayAt(string(dc)+"-1", "127.0.0.1", 7400), identity.GatewayAt(string(dc)+"-2", "127.0.0.1", 7410),
 		}})
 	}
-	keys.Authority, keys.err = identity.Init(filepath.Join(keys.dir, "keys"), spec, time.Now())
+	if keys.Authority, keys.err = identity.Init(filepath.Join(keys.dir, "keys"), spec, time.Now()); keys.err == nil {
+		keys.err = makeOperator()
+	}
+}
+
+// makeOperator makes an operator whose key every bundle's description names.
+func makeOperator() error {
+	p := rpc.Principal{Cluster: testCluster, Role: rpc.RoleOperator, Name: "ada"}
+	if err := keys.Issue(p, keys.BundleDir(p), identity.IssueOptions{Now: time.Now()}); err != nil {
+		return err
+	}
+	for _, name := range gatewayNames {
+		dc, _, _ := strings.Cut(name, "-")
+		g := rpc.Principal{Cluster: testCluster, Role: rpc.RoleGateway, DataCenter: signalbox.DataCenter(dc), Name: name}
+		if err := keys.Rotate(keys.BundleDir(g), identity.IssueOptions{Now: time.Now()}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bundle returns a principal's bundle, made when it is not there yet.
