@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NAME, PORT, DRIVER_PORT, DATABASE = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
+BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux: counts on while the machine sleeps
+
 
 class Gate:
     """Master or not, the term, and what is in flight: one state under one lock."""
@@ -18,10 +20,23 @@ class Gate:
     def __init__(self):
         self.changed, self.master, self.term, self.in_flight = threading.Condition(), False, 0, 0
         self.last, self.leaving, self.run = 0.0, False, uuid.uuid4().hex
+        self.lease = (0, 0.0, 0.0)  # of a term, until by the wall clock and by the clock that nobody sets
+
+    def live(self):  # a term without a lease has no end
+        term, wall, boot = self.lease
+        return term != self.term or (time.time() < wall and time.clock_gettime(BOOT) < boot)
+
+    def leased(self, term, wall, boot):  # before the promotion, and then again and again
+        with self.changed:
+            if term < max(self.term, self.lease[0]):
+                return False
+            if (term, boot) > (self.lease[0], self.lease[2]):
+                self.lease = (term, wall, boot)
+            return True
 
     def enter(self, asked):  # the term at which the request is served, or None
         with self.changed:
-            if not self.master or asked > self.term:
+            if not self.master or asked > self.term or not self.live():
                 return None
             self.in_flight, self.last = self.in_flight + 1, time.monotonic()
             return self.term
@@ -51,6 +66,10 @@ class Gate:
 
 
 gate = Gate()
+
+
+def wall(order):  # RFC 3339 with nanoseconds: Python reads six digits
+    return datetime.fromisoformat(order["deadline"].rstrip("Z")[:26] + "+00:00").timestamp()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -88,6 +107,8 @@ class Tickets(Handler):
         try:
             with sqlite3.connect(DATABASE, timeout=5, isolation_level=None) as db:
                 row = work(db, term)
+            if not gate.live():  # without the header: it may have taken effect, and must not be tried again as if not
+                return self.reply(504, {"detail": "the lease ran out meanwhile; nobody knows whether it took effect"})
             if row is None:
                 return self.reply(503, {"detail": f"the database knows a newer master than term {term}"})
             self.reply(200, {"ticket": row[0], "by": NAME, "term": term})
@@ -108,7 +129,7 @@ class Driver(Handler):
             return self.reply(200, {"ready": not gate.leaving, "lag_seconds": 0})
         if self.path == "/signalbox/mastership":
             with gate.changed:
-                return self.reply(200, {"master": gate.master, "term": gate.term, "in_flight": gate.in_flight,
+                return self.reply(200, {"master": gate.master and gate.live(), "term": gate.term, "in_flight": gate.in_flight,
                                         "run": gate.run, "leaving": gate.leaving})
         self.reply(404, {"detail": "not part of the contract"})
 
@@ -119,11 +140,13 @@ class Driver(Handler):
                 return self.reply(409, {"detail": f"already at term {gate.term}"})
             print(f"{NAME}: master at term {order['term']}", flush=True)
             return self.reply(200, {})
+        if self.path == "/signalbox/lease":
+            seconds = min(order["ttl_seconds"], wall(order) - time.time(), 60.0)
+            if not gate.leased(order["term"], wall(order), time.clock_gettime(BOOT) + seconds):
+                return self.reply(409, {"detail": f"already at term {gate.term}"})
+            return self.reply(200, {"leased": True})
         if self.path == "/signalbox/step-down":
-            seconds = 5.0
-            if "deadline" in order:  # RFC 3339 with nanoseconds: Python reads six digits
-                moment = datetime.fromisoformat(order["deadline"].rstrip("Z")[:26] + "+00:00")
-                seconds = moment.timestamp() - time.time()
+            seconds = wall(order) - time.time() if "deadline" in order else 5.0
             drained = gate.step_down(order["term"], max(0.0, min(seconds, 60.0)))
             print(f"{NAME}: stepped down, drained: {drained}", flush=True)
             return self.reply(200, {"drained": drained})

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,9 +52,53 @@ func TestTicketsKeepsTheContract(t *testing.T) {
 	east.want(t, "7", http.StatusServiceUnavailable, "knows a newer master than term 7")
 }
 
+// TestTicketsKeepsToItsLease guards the dead-man: with nobody to tell it, the
+// service is no longer master when its lease has run out, also after it was frozen.
+func TestTicketsKeepsToItsLease(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s := start(t, "east", filepath.Join(t.TempDir(), "tickets.db"))
+	lease := func(d time.Duration) error {
+		return s.driver.Lease(ctx, driver.LeaseOrder{Service: "tickets", Term: 7, Deadline: time.Now().Add(d), Boot: driver.BootTime() + d})
+	}
+	must(t, lease(30*time.Second))
+	must(t, s.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 7}))
+	s.want(t, "7", http.StatusOK, `"ticket": 1`)
+	must(t, lease(time.Millisecond)) // takes nothing back
+	s.want(t, "7", http.StatusOK, `"ticket": 2`)
+	if err := s.driver.Lease(ctx, driver.LeaseOrder{Service: "tickets", Term: 6, Deadline: time.Now().Add(time.Minute), Boot: driver.BootTime() + time.Minute}); err == nil {
+		t.Error("it took a lease of term 6")
+	}
+
+	frozen := start(t, "west", filepath.Join(t.TempDir(), "tickets.db"))
+	order := driver.LeaseOrder{Service: "tickets", Term: 7, Deadline: time.Now().Add(time.Second), Boot: driver.BootTime() + time.Second}
+	must(t, frozen.driver.Lease(ctx, order))
+	must(t, frozen.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 7}))
+	must(t, frozen.process.Signal(syscall.SIGSTOP))
+	awaitPast(t, order.Deadline)
+	must(t, frozen.process.Signal(syscall.SIGCONT))
+	frozen.want(t, "7", http.StatusServiceUnavailable, "not master")
+	if status, err := frozen.driver.Status(ctx); err != nil || status.Master {
+		t.Errorf("after its lease: %+v, %v", status, err)
+	}
+}
+
+// awaitPast waits until the clock has passed a moment.
+func awaitPast(t *testing.T, moment time.Time) {
+	t.Helper()
+	timer := time.NewTimer(time.Until(moment) + time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}
+
 type service struct {
-	url    string
-	driver *httpdriver.Driver
+	url     string
+	driver  *httpdriver.Driver
+	process *os.Process
 }
 
 func start(t *testing.T, name, database string) service {
@@ -68,7 +113,7 @@ func start(t *testing.T, name, database string) service {
 	})
 	d, err := httpdriver.New("http://127.0.0.1:" + orders + "/signalbox")
 	must(t, err)
-	s := service{"http://127.0.0.1:" + port + "/", d}
+	s := service{"http://127.0.0.1:" + port + "/", d, cmd.Process}
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

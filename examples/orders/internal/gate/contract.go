@@ -26,6 +26,8 @@ const (
 	MaxBody = 4 << 10
 	// DefaultDrain is the time to drain when step-down names no deadline.
 	DefaultDrain = 5 * time.Second
+	// MaxLease bounds a lease: a deadline beyond it is somebody's clock.
+	MaxLease = time.Minute
 	// MaxDrain bounds what a deadline may ask for.
 	MaxDrain = time.Minute
 )
@@ -58,7 +60,9 @@ type order struct {
 	Service  string `json:"service"`
 	Term     uint64 `json:"term"`
 	Deadline string `json:"deadline"` // RFC 3339, nanoseconds
-	deadline time.Time
+	// TTLSeconds is what is left of a lease by the agent's clock.
+	TTLSeconds float64 `json:"ttl_seconds"`
+	deadline   time.Time
 }
 
 // Handler serves the contract below /signalbox/. What came through a proxy
@@ -100,8 +104,33 @@ func (c *Contract) Wrap(next http.Handler) http.Handler {
 			return
 		}
 		defer c.Gate.Leave()
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), termKey{}, term)))
+		held := &late{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(held, r.WithContext(context.WithValue(r.Context(), termKey{}, term)))
+		if !c.Gate.Live() {
+			clear(w.Header())
+			// Without the header: it may have taken effect, and must not be
+			// tried again as if it had not.
+			problem(w, http.StatusGatewayTimeout, "the lease ran out while the request was served; nobody knows whether it took effect", nil)
+			return
+		}
+		w.WriteHeader(held.status)
+		_, _ = w.Write(held.body) // the caller is gone: nobody is left to tell
 	})
+}
+
+// late holds a reply back until it is known that the lease still holds. The
+// shop's replies are small; a service with large ones checks at each part.
+type late struct {
+	http.ResponseWriter
+	status int
+	body   []byte
+}
+
+func (l *late) WriteHeader(status int) { l.status = status }
+
+func (l *late) Write(p []byte) (int, error) {
+	l.body = append(l.body, p...)
+	return len(p), nil
 }
 
 // Term returns the term at which Wrap admitted r, 0 for any other request.
@@ -165,14 +194,19 @@ func (c *Contract) lease(w http.ResponseWriter, _ *http.Request, o order) {
 		problem(w, http.StatusBadRequest, "deadline is missing", nil)
 		return
 	}
-	// Counted down on this process's monotonic clock from here: a later
-	// step of the wall clock cannot stretch it.
-	until := time.Now().Add(time.Until(o.deadline))
-	if err := c.Gate.Lease(o.Term, until); err != nil {
+	left := time.Until(o.deadline)
+	if o.TTLSeconds > 0 {
+		left = min(left, time.Duration(o.TTLSeconds*float64(time.Second)))
+	}
+	if left > MaxLease {
+		problem(w, http.StatusBadRequest, fmt.Sprintf("a lease of %s: at most %s", left, MaxLease), nil)
+		return
+	}
+	if err := c.Gate.Lease(o.Term, o.deadline, left); err != nil {
 		problem(w, http.StatusConflict, err.Error(), map[string]any{"term": c.Gate.Status().Term})
 		return
 	}
-	reply(w, http.StatusOK, map[string]any{"service": c.Service, "term": o.Term, "deadline": o.Deadline})
+	reply(w, http.StatusOK, map[string]any{"service": c.Service, "term": o.Term, "deadline": o.Deadline, "leased": true})
 }
 
 // obey reads and checks the body before do acts on it.

@@ -110,6 +110,7 @@ func TestContractRefuses(t *testing.T) {
 		{"/signalbox/step-down", `{"service":"` + strings.Repeat("a", MaxBody) + `"}`, 400},
 		{"/signalbox/promote", ``, 400},
 		{"/signalbox/lease", `{"term":7}`, 400},
+		{"/signalbox/lease", `{"term":7,"deadline":"2999-01-01T00:00:00Z"}`, 400},
 		{"/signalbox/lease", `{"term":8,"deadline":"2000-01-01T00:00:00Z"}`, 409},
 	} {
 		if status, _, members := call(t, h, "POST", bad.path, bad.body); status != bad.want || members["detail"] == "" {
@@ -124,6 +125,38 @@ func TestContractRefuses(t *testing.T) {
 	}
 	if got := c.Gate.Status(); got != (Status{Master: true, Term: 7}) {
 		t.Errorf("bad input changed the gate: %+v", got)
+	}
+}
+
+// Rule: a reply that comes after the lease is no success, and does not say that
+// nothing was done; the next request is refused.
+func TestContractLateReply(t *testing.T) {
+	c := contract()
+	h := c.Handler()
+	soon := time.Now().Add(30 * time.Second).Format(time.RFC3339Nano)
+	if status, _, members := call(t, h, "POST", "/signalbox/lease", `{"term":7,"deadline":"`+soon+`","ttl_seconds":30}`); status != 200 || members["leased"] != true {
+		t.Fatalf("lease: %d %v", status, members)
+	}
+	if err := c.Gate.Promote(7); err != nil {
+		t.Fatal(err)
+	}
+	late := false
+	business := c.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Secret", "x")
+		fmt.Fprint(w, "done")
+		if late {
+			c.Gate.lease.deadline = time.Now()
+		}
+	}))
+	if status, head, _ := call(t, business, "GET", "/", ""); status != 200 || head.Get("Secret") != "x" {
+		t.Errorf("within the lease: %d", status)
+	}
+	late = true
+	if status, head, _ := call(t, business, "GET", "/", ""); status != 504 || head.Get(HeaderNotMaster) != "" || head.Get("Secret") != "" {
+		t.Errorf("after the lease: %d %v", status, head)
+	}
+	if status, head, _ := call(t, business, "GET", "/", ""); status != 503 || head.Get(HeaderNotMaster) != "7" {
+		t.Errorf("the next request: %d %v", status, head)
 	}
 }
 

@@ -33,10 +33,10 @@ var ErrStale = errors.New("stale term")
 type Gate struct {
 	mu       sync.Mutex
 	open     bool
-	term     uint64    // highest term promoted to
-	floor    uint64    // highest term that a step-down was for
-	turn     uint64    // counts promotions, so that a step-down notices one
-	lease    time.Time // zero: no lease was given, none is enforced
+	term     uint64 // highest term promoted to
+	floor    uint64 // highest term that a step-down was for
+	turn     uint64 // counts promotions, so that a step-down notices one
+	lease    lease  // of which term, until when
 	inFlight int
 	last     time.Time     // when the last request was admitted
 	changed  chan struct{} // closed when the gate becomes drained and at a promotion
@@ -66,11 +66,11 @@ func (g *Gate) masterLocked() bool {
 }
 
 func (g *Gate) liveLocked() bool {
-	return g.lease.IsZero() || time.Now().Before(g.lease)
+	return g.lease.term != g.term || g.lease.live(time.Now())
 }
 
-// Live reports whether the lease, where one was given, has not run out. A
-// request checks it again before it takes effect.
+// Live reports whether the lease, where one was given for the term, has not run
+// out. A request checks it again before it takes effect, and before it is answered.
 func (g *Gate) Live() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -119,22 +119,42 @@ func (g *Gate) Promote(term uint64) error {
 	if g.open && term == g.term {
 		return nil
 	}
-	g.open, g.term, g.lease = true, term, time.Time{}
+	g.open, g.term = true, term
 	g.turn++
 	g.announceLocked()
 	return nil
 }
 
-// Lease makes the gate enforce until: past it the instance is no longer
-// master, whoever is silent. It returns ErrStale for another term than the
-// gate's, or when the gate is closed.
-func (g *Gate) Lease(term uint64, until time.Time) error {
+// lease is until when the instance may serve a term.
+type lease struct {
+	term uint64
+	// deadline is by the wall clock alone, until by the monotonic one, which
+	// nobody sets. The first that passes counts: a machine that slept, or whose
+	// clock was set back, serves no longer than it may.
+	deadline, until time.Time
+}
+
+func (l lease) live(now time.Time) bool {
+	return now.Before(l.until) && now.Round(0).Before(l.deadline)
+}
+
+// Lease makes the gate enforce a deadline of a term: past it the instance is no
+// longer master, whoever is silent. It comes before the promotion to the term, and
+// then again and again; left is what remains by the agent's clock. An earlier
+// deadline takes nothing back. It returns ErrStale for a term below the gate's.
+func (g *Gate) Lease(term uint64, deadline time.Time, left time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.open || term != g.term {
-		return fmt.Errorf("lease for term %d: %w, this instance is at term %d, open: %t", term, ErrStale, g.term, g.open)
+	if term < max(g.term, g.lease.term) {
+		return fmt.Errorf("lease for term %d: %w, this instance is at term %d", term, ErrStale, max(g.term, g.lease.term))
 	}
-	g.lease = until
+	if left <= 0 {
+		return fmt.Errorf("lease for term %d: %w, it ran out %s ago", term, ErrStale, -left)
+	}
+	next := lease{term: term, deadline: deadline.Round(0), until: time.Now().Add(left)}
+	if g.lease.term != term || next.until.After(g.lease.until) {
+		g.lease = next
+	}
 	return nil
 }
 

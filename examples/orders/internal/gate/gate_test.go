@@ -217,16 +217,22 @@ func TestStaleOrders(t *testing.T) {
 	}
 }
 
-// Rule: a lease, once given, ends mastership by itself; a promotion starts
-// without one.
+// Rule: a lease ends mastership of its term by itself, whether it was given before
+// the promotion or after; a term without one has no end.
 func TestLeaseRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := promoted(t, 7)
-		if err := g.Lease(6, in(time.Second)); !errors.Is(err, ErrStale) {
-			t.Errorf("lease of another term: %v", err)
-		}
-		if err := g.Lease(7, in(time.Second)); err != nil {
+		g := New()
+		if err := g.Lease(7, in(time.Second), time.Second); err != nil {
 			t.Fatal(err)
+		}
+		if err := g.Promote(7); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Lease(6, in(time.Second), time.Second); !errors.Is(err, ErrStale) {
+			t.Errorf("lease of an older term: %v", err)
+		}
+		if err := g.Lease(7, in(time.Millisecond), time.Millisecond); err != nil {
+			t.Errorf("an earlier one: %v", err)
 		}
 		time.Sleep(999 * time.Millisecond) // virtual
 		if _, ok := g.Enter(7); !ok {
@@ -236,8 +242,15 @@ func TestLeaseRunsOut(t *testing.T) {
 		if _, ok := g.Enter(7); ok || g.Live() || g.Status().Master {
 			t.Error("still master after the lease")
 		}
+		if err := g.Lease(7, in(time.Hour), time.Second); err != nil || !g.Status().Master {
+			t.Errorf("renewed: %v", err)
+		}
+		time.Sleep(time.Second)
+		if g.Live() {
+			t.Error("a wall clock that was set back lengthened the lease")
+		}
 		if err := g.Promote(8); err != nil || !g.Status().Master {
-			t.Errorf("promotion after a lapsed lease: %v", err)
+			t.Errorf("promotion to a term without leases: %v", err)
 		}
 	})
 }

@@ -5,7 +5,7 @@
 //	GET  {base}/mastership  {"master":true,"term":7,"in_flight":3,"run":"...","leaving":false}
 //	POST {base}/step-down   {"service":"orders","term":7,"deadline":"2006-01-02T15:04:05.999999999Z"}
 //	POST {base}/promote     {"service":"orders","term":8}
-//	POST {base}/lease       {"service":"orders","term":8,"deadline":"..."}
+//	POST {base}/lease       {"service":"orders","term":8,"deadline":"...","ttl_seconds":2.9}
 //
 // An instance starts as not master. step-down names the highest term that it
 // shall no longer serve; it answers 200 with {"drained":true} when it is closed
@@ -17,8 +17,14 @@
 // routed for a term above its own, or that comes while it is not master, with
 // status 503 and X-Signalbox-Not-Master. run, optional, names one run of the
 // process; leaving, optional, asks the agent for an orderly leave: the process
-// may exit once it was stepped down and answers nothing in flight. lease belongs
-// to the lease of a later release; agents do not call it yet.
+// may exit once it was stepped down and answers nothing in flight.
+//
+// lease comes where the term uses leases: before the promotion to it, then again
+// and again. The instance answers 200 with {"leased":true}, and from then on serves
+// the term (once it is promoted to it) until the deadline and for ttl_seconds from
+// now at most, whatever the agent does: past that it is not master, and what it has
+// in flight must not be answered as a success. A later deadline of the term takes
+// the place of an earlier one. An instance that does not answer so is not promoted.
 //
 // Errors are any other status; the body's "detail" (RFC 9457), where there is
 // one, is what people are shown. Unknown members are ignored on both sides.
@@ -65,7 +71,10 @@ type Driver struct {
 	client *http.Client
 }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver = (*Driver)(nil)
+	_ driver.Leaser = (*Driver)(nil)
+)
 
 // New returns a driver for the instance at base, an http or https URL, for
 // example "http://127.0.0.1:8080/signalbox". It does not connect yet.
@@ -93,6 +102,8 @@ type order struct {
 	Term     uint64 `json:"term"`
 	Deadline string `json:"deadline,omitempty"`
 	Position string `json:"position,omitempty"`
+	// TTLSeconds is what is left until Deadline by the clock that nobody sets.
+	TTLSeconds float64 `json:"ttl_seconds,omitempty"`
 }
 
 // reply is every member that any reply has.
@@ -112,6 +123,7 @@ type reply struct {
 	Run      string `json:"run"`
 	Leaving  bool   `json:"leaving"`
 	Drained  bool   `json:"drained"`
+	Leased   bool   `json:"leased"`
 	Position string `json:"position"`
 	Detail   string `json:"detail"`
 }
@@ -191,6 +203,24 @@ func (d *Driver) stepDown(ctx context.Context, o driver.StepDown) (reply, error)
 		return reply{}, nil // not drained in time: ask again
 	}
 	return reply{}, err
+}
+
+// Lease implements driver.Leaser. It fails when the instance does not say that it
+// took the lease: a service that knows no leases enforces none.
+func (d *Driver) Lease(ctx context.Context, o driver.LeaseOrder) error {
+	now := time.Now()
+	left := min(o.Boot-driver.BootTime(), o.Deadline.Sub(now))
+	if left <= 0 {
+		return fmt.Errorf("pass the lease on: %w: it has run out", signalbox.ErrRefused)
+	}
+	r, err := d.call(ctx, http.MethodPost, "lease", &order{
+		Service: string(o.Service), Term: uint64(o.Term), TTLSeconds: left.Seconds(),
+		Deadline: now.Add(left).UTC().Format(time.RFC3339Nano),
+	})
+	if err == nil && !r.Leased {
+		err = fmt.Errorf("%w: the instance does not say that it keeps to leases ({\"leased\":true})", signalbox.ErrNotConfigured)
+	}
+	return err
 }
 
 // Stop implements driver.Driver.

@@ -143,3 +143,36 @@ func TestStepDownEndsWithContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// An instance has a lease when it says so: a service that knows none would serve
+// without end. What is left is the smaller of both clocks.
+func TestLease(t *testing.T) {
+	d, c := start(t, map[string][]string{
+		"POST /signalbox/lease": {`200 {"leased":true}`, `200 {}`, `200 `, `409 {"detail":"at term 9"}`},
+	})
+	order := driver.LeaseOrder{Service: "orders", Term: 8, Deadline: time.Now().Add(time.Hour), Boot: driver.BootTime() + 3*time.Second}
+	if err := d.Lease(t.Context(), order); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := d.Lease(t.Context(), order); err == nil {
+			t.Error("an instance that does not say so is taken to keep to leases")
+		}
+	}
+	deadline, err := time.Parse(time.RFC3339Nano, c.orders[0]["deadline"].(string))
+	left := c.orders[0]["ttl_seconds"].(float64)
+	if err != nil || left > 3 || left <= 0 || time.Until(deadline) > 3*time.Second || c.orders[0]["term"] != 8.0 {
+		t.Errorf("order %v", c.orders[0])
+	}
+	for name, order := range map[string]driver.LeaseOrder{
+		"boot-time clock": {Term: 8, Deadline: time.Now().Add(time.Hour), Boot: driver.BootTime()},
+		"wall clock":      {Term: 8, Deadline: time.Now(), Boot: driver.BootTime() + time.Hour},
+	} {
+		if err := d.Lease(t.Context(), order); err == nil {
+			t.Errorf("over by the %s: passed on", name)
+		}
+	}
+	if len(c.orders) != 4 {
+		t.Errorf("%d orders, want 4", len(c.orders))
+	}
+}

@@ -63,6 +63,7 @@ func (p *process) contract(w http.ResponseWriter, r *http.Request) {
 		Term     signalbox.Term
 		Deadline time.Time
 		Position string
+		TTL      float64 `json:"ttl_seconds"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&order)
 	p.mu.Lock()
@@ -88,6 +89,10 @@ func (p *process) contract(w http.ResponseWriter, r *http.Request) {
 		}
 		reply["drained"], reply["position"] = err == nil, p.position
 		p.mu.Unlock()
+	case "/lease":
+		left := time.Duration(order.TTL * float64(time.Second))
+		err = gate.Lease(r.Context(), driver.LeaseOrder{Term: order.Term, Deadline: order.Deadline, Boot: driver.BootTime() + left})
+		reply["leased"] = err == nil
 	case "/promote":
 		p.mu.Lock()
 		refused := order.Term < p.newest || order.Position == "beyond"
