@@ -53,7 +53,8 @@ func (l *Ledger) CheckAt(r *signalbox.Request, at time.Time) error {
 	if err := l.Check(r); err != nil || r.Handover == nil {
 		return err
 	}
-	return policy.CheckMove(l.rules[r.Service()], said, r.Handover, s.Term(), at)
+	open := s != nil && len(s.Open) > 0
+	return policy.CheckMove(l.rules[r.Service()], said, r.Handover, s.Term(), open, at)
 }
 
 // applyConsent takes what people said into the state.

@@ -60,6 +60,9 @@ func TestVotersHoldTheRules(t *testing.T) {
 
 	decided("a pause", signalbox.Request{Pause: &signalbox.Pause{Service: orders, Until: now.Add(time.Minute), By: bob, Reason: "r"}})
 	refused("paused", signalbox.Request{Handover: plan(west, "w1", "w2")})
+	unplanned := plan(west, "w1", "w2")
+	unplanned.Fallback, unplanned.Allowed = 0, signalbox.AnyEvidence
+	refused("a failover while paused", signalbox.Request{Handover: unplanned})
 	now = now.Add(time.Minute)
 	decided("after the pause", signalbox.Request{Handover: plan(west, "w1", "w2")})
 	moved := now

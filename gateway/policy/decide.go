@@ -195,14 +195,14 @@ func standing(r Rules, _ *State, m Move, _ time.Time) *Finding {
 }
 
 // CheckMove returns an error that wraps ErrRefused when a rule blocks a handover
-// that begins and break-glass does not override it. term is what is certified.
-// Handovers that take over a running service, or take an open one back, are
-// not held up.
-func CheckMove(r Rules, s *State, h *signalbox.Handover, term signalbox.Term, at time.Time) error {
+// that begins and break-glass does not override it. term is what is certified,
+// open whether a handover is open, which this one would supersede. Handovers that
+// take over a running service, or end an open one, are not held up.
+func CheckMove(r Rules, s *State, h *signalbox.Handover, term signalbox.Term, open bool, at time.Time) error {
 	if err := h.BreakGlass.Check(); err != nil {
 		return err
 	}
-	if h.From == "" || h.Superseding() {
+	if h.From == "" || open {
 		if h.BreakGlass != nil {
 			return fmt.Errorf("%w: no rule stands before an adoption or a way back: there is no glass to break", signalbox.ErrInvalid)
 		}

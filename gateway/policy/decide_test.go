@@ -68,6 +68,7 @@ func TestCheckMove(t *testing.T) {
 		rules  policy.Rules
 		state  *policy.State
 		change func(*signalbox.Handover)
+		open   bool
 		want   string // part of the error, empty for none
 	}{
 		{name: "no rules and nothing said"},
@@ -75,7 +76,8 @@ func TestCheckMove(t *testing.T) {
 		{name: "the pause is over", state: paused(now)},
 		{name: "paused, break-glass", state: paused(now.Add(time.Hour)), change: glass(signalbox.RulePause)},
 		{name: "paused, break-glass of another rule", state: paused(now.Add(time.Hour)), change: glass(signalbox.RuleFreeze), want: "pause: "},
-		{name: "paused, the way back of an open handover", state: paused(now.Add(time.Hour)), change: func(h *signalbox.Handover) { h.Fallback = 0 }},
+		{name: "paused, the way back of an open handover", state: paused(now.Add(time.Hour)), open: true, change: func(h *signalbox.Handover) { h.Fallback = 0 }},
+		{name: "paused, a failover that has no fallback", state: paused(now.Add(time.Hour)), change: func(h *signalbox.Handover) { h.Fallback = 0; unplanned(h) }, want: "pause: "},
 		{name: "paused, an unplanned failover too", state: paused(now.Add(time.Hour)), change: unplanned, want: "pause: "},
 		{name: "frozen", rules: frozen, want: "freeze: frozen (midweek) until 2026-11-26T00:00:00Z (in 12h0m0s)"},
 		{name: "frozen, unplanned", rules: frozen, change: unplanned},
@@ -104,14 +106,14 @@ func TestCheckMove(t *testing.T) {
 		{name: "break-glass without a reason", change: func(h *signalbox.Handover) { h.BreakGlass = &signalbox.BreakGlass{Overrides: signalbox.SafetyRules()} }, want: "needs a reason"},
 		{name: "break-glass of no rule", change: func(h *signalbox.Handover) { h.BreakGlass = &signalbox.BreakGlass{Reason: "r"} }, want: "names no rule"},
 		{name: "break-glass of what is no rule", change: glass("interlock"), want: "break-glass of rule"},
-		{name: "break-glass of a way back", change: func(h *signalbox.Handover) { h.Fallback = 0; glass(signalbox.RulePause)(h) }, want: "no glass to break"},
+		{name: "break-glass of a way back", open: true, change: func(h *signalbox.Handover) { h.Fallback = 0; glass(signalbox.RulePause)(h) }, want: "no glass to break"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := block()
 			if c.change != nil {
 				c.change(h)
 			}
-			err := policy.CheckMove(c.rules, c.state, h, 7, now)
+			err := policy.CheckMove(c.rules, c.state, h, 7, c.open, now)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -126,13 +128,13 @@ func TestCheckMove(t *testing.T) {
 // given for: not after its time, and not once another term is certified.
 func TestApprovalsRunOut(t *testing.T) {
 	s, rules := said(order(), approve(bob)), policy.Rules{Approvals: 1}
-	if err := policy.CheckMove(rules, s, block(), 7, now.Add(59*time.Minute)); err != nil {
+	if err := policy.CheckMove(rules, s, block(), 7, false, now.Add(59*time.Minute)); err != nil {
 		t.Errorf("in time: %v", err)
 	}
-	if err := policy.CheckMove(rules, s, block(), 7, now.Add(time.Hour)); !errors.Is(err, signalbox.ErrRefused) {
+	if err := policy.CheckMove(rules, s, block(), 7, false, now.Add(time.Hour)); !errors.Is(err, signalbox.ErrRefused) {
 		t.Errorf("after its time: %v", err)
 	}
-	if err := policy.CheckMove(rules, s, block(), 9, now); !errors.Is(err, signalbox.ErrRefused) {
+	if err := policy.CheckMove(rules, s, block(), 9, false, now); !errors.Is(err, signalbox.ErrRefused) {
 		t.Errorf("after another handover: %v", err)
 	}
 	s.ApplyHandover(block(), now)
