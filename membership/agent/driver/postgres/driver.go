@@ -24,6 +24,7 @@ type Driver struct {
 	turn   chan struct{} // holds the token of who carries out an order
 	orders *session      // of who holds the turn
 	watch  *session      // of Status and Ready
+	stream *stream
 
 	mu   sync.Mutex // guards what follows
 	mem  memory
@@ -67,7 +68,7 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg: cfg, mem: mem, turn: make(chan struct{}, 1),
 		tools:  tools{bin: cfg.Bin, data: cfg.Data, as: cfg.As},
-		orders: newSession(cfg.Connect), watch: newSession(cfg.Connect),
+		orders: newSession(cfg.Connect), watch: newSession(cfg.Connect), stream: newStream(cfg.Connect),
 	}
 	d.turn <- struct{}{}
 	d.followed(mem.Upstream)
@@ -188,6 +189,7 @@ func (d *Driver) Stop(ctx context.Context) error {
 	defer cancel()
 	d.orders.close(ctx)
 	d.watch.close(ctx)
+	d.stream.close(ctx)
 	d.followed("")
 	return nil
 }

@@ -70,6 +70,7 @@ func (d *Driver) follow(ctx context.Context, order driver.Follow) error {
 	if err := d.startStandby(ctx, order.Address); err != nil {
 		return err
 	}
+	d.stream.close(ctx)
 	return d.orders.use(ctx, func(c *pgx.Conn) error { return dropSlots(ctx, c) })
 }
 

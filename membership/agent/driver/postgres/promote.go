@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 )
 
@@ -43,13 +44,9 @@ func (d *Driver) Promote(ctx context.Context, order driver.Promotion) error {
 	if err := d.promote(ctx, order, want); err != nil {
 		return fmt.Errorf("promote: %w", err)
 	}
-	if err := d.remember(func(m *memory) { m.Role, m.Term, m.Position, m.Upstream = rolePrimary, order.Term, "", "" }); err != nil {
-		return err
-	}
-	d.followed("")
 	d.cfg.Log.Info().Str("event", "promoted").Uint64("term", uint64(order.Term)).Dur("took", time.Since(began)).Msg("the server is primary")
-	go d.settle()
-	return d.forbidPrimary()
+	go d.settle(order.Term)
+	return nil
 }
 
 func (d *Driver) promote(ctx context.Context, order driver.Promotion, want *Position) error {
@@ -71,18 +68,20 @@ func (d *Driver) promote(ctx context.Context, order driver.Promotion, want *Posi
 	}
 	return d.orders.use(ctx, func(c *pgx.Conn) error {
 		var recovery bool
-		if err := c.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&recovery); err != nil || !recovery {
-			return err // nil: it is primary already, and a higher term interrupts nothing
+		if err := c.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&recovery); err != nil {
+			return err
+		}
+		if !recovery { // it is primary already, and a higher term interrupts nothing
+			return d.promoting(order.Term)
 		}
 		if err := d.caughtUp(ctx, c, want); err != nil {
 			return err
 		}
 		// The term is on the disk before the server opens: after a crash in between
 		// it is never opened for a lower one.
-		if err := d.remember(func(m *memory) { m.Term = order.Term }); err != nil {
+		if err := d.promoting(order.Term); err != nil {
 			return err
 		}
-		d.keepSlots(ctx, c)
 		return d.open(ctx, c)
 	})
 }
@@ -106,10 +105,24 @@ func (d *Driver) restart(ctx context.Context, order driver.Promotion, want *Posi
 			return err
 		}
 	}
-	if err := d.remember(func(m *memory) { m.Term = order.Term }); err != nil {
+	if err := d.promoting(order.Term); err != nil {
 		return err
 	}
 	return d.startPrimary(ctx)
+}
+
+// promoting notes a promotion before it happens.
+func (d *Driver) promoting(term signalbox.Term) error {
+	mem := d.memory()
+	if mem.Role == rolePrimary && mem.Term == term {
+		return nil
+	}
+	return d.remember(func(m *memory) {
+		if m.Role != rolePrimary {
+			m.Role, m.Position = rolePromoting, ""
+		}
+		m.Term = term
+	})
 }
 
 // reached says whether data has everything up to a position, or what it lacks.
@@ -233,14 +246,38 @@ func makeSlot(ctx context.Context, c *pgx.Conn, name string) error {
 	return nil
 }
 
-// settle takes the first checkpoint of the new timeline: pg_rewind goes by it, and
-// a crash is replayed sooner. Clients are served meanwhile.
-func (d *Driver) settle() {
+// settle does what a promotion leaves to do while clients are served already.
+func (d *Driver) settle(term signalbox.Term) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
-	if err := d.checkpoint(ctx, d.cfg.Connect); err != nil {
-		d.cfg.Log.Warn().Err(err).Str("event", "checkpoint").Msg("no checkpoint after the promotion")
+	if err := d.settled(ctx, term); err != nil {
+		d.cfg.Log.Warn().Err(err).Str("event", "settle").Msg("not everything was done after the promotion")
 	}
+}
+
+// settled notes the promotion, keeps the log that the others will need, and takes
+// the first checkpoint of the new timeline: pg_rewind goes by it, and a crash is
+// replayed sooner.
+func (d *Driver) settled(ctx context.Context, term signalbox.Term) error {
+	if err := d.take(ctx); err != nil {
+		return err
+	}
+	mem := d.memory()
+	if mem.Term != term || mem.Role != rolePromoting {
+		d.give()
+		return nil // settled before, or overtaken by another order
+	}
+	d.followed("")
+	err := errors.Join(
+		d.forbidPrimary(),
+		d.remember(func(m *memory) { m.Role, m.Upstream = rolePrimary, "" }),
+		d.orders.use(ctx, func(c *pgx.Conn) error { d.keepSlots(ctx, c); return nil }))
+	d.stream.close(ctx)
+	d.give()
+	if err != nil {
+		return err
+	}
+	return d.checkpoint(ctx, d.cfg.Connect)
 }
 
 // checkpoint has a server write one, over a session of its own.
@@ -266,7 +303,13 @@ func (d *Driver) Prepare(ctx context.Context, order driver.Preparation) error {
 	defer d.give()
 	return d.orders.use(ctx, func(c *pgx.Conn) error {
 		if order.Promote {
-			return c.Ping(ctx)
+			d.keepSlots(ctx, c)
+			_, err := d.stream.timeline(ctx) // connects, which the promotion need not do then
+			if err != nil {
+				return err
+			}
+			_, err = d.look(ctx, c)
+			return err
 		}
 		if _, err := c.Exec(ctx, "checkpoint"); err != nil {
 			return fmt.Errorf("checkpoint: %w", err)

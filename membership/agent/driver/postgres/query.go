@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/signalbox-io/signalbox"
 )
@@ -85,34 +84,6 @@ func look(ctx context.Context, conn *pgx.Conn, mine []int32, long time.Duration)
 		return nil, fmt.Errorf("look at server: %w", err)
 	}
 	return s, nil
-}
-
-// streamTimeline asks a standby which timeline it has received or replayed last.
-// No view says so while it is not connected to a primary.
-func streamTimeline(ctx context.Context, dsn string) (uint32, error) {
-	cfg, err := pgconn.ParseConfig(dsn)
-	if err != nil {
-		return 0, fmt.Errorf("ask for timeline: %w", err)
-	}
-	cfg.RuntimeParams["replication"] = "true"
-	cfg.RuntimeParams["application_name"] = application
-	c, err := pgconn.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return 0, fmt.Errorf("ask for timeline (the driver's role needs a replication line in pg_hba.conf for its own server): %w", err)
-	}
-	defer c.Close(context.Background())
-	results, err := c.Exec(ctx, "IDENTIFY_SYSTEM").ReadAll()
-	if err != nil {
-		return 0, fmt.Errorf("ask for timeline: %w", err)
-	}
-	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 2 {
-		return 0, fmt.Errorf("%w: answer to IDENTIFY_SYSTEM", signalbox.ErrInvalid)
-	}
-	n, err := strconv.ParseUint(string(results[0].Rows[0][1]), 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("ask for timeline: %w", err)
-	}
-	return uint32(n), nil
 }
 
 func (s *server) scanSelf(row pgx.Row) error {

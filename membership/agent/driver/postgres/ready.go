@@ -119,7 +119,7 @@ func (d *Driver) look(ctx context.Context, c *pgx.Conn) (*server, error) {
 	if err != nil || !own.InRecovery || own.Receiver != nil {
 		return own, err
 	}
-	own.Timeline, err = streamTimeline(ctx, d.cfg.Connect)
+	own.Timeline, err = d.stream.timeline(ctx)
 	return own, err
 }
 

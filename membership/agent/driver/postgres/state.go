@@ -15,10 +15,13 @@ import (
 type role string
 
 const (
-	roleNone    role = ""        // nothing yet
-	rolePrimary role = "primary" // promoted
-	roleClosed  role = "closed"  // stepped down
-	roleStandby role = "standby" // follows
+	roleNone role = "" // nothing yet
+	// rolePromoting is from before a promotion until it is noted that it went
+	// well: the server itself says which.
+	rolePromoting role = "promoting"
+	rolePrimary   role = "primary" // promoted
+	roleClosed    role = "closed"  // stepped down
+	roleStandby   role = "standby" // follows
 )
 
 // memory is what the driver must know after it was started again.

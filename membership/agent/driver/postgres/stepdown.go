@@ -78,7 +78,7 @@ func (d *Driver) steppedDown(ctx context.Context) (done bool, position driver.Po
 	switch mem.Role {
 	case roleClosed:
 		return true, driver.Position(mem.Position), d.forbidPrimary()
-	case roleNone, roleStandby:
+	case roleNone, roleStandby, rolePromoting:
 		s, err := d.tools.inspect(ctx)
 		if err != nil {
 			return true, nil, fmt.Errorf("step down: %w", err)
@@ -111,6 +111,7 @@ func (d *Driver) close(position Position) (driver.Position, error) {
 		return nil, err
 	}
 	d.orders.close(context.Background()) // their server is gone
+	d.stream.close(context.Background())
 	return position.Bytes(), nil
 }
 
@@ -133,7 +134,7 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 			return err
 		}
 		mem := d.memory()
-		if s.own.InRecovery && (mem.Role == roleStandby || mem.Role == roleNone) {
+		if s.own.InRecovery && s.crashed.System == 0 && mem.Role != rolePrimary && mem.Role != roleClosed {
 			return nil // it is a standby and stays one
 		}
 		if err = s.refuse(ctx, c); err != nil {
