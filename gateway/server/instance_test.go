@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
@@ -69,6 +70,10 @@ type instance struct {
 	leaving  bool
 	drains   int
 	changed  chan struct{}
+
+	// until is the end of the lease of a term, by the boot-time clock.
+	until  time.Duration
+	leased signalbox.Term
 }
 
 var instancePort atomic.Int32
@@ -141,6 +146,27 @@ func (i *instance) Promote(_ context.Context, o driver.Promotion) error {
 	i.judge.opened(i.name, i.dc, o.Term)
 	i.master, i.term = true, o.Term
 	return nil
+}
+
+// Lease implements driver.Leaser: the instance closes by itself when its lease runs
+// out, whoever is dead.
+func (i *instance) Lease(_ context.Context, o driver.LeaseOrder) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if o.Term != i.leased || o.Boot > i.until {
+		i.leased, i.until = o.Term, o.Boot
+		time.AfterFunc(o.Boot-driver.BootTime(), i.expire)
+	}
+	return nil
+}
+
+func (i *instance) expire() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.master && i.leased == i.term && driver.BootTime() >= i.until {
+		i.master = false
+		i.judge.closed(i.name)
+	}
 }
 
 func (i *instance) Ready(context.Context) (driver.Readiness, error) {
