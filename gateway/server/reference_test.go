@@ -93,7 +93,7 @@ func described(r *prometheus.Registry) (rows []string) {
 		switch {
 		case strings.HasSuffix(m[1], "_total"):
 			kind = "counter"
-		case strings.HasSuffix(m[1], "_seconds"):
+		case strings.HasSuffix(m[1], "_seconds") && !strings.HasSuffix(m[1], "_timestamp_seconds"):
 			kind = "histogram"
 		}
 		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s | %s |", m[1], kind, strings.Join(slices.Compact(labels), ", "), m[2]))
