@@ -45,6 +45,7 @@ type Journal struct {
 
 	mu       sync.Mutex // guards the fields below; never held over a disk write
 	ledger   *handover.Ledger
+	newest   *signalbox.DecidedBlock // appended last since the start
 	changed  chan struct{}
 	restored bool
 	failed   error // a write whose end is not known: nothing more is decided
@@ -121,6 +122,7 @@ func (j *Journal) appendLocked(b *signalbox.DecidedBlock) error {
 	if err := j.ledger.Apply(b); err != nil {
 		return j.failLocked(b.Index, fmt.Errorf("it was accepted and does not apply: %w", err))
 	}
+	j.newest = b
 	close(j.changed)
 	j.changed = make(chan struct{})
 	return nil
@@ -195,7 +197,14 @@ func (j *Journal) Blocks(from uint64, most int) ([][]byte, error) {
 }
 
 // Block returns the decided block of an index; ErrUnknown when it is not here.
+// Callers must not change it.
 func (j *Journal) Block(index uint64) (*signalbox.DecidedBlock, error) {
+	j.mu.Lock()
+	newest := j.newest
+	j.mu.Unlock()
+	if newest != nil && newest.Index == index {
+		return newest, nil // verified when it came
+	}
 	raw, err := j.Blocks(index, 1)
 	if err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func whole(path string) error {
 
 func (j *Journal) load() error {
 	err := j.db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketBlocks, bucketHandovers, bucketNotes, bucketRecords, bucketRecordIDs, bucketMeta} {
+		for _, b := range [][]byte{bucketBlocks, bucketHandovers, bucketNotes, bucketRecords, bucketRecordIDs, bucketMeta, bucketAgreement} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

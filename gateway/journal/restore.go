@@ -140,7 +140,7 @@ func Restore(backup, dir string, trust rpc.Trust) (index uint64, err error) {
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(keyRestored, []byte{1})
+		return markRestored(tx)
 	})
 	if cerr := j.Close(); err == nil {
 		err = cerr

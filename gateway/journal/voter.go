@@ -13,8 +13,8 @@ import (
 	"github.com/signalbox-io/signalbox/rpc"
 )
 
-// A Voter decides what is next in the log. This one is the whole voter set;
-// with more voters, agreement stands behind the same method.
+// A Voter decides what is next in the log. This one is the whole voter set; a
+// Member is one of several.
 type Voter struct {
 	journal *Journal
 	scheme  signature.Scheme
@@ -43,7 +43,7 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 		return nil, err
 	}
 	if r.Handover != nil {
-		b, err := v.decided(r.Handover)
+		b, err := v.journal.decided(r.Handover)
 		if b != nil || err != nil {
 			return b, err
 		}
@@ -69,8 +69,8 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 
 // decided returns the block of a handover that is in the log already, nil when
 // its id is new. ErrConflict: the id is another handover's.
-func (v *Voter) decided(h *signalbox.Handover) (*signalbox.DecidedBlock, error) {
-	b, err := v.journal.Handover(h.ID)
+func (j *Journal) decided(h *signalbox.Handover) (*signalbox.DecidedBlock, error) {
+	b, err := j.Handover(h.ID)
 	if errors.Is(err, signalbox.ErrUnknown) {
 		return nil, nil
 	}

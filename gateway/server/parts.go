@@ -11,37 +11,12 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/signalbox-io/signalbox"
-	"github.com/signalbox-io/signalbox/gateway/journal"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/gossip"
 	"github.com/signalbox-io/signalbox/membership/lease"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
-
-// voterLog is the journal with the voter, where this gateway is one.
-type voterLog struct {
-	*journal.Journal
-	voter *journal.Voter
-}
-
-var errNoVoter = fmt.Errorf("%w: this gateway is no voter", signalbox.ErrNotConfigured)
-
-// Propose implements session.Log.
-func (l *voterLog) Propose(ctx context.Context, r signalbox.Request) (*signalbox.DecidedBlock, error) {
-	if l.voter == nil {
-		return nil, errNoVoter
-	}
-	return l.voter.Propose(ctx, r)
-}
-
-// Answer implements session.Log.
-func (l *voterLog) Answer(s signalbox.Service, id signalbox.Identity, nonce []byte) ([]byte, error) {
-	if l.voter == nil {
-		return nil, errNoVoter
-	}
-	return l.voter.Answer(s, id, nonce)
-}
 
 // leaseClock reads the clocks of leases.
 func leaseClock() lease.Instant {

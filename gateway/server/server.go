@@ -55,6 +55,8 @@ type Options struct {
 	Services []coordinator.Service
 	Version  string
 	Logger   zerolog.Logger
+	// agreementTimeout, in tests, is how long a view may take.
+	agreementTimeout time.Duration
 	// wrap, in tests, stands between the sessions and the coordinator.
 	wrap func(session.Handler) session.Handler
 }
@@ -72,7 +74,10 @@ type Server struct {
 	registry    *prometheus.Registry
 	listeners   map[string]net.Listener
 	pools       []*pool
-	refusals    refusals
+	// member votes together with others; nil where there are none, or this
+	// gateway does not vote.
+	member   *journal.Member
+	refusals refusals
 }
 
 // links joins both kinds of sessions for the coordinator.
@@ -100,9 +105,6 @@ func (s *Server) build() error {
 	var err error
 	if s.keeper, err = s.opt.Bundle.Keeper(); err != nil {
 		return err
-	}
-	if n := len(s.opt.Cluster.Voters); n != 1 {
-		return fmt.Errorf("%w: the cluster has %d voters; this version decides with one (the other gateways follow). Make keys with a single --voter", signalbox.ErrNotConfigured, n)
 	}
 	scheme, err := signature.FromBundle(s.opt.Bundle)
 	if err != nil {
@@ -168,27 +170,21 @@ func (s *Server) parking() (out []resource.Endpoint) {
 
 func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) error {
 	self := s.opt.Bundle.Self
-	log := &voterLog{Journal: s.journal}
-	if s.opt.Bundle.Voter != nil {
-		log.voter = journal.NewVoter(s.journal, scheme, s.opt.Cluster.Epoch, self.Name, s.opt.Bundle.Voter, time.Now)
-	}
 	peers, sites := s.topology()
-	if log.voter != nil && s.journal.Index() == 0 && len(peers) > 0 {
-		// A voter that lost its disk looks like a new one: before it decides
-		// anything every other gateway says that it has no log either (rule 8).
-		s.journal.Doubt()
+	log, err := s.buildVoter(scheme, len(peers))
+	if err != nil {
+		return err
 	}
 	handler := &lateHandler{}
 	var lessor session.Lessor // none: this gateway is no voter
-	if log.voter != nil {
+	if s.opt.Bundle.Voter != nil {
 		lessor = journal.NewLessor(s.journal, scheme, s.opt.Cluster.Epoch, s.opt.Bundle.Voter, leaseClock)
 	}
-	var err error
 	s.peers, err = session.NewPeers(session.PeersOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
 		Credential: credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
 		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
-		Lessor: lessor, Leased: s.leased,
+		Lessor: lessor, Leased: s.leased, Council: council(s.member),
 	})
 	if err != nil {
 		return err
@@ -285,7 +281,11 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { <-ctx.Done(); s.closePools(); return nil })
 	g.Go(func() error { return s.coordinator.Run(ctx) })
 	g.Go(func() error { return s.peers.Run(ctx) })
-	g.Go(func() error { return s.catchUp(ctx) })
+	if s.member != nil {
+		g.Go(func() error { return s.member.Run(ctx) })
+	} else {
+		g.Go(func() error { return s.catchUp(ctx) })
+	}
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -156,6 +156,8 @@ func (p *Peers) shared(from string, s *wire.EvidenceShare) {
 // any other.
 func (p *Peers) received(from string, f *wire.PeerFrame) bool {
 	switch k := f.Kind.(type) {
+	case *wire.PeerFrame_Agreement:
+		p.agreement(from, k.Agreement)
 	case *wire.PeerFrame_Lease:
 		p.leaseFrame(from, k.Lease)
 	case *wire.PeerFrame_Share:

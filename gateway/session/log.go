@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -66,31 +67,10 @@ func (p *Peers) Follow(req *wire.FollowRequest, stream wire.Gateways_FollowServe
 // Newest asks every peer for its newest log index; a peer that does not answer
 // is missing from the map.
 func (p *Peers) Newest(ctx context.Context) map[string]uint64 {
-	ctx, cancel := context.WithTimeout(ctx, answerWait)
-	defer cancel()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
 	out := map[string]uint64{}
-	for name, l := range p.links {
-		wg.Go(func() {
-			stream, err := wire.NewGatewaysClient(l.conn).Exchange(ctx)
-			if err != nil {
-				return
-			}
-			hello := &wire.PeerHello{Gateway: p.opt.Gateway, DataCenter: string(p.opt.DataCenter)}
-			if stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Hello{Hello: hello}}) != nil {
-				return
-			}
-			reply, err := stream.Recv()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			out[name] = reply.GetPing().GetPing()
-			mu.Unlock()
-		})
+	for name, ping := range p.standings(ctx, func(Peer) bool { return true }) {
+		out[name] = ping.GetPing()
 	}
-	wg.Wait()
 	return out
 }
 
@@ -126,19 +106,63 @@ func (p *Peers) ProposeTo(ctx context.Context, r signalbox.Request) error {
 	if err != nil {
 		return err
 	}
-	last := fmt.Errorf("%w: no voter is configured", signalbox.ErrUnavailable)
-	for _, l := range p.links {
-		if !l.peer.Voter {
-			continue
-		}
-		reply, err := wire.NewGatewaysClient(l.conn).Propose(ctx, &wire.ProposeRequest{Request: raw})
-		if err != nil {
-			last = fmt.Errorf("voter %s: %w", l.peer.Name, rpc.FromStatus(err))
-			continue
-		}
-		return p.catchUp(ctx, reply.GetDecided())
+	decided, err := p.proposeToVoters(ctx, raw)
+	if err != nil {
+		return err
 	}
-	return last
+	return p.catchUp(ctx, decided)
+}
+
+// proposeNext is after what time another voter is asked as well: equal requests
+// are decided once.
+const proposeNext = 500 * time.Millisecond
+
+// proposeToVoters asks one voter after the other, without waiting long for any,
+// until one answers; that a voter cannot is no answer.
+func (p *Peers) proposeToVoters(ctx context.Context, raw []byte) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the calls that are still under way
+	type answer struct {
+		decided []byte
+		err     error
+	}
+	var voters []*link
+	for _, l := range p.links {
+		if l.peer.Voter {
+			voters = append(voters, l)
+		}
+	}
+	answers := make(chan answer, len(voters))
+	last := fmt.Errorf("%w: no voter is configured", signalbox.ErrUnavailable)
+	for asked, answered := 0, 0; answered < len(voters); {
+		if asked < len(voters) {
+			l := voters[asked]
+			asked++
+			go func() { // ends with ctx
+				reply, err := wire.NewGatewaysClient(l.conn).Propose(ctx, &wire.ProposeRequest{Request: raw})
+				if err != nil {
+					err = fmt.Errorf("voter %s: %w", l.peer.Name, rpc.FromStatus(err))
+				}
+				answers <- answer{reply.GetDecided(), err}
+			}()
+		}
+		next := time.NewTimer(proposeNext)
+		select {
+		case <-ctx.Done():
+			next.Stop()
+			return nil, fmt.Errorf("%w: %w", last, ctx.Err())
+		case a := <-answers:
+			answered++
+			if a.err == nil || !errors.Is(a.err, signalbox.ErrUnavailable) {
+				next.Stop()
+				return a.decided, a.err
+			}
+			last = a.err
+		case <-next.C:
+		}
+		next.Stop()
+	}
+	return nil, last
 }
 
 // catchUp takes the decided block in, waiting for the blocks before it.

@@ -40,6 +40,9 @@ type PeersOptions struct {
 	Log        Log
 	// Voter says that this gateway votes.
 	Voter bool
+	// Council votes together with other voters; nil where this gateway is no
+	// voter, or the only one.
+	Council Council
 	// Lessor grants leases here; nil where this gateway is no voter. Leased is
 	// told what voters said to an instance's request; it must not block.
 	Lessor Lessor
@@ -244,8 +247,8 @@ func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
 		p.opt.Logger.Warn().Str("peer", l.peer.Name).Str("claims", clip(first.GetHello().GetGateway())).Msg("refused gateway")
 		return rpc.ToStatus(fmt.Errorf("%w: hello of %q from %s", signalbox.ErrUntrusted, clip(first.GetHello().GetGateway()), l.peer.Name))
 	}
-	// The first reply says how new our log is.
-	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: &wire.Ping{Ping: p.opt.Log.Index()}}}); err != nil {
+	// The first reply says how new our log is, and what a voter knows of its votes.
+	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: p.standing()}}); err != nil {
 		return err
 	}
 	for {

@@ -3533,8 +3533,13 @@ func (x *Prepare) GetPromote() [][]byte {
 }
 
 type Ping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ping          uint64                 `protobuf:"varint,1,opt,name=ping,proto3" json:"ping,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ping  uint64                 `protobuf:"varint,1,opt,name=ping,proto3" json:"ping,omitempty"`
+	// Of voters, beside their newest log index as the first frame of Exchange:
+	// whether the sender forgot none of its votes, and the newest slot that it
+	// voted in.
+	Begun         bool   `protobuf:"varint,2,opt,name=begun,proto3" json:"begun,omitempty"`
+	Voted         uint64 `protobuf:"varint,3,opt,name=voted,proto3" json:"voted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3572,6 +3577,20 @@ func (*Ping) Descriptor() ([]byte, []int) {
 func (x *Ping) GetPing() uint64 {
 	if x != nil {
 		return x.Ping
+	}
+	return 0
+}
+
+func (x *Ping) GetBegun() bool {
+	if x != nil {
+		return x.Begun
+	}
+	return false
+}
+
+func (x *Ping) GetVoted() uint64 {
+	if x != nil {
+		return x.Voted
 	}
 	return 0
 }
@@ -5649,9 +5668,11 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\x04R\x02id\x12\x1b\n" +
 	"\tstep_down\x18\x04 \x03(\fR\bstepDown\x12\x18\n" +
-	"\apromote\x18\x05 \x03(\fR\apromote\"\x1a\n" +
+	"\apromote\x18\x05 \x03(\fR\apromote\"F\n" +
 	"\x04Ping\x12\x12\n" +
-	"\x04ping\x18\x01 \x01(\x04R\x04ping\"X\n" +
+	"\x04ping\x18\x01 \x01(\x04R\x04ping\x12\x14\n" +
+	"\x05begun\x18\x02 \x01(\bR\x05begun\x12\x14\n" +
+	"\x05voted\x18\x03 \x01(\x04R\x05voted\"X\n" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
