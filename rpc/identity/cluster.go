@@ -178,7 +178,7 @@ func (c *Cluster) Trust(quorum rpc.QuorumVerifier) rpc.Trust {
 		}
 		return rpc.Signer{}, false
 	}
-	return rpc.Trust{Cluster: c.Name, Quorum: quorum, Fencers: signers, FenceQuorum: c.Lying + 1, Operators: operators}
+	return rpc.Trust{Cluster: c.Name, Quorum: rpc.Remember(quorum), Fencers: signers, FenceQuorum: c.Lying + 1, Operators: operators}
 }
 
 // Validate checks names, addresses, keys and the voters' numbers. Errors wrap

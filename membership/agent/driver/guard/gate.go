@@ -28,11 +28,9 @@ import (
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 )
 
-// The gate's word: one bit says closed, one asks requests to note when they
-// came, the low half counts what is in flight.
+// The gate's word: one bit says closed, the low half counts what is in flight.
 const (
 	closedBit = 1 << 63
-	watchBit  = 1 << 62
 	countMask = 1<<32 - 1
 )
 
@@ -72,7 +70,7 @@ type Gate struct {
 	tenure  atomic.Pointer[tenure] // nil: no lease was ever given
 	clock   clock
 	stale   atomic.Uint64 // the term that was last reported as stale
-	last    atomic.Int64  // when the last watched request came, since epoch
+	last    atomic.Int64  // when the last request came, since epoch
 	epoch   time.Time
 	empty   chan struct{} // a request left a closed gate empty
 
@@ -87,7 +85,6 @@ type Gate struct {
 	turn     chan struct{}
 	park     time.Duration
 	known    signalbox.Term
-	watchers int
 	promoted uint64 // counts openings, so that a StepDown notices one
 }
 
@@ -128,11 +125,7 @@ func (g *Gate) OpenUnmanaged() {
 // enter counts a request in and reports whether the gate was open. After false
 // nothing has to be undone.
 func (g *Gate) enter() bool {
-	w := g.word.Add(1)
-	if w&(closedBit|watchBit) == 0 {
-		return true
-	}
-	if w&closedBit != 0 {
+	if g.word.Add(1)&closedBit != 0 {
 		g.leave()
 		return false
 	}
@@ -242,38 +235,22 @@ func (g *Gate) wake() {
 	g.turn = make(chan struct{})
 }
 
-// Quiet implements driver.Quieter.
+// Quiet implements driver.Quieter. It counts from the last request, so that a
+// gate to which none came for idle is quiet at once.
 func (g *Gate) Quiet(ctx context.Context, idle, most time.Duration) {
 	began := time.Since(g.epoch)
-	g.last.Store(int64(began))
-	g.watch(1)
-	defer g.watch(-1)
-	timer := time.NewTimer(idle)
-	defer timer.Stop()
 	for {
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-		now := time.Since(g.epoch)
-		left := min(time.Duration(g.last.Load())+idle, began+most) - now
+		left := min(time.Duration(g.last.Load())+idle, began+most) - time.Since(g.epoch)
 		if left <= 0 {
 			return
 		}
-		timer.Reset(left)
-	}
-}
-
-// watch counts those who want to know when requests come.
-func (g *Gate) watch(n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.watchers += n
-	if g.watchers > 0 {
-		g.word.Or(watchBit)
-	} else {
-		g.word.And(^uint64(watchBit))
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
 	}
 }
 
