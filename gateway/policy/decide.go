@@ -153,6 +153,10 @@ func approvals(r Rules, s *State, m Move, at time.Time) *Finding {
 	people := plural(r.Approvals, "other person has", "other people have")
 	w := s.Order(m.ID)
 	switch {
+	case m.ID == "":
+		out.Detail = people + " to approve each order"
+		out.Do = "give the order: it then waits for approval"
+		return out
 	case w == nil:
 		out.Detail = people + " to approve, and nobody was asked yet"
 		out.Do = "give the order: it then waits for approval"
@@ -236,7 +240,11 @@ func Refuse(findings []Finding, glass *signalbox.BreakGlass) error {
 
 // moment writes a time for a person who is in a hurry: when, and in how long.
 func moment(t, now time.Time) string {
-	return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.RFC3339), t.Sub(now).Round(time.Second))
+	left := t.Sub(now).Round(time.Second).String()
+	if days := t.Sub(now) / (24 * time.Hour); days >= 2 {
+		left = fmt.Sprintf("%d days", days)
+	}
+	return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.RFC3339), left)
 }
 
 func plural(n int, one, many string) string {
