@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/signalbox-io/signalbox/membership/gossip"
 	"github.com/signalbox-io/signalbox/membership/lease"
 	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/identity"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
@@ -54,6 +57,39 @@ func (s *Server) openPools() error {
 		s.pools[i].notices.Attach(p)
 	}
 	return nil
+}
+
+// reloadKeysEvery is how often the bundle's gossip keys are looked at.
+const reloadKeysEvery = time.Second
+
+// reloadKeys gives the pools the keys of the bundle whenever they were rotated.
+func (s *Server) reloadKeys(ctx context.Context) error {
+	tick := time.NewTicker(reloadKeysEvery)
+	defer tick.Stop()
+	have := [][][]byte{s.opt.Bundle.Gossip, s.opt.Bundle.GatewayGossip}
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		own, gateways, err := identity.ReadGossip(s.opt.Bundle.Dir)
+		if err != nil {
+			continue // half written: read again
+		}
+		for i, keys := range [][][]byte{own, gateways} {
+			open := s.pools[i].Pool.Load()
+			if open == nil || slices.EqualFunc(keys, have[i], bytes.Equal) {
+				continue
+			}
+			if err := open.SetKeys(keys); err != nil {
+				s.opt.Logger.Error().Err(err).Msg("cannot take the new gossip keys")
+				continue
+			}
+			have[i] = keys
+			s.opt.Logger.Info().Str("event", "renewed").Int("keys", len(keys)).Msg("took new gossip keys")
+		}
+	}
 }
 
 func (s *Server) closePools() {

@@ -286,6 +286,7 @@ func (s *Server) Run(ctx context.Context) error {
 	} else {
 		g.Go(func() error { return s.catchUp(ctx) })
 	}
+	g.Go(func() error { return s.reloadKeys(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -103,6 +103,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.opts.GossipPool.Listen != "" {
 		all.Go(func() { a.runGossip(ctx) })
 	}
+	all.Go(func() { a.watchBundle(ctx) })
 	all.Wait()
 	a.metrics.unregister()
 	return nil

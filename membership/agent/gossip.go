@@ -19,6 +19,9 @@ type GossipOptions struct {
 	// and statements go to the gateways directly only.
 	Listen, Advertise string
 	Keys              [][]byte
+	// Reload reads the keys anew, so that they are rotated without a restart; nil:
+	// they never change.
+	Reload func() ([][]byte, error)
 	// Seeds are the gateways' gossip addresses.
 	Seeds []string
 }

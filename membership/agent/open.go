@@ -65,6 +65,10 @@ func LoadOptions(bundleDir string) (Options, error) {
 		return Options{}, fmt.Errorf("load bundle %s: %w", bundleDir, err)
 	}
 	opts.GossipPool.Keys = b.Gossip
+	opts.GossipPool.Reload = func() ([][]byte, error) {
+		keys, _, err := identity.ReadGossip(bundleDir)
+		return keys, err
+	}
 	for _, g := range b.Gateways() {
 		opts.Gateways = append(opts.Gateways, g.RPC)
 		if g.GossipLAN != "" {

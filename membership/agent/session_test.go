@@ -30,6 +30,9 @@ type gateway struct {
 	w      *world
 	keeper *rpc.Keeper
 	frames chan *wire.AgentFrame
+	// authority and bundle are for rotating the agent's bundle.
+	authority *identity.Authority
+	bundle    string
 
 	mu     sync.Mutex
 	stream wire.Agents_SessionServer
@@ -177,6 +180,7 @@ func newGateway(t *testing.T) (*gateway, Options, func()) {
 	g.keeper, _ = keeper(rpc.RoleGateway, "east-1")
 	address, stop := g.listen("127.0.0.1:0")
 	_, bundle := keeper(rpc.RoleAgent, "host-1")
+	g.authority, g.bundle = authority, bundle
 	opts, err := LoadOptions(bundle)
 	if err != nil {
 		t.Fatal(err)

@@ -75,3 +75,30 @@ func (p *Pool) RemoveKey(key []byte) error {
 func indexKey(keys [][]byte, key []byte) int {
 	return slices.IndexFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
 }
+
+// SetKeys makes the keyring these keys, the first of which encrypts: one round of
+// a rotation, as the files of a bundle have it. A member that has not gone the
+// round yet is understood as long as the rounds are finished everywhere one after
+// the other. It returns ErrNoKey or ErrKeySize and changes nothing when the keys
+// are not fit.
+func (p *Pool) SetKeys(keys [][]byte) error {
+	if err := checkKeys(keys); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := p.AddKey(key); err != nil {
+			return err
+		}
+	}
+	if err := p.UseKey(keys[0]); err != nil {
+		return err
+	}
+	for _, have := range p.ring.GetKeys() {
+		if indexKey(keys, have) < 0 {
+			if err := p.RemoveKey(have); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -122,6 +122,9 @@ func TestKeyRotationLive(t *testing.T) {
 		each("add", func(p *Pool) error { return p.AddKey(other) })
 		each("remove", func(p *Pool) error { return p.RemoveKey(old) })
 	}
+	for _, ring := range [][][]byte{{next, other, old}, {old, next, other}, {next, other, old}, {next, other}} { // as files have it
+		each("set", func(p *Pool) error { return p.SetKeys(ring) })
+	}
 	close(stop)
 	t.Log(<-done, "statements by the one that sends without a pause")
 	for _, n := range nodes {

@@ -190,3 +190,18 @@ func (b *Bundle) Gateways() []Gateway { return b.Cluster.Gateways(b.Self.DataCen
 func (b *Bundle) RenewBy() time.Time {
 	return b.NotAfter.Add(-min(RenewWithin, b.NotAfter.Sub(b.NotBefore)/3))
 }
+
+// ReadGossip reads the gossip keys of a bundle anew, after they were rotated: that
+// of the data center's pool and, for a gateway, that of the gateways' (nil for
+// others). Errors wrap ErrInvalid, or say what cannot be read.
+func ReadGossip(dir string) (own, gateways [][]byte, err error) {
+	b := &Bundle{Dir: dir}
+	if own, err = readKeyring(b.path(FileGossip)); err != nil {
+		return nil, nil, err
+	}
+	gateways, err = readKeyring(b.path(FileGossipGateway))
+	if errors.Is(err, fs.ErrNotExist) {
+		return own, nil, nil
+	}
+	return own, gateways, err
+}
