@@ -74,6 +74,7 @@ func (w *warden) kill(c *child, why string) {
 	defer w.killing.Unlock()
 	w.mu.Lock()
 	gone, main := c.gone, c.main
+	c.stops = true
 	if !gone && why != "" && c.killed == "" && main {
 		c.killed = why
 	}

@@ -203,7 +203,7 @@ const listenPause = 10 * time.Millisecond
 
 // start starts a warden and returns what it says of itself.
 func (c *Client) start(ctx context.Context) (string, error) {
-	log, err := openOutput(filepath.Join(c.dir, logName), MaxLog)
+	log, err := OpenOutput(filepath.Join(c.dir, logName), MaxLog)
 	if err != nil {
 		return "", fmt.Errorf("start warden: %w", err)
 	}

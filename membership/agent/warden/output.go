@@ -15,8 +15,9 @@ const (
 	MaxLog = 1 << 20
 )
 
-// openOutput opens a file for appending, begun anew when it has grown.
-func openOutput(path string, limit int64) (*os.File, error) {
+// OpenOutput opens a file for appending; one larger than limit bytes is begun
+// anew, and what it had last is kept in a second file, named .1.
+func OpenOutput(path string, limit int64) (*os.File, error) {
 	if err := rotate(path, limit); err != nil {
 		return nil, err
 	}

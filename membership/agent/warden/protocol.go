@@ -88,6 +88,9 @@ type State struct {
 	Warden int `json:"warden"`
 	// Running is true as long as anything of the service is there.
 	Running bool `json:"running"`
+	// Stopping is true from when the service was told to stop, or is killed: it
+	// will not be Running for long.
+	Stopping bool `json:"stopping,omitempty"`
 	// PID is the main process, 0 when it has ended.
 	PID int `json:"pid,omitempty"`
 	// Run names the start of the service; "" before the first one.

@@ -193,10 +193,14 @@ func (w *warden) serve(conn *net.UnixConn) {
 		_, _ = conn.Read(make([]byte, 1))
 	}()
 	var a reply
-	a.fault(w.do(r, gone))
+	err = w.do(r, gone)
+	a.fault(err)
 	a.State = w.state()
 	_ = conn.SetWriteDeadline(time.Now().Add(callTimeout))
 	_, _ = conn.Write(encode(a)) // who hung up does not want it
+	if r.Op == opQuit && err == nil {
+		w.end()
+	}
 }
 
 func allowed(conn *net.UnixConn) bool {
@@ -240,7 +244,6 @@ func (w *warden) do(r request, gone <-chan struct{}) error {
 		if w.state().Running {
 			return fmt.Errorf("quit: the service is %w", ErrRunning)
 		}
-		w.end()
 		return nil
 	}
 	return fmt.Errorf("%w: operation %q", signalbox.ErrInvalid, r.Op)

@@ -50,6 +50,7 @@ type child struct {
 	grouped bool // in the control group
 	main    bool // the main process is there
 	reaped  bool // it was, as our child
+	stops   bool // it was told to stop, or is killed
 	gone    bool // nothing is left
 	exit    string
 	killed  string
@@ -75,7 +76,7 @@ func (w *warden) state() State {
 	defer w.mu.Unlock()
 	s := State{Warden: os.Getpid(), Term: w.term, Deadline: w.deadline, Running: w.starting}
 	if c := w.child; c != nil {
-		s.Running = s.Running || !c.gone
+		s.Running, s.Stopping = s.Running || !c.gone, c.stops && !c.gone
 		s.Run, s.Started, s.Exit, s.Killed = c.run, c.started, c.exit, c.killed
 		if c.main {
 			s.PID = c.pid
@@ -188,7 +189,7 @@ func newRun() string {
 func (w *warden) launch(c *child) error {
 	out, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if c.spec.Output != "" {
-		out, err = openOutput(c.spec.Output, MaxOutput)
+		out, err = OpenOutput(c.spec.Output, MaxOutput)
 	}
 	if err != nil {
 		return err
@@ -250,6 +251,9 @@ func (w *warden) signal(s syscall.Signal) error {
 func (w *warden) stop(s syscall.Signal, timeout time.Duration, why string) {
 	w.mu.Lock()
 	c := w.child
+	if c != nil {
+		c.stops = true
+	}
 	w.mu.Unlock()
 	if c == nil {
 		return
