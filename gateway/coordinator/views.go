@@ -320,6 +320,11 @@ func (c *Coordinator) Handovers(ctx context.Context, page api.Page) (out []api.H
 					out = append(out, c.recordView(s, r))
 				}
 			}
+			for _, h := range s.closed { // not on the disk yet
+				if (page.Service == "" || page.Service == h.Service) && s.recordOf(h.ID) == nil {
+					out = append(out, *h)
+				}
+			}
 		}
 	})
 	if err != nil {
