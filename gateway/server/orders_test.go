@@ -166,7 +166,7 @@ func (s *site) verify(h api.Handover) *signalbox.Certificate {
 	if h.Certificate == nil {
 		s.t.Fatalf("the record of %s has no certificate", h.ID)
 	}
-	trust, err := signature.Trust(keys.Cluster())
+	trust, err := signature.Trust(s.cluster)
 	must(s.t, err)
 	cert, err := rpc.OpenCertificate(trust, h.Certificate.Raw)
 	must(s.t, err)

@@ -57,6 +57,8 @@ type Options struct {
 	Logger   zerolog.Logger
 	// agreementTimeout, in tests, is how long a view may take.
 	agreementTimeout time.Duration
+	// wrapCouncil, in tests, stands between the sessions and the voter.
+	wrapCouncil func(session.Council) session.Council
 	// wrap, in tests, stands between the sessions and the coordinator.
 	wrap func(session.Handler) session.Handler
 }
@@ -184,7 +186,7 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
 		Credential: credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
 		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
-		Lessor: lessor, Leased: s.leased, Council: council(s.member),
+		Lessor: lessor, Leased: s.leased, Council: s.council(),
 	})
 	if err != nil {
 		return err

@@ -131,6 +131,12 @@ type site struct {
 	// noGossip keeps everybody out of the pools.
 	noGossip bool
 	switches atomic.Int32
+	// own is the authority of a site with voters of its own; nil: all share one.
+	own *identity.Authority
+	// council stands between a gateway's sessions and its voter.
+	council func(gateway string, c session.Council) session.Council
+	// viewTimeout is the agreement's; zero: the default.
+	viewTimeout time.Duration
 }
 
 // newSite lays a site out; nothing runs yet.
@@ -227,7 +233,7 @@ type node struct {
 func (s *site) startGateway(name string) *node {
 	s.t.Helper()
 	where, dc, _ := s.cluster.Gateway(name)
-	b, err := identity.Load(bundle(s.t, rpc.Principal{Role: rpc.RoleGateway, DataCenter: dc, Name: name}))
+	b, err := identity.Load(s.bundle(rpc.Principal{Role: rpc.RoleGateway, DataCenter: dc, Name: name}))
 	must(s.t, err)
 	state := filepath.Join(s.dir, "gateways", name)
 	must(s.t, os.MkdirAll(state, 0o700))
@@ -240,10 +246,13 @@ func (s *site) startGateway(name string) *node {
 	}
 	opt := Options{
 		Bundle: b, Cluster: s.cluster, State: state, Listen: listen, Services: s.services, Version: "test",
-		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(),
+		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout,
 	}
 	if s.wrap != nil {
 		opt.wrap = func(h session.Handler) session.Handler { return s.wrap(name, h) }
+	}
+	if s.council != nil {
+		opt.wrapCouncil = func(c session.Council) session.Council { return s.council(name, c) }
 	}
 	n := &node{s: s, name: name, done: make(chan struct{})}
 	n.Server, err = New(opt)
@@ -308,7 +317,7 @@ func (s *site) startAgent(name string, change ...func(*agent.Options)) *agentNod
 	} else {
 		a.in = newInstance(s.judge, name, dc)
 	}
-	opts, err := agent.LoadOptions(bundle(s.t, rpc.Principal{Role: rpc.RoleAgent, DataCenter: dc, Name: name}))
+	opts, err := agent.LoadOptions(s.bundle(rpc.Principal{Role: rpc.RoleAgent, DataCenter: dc, Name: name}))
 	must(s.t, err)
 	opts.Gateways, opts.GossipPool.Seeds = nil, nil
 	for _, g := range s.cluster.Gateways(dc) {

@@ -69,11 +69,14 @@ func (s *Server) buildVoter(scheme signature.Scheme, peers int) (*voterLog, erro
 }
 
 // council is nil, not an interface around nil, where there is no member.
-func council(m *journal.Member) session.Council {
-	if m == nil {
+func (s *Server) council() session.Council {
+	switch {
+	case s.member == nil:
 		return nil
+	case s.opt.wrapCouncil != nil:
+		return s.opt.wrapCouncil(s.member)
 	}
-	return m
+	return s.member
 }
 
 // tellVoter queues a message of the agreement for another voter.
