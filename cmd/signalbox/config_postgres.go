@@ -38,8 +38,11 @@ type PostgresConfig struct {
 
 // driver makes the driver of an instance.
 func (c *AgentConfig) driver(in InstanceConfig, log zerolog.Logger) (driver.Driver, error) {
-	if in.Driver != "postgres" {
+	switch in.Driver {
+	case "http":
 		return driverhttp.New(in.Base)
+	case "exec":
+		return c.execDriver(in, log)
 	}
 	p := in.Postgres
 	dir := filepath.Join(c.State, in.Service, in.Name, "postgres")

@@ -2,6 +2,7 @@ package execdriver
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -69,7 +70,7 @@ func (o *Options) Check() error {
 		return fmt.Errorf("%w: what always runs and is promoted by a command needs a status command", signalbox.ErrInvalid)
 	case run && len(o.Promote) > 0 && len(o.StepDown) == 0:
 		return fmt.Errorf("%w: what always runs and is promoted by a command needs a step-down command", signalbox.ErrInvalid)
-	case run && o.Run[0][0] != '/':
+	case run && !strings.HasPrefix(o.Run[0], "/"):
 		return fmt.Errorf("%w: program %q: give an absolute path", signalbox.ErrInvalid, o.Run[0])
 	case o.Dir == "":
 		return fmt.Errorf("%w: no directory for the driver", signalbox.ErrInvalid)

@@ -176,6 +176,7 @@ func TestOptions(t *testing.T) {
 		"no directory":     {Status: c, Promote: c, StepDown: c},
 		"standby, status":  {Dir: "/d", Run: c, Promote: c, StepDown: c},
 		"standby, close":   {Dir: "/d", Run: c, Promote: c, Status: c},
+		"nameless program": {Dir: "/d", Run: execdriver.Command{""}},
 		"relative program": {Dir: "/d", Run: execdriver.Command{"true"}},
 		"negative time":    {Dir: "/d", Run: c, Timeout: -1},
 		"empty program":    {Dir: "/d", Run: c, Ready: execdriver.Command{""}},
