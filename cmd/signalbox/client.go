@@ -28,7 +28,7 @@ const (
 // clientCommands are the verbs that speak to the gateways' REST API.
 func clientCommands(std stdio) []*cobra.Command {
 	return []*cobra.Command{
-		newStatusCommand(std), newPlanCommand(std), newSwitchCommand(std), newFailbackCommand(std), newEvacuateCommand(std), newReadinessCommand(std), newWatchCommand(std), newHistoryCommand(std),
+		newStatusCommand(std), newPlanCommand(std), newSwitchCommand(std), newFailoverCommand(std), newFailbackCommand(std), newEvacuateCommand(std), newReadinessCommand(std), newWatchCommand(std), newHistoryCommand(std),
 		newCutoverCommand(std), newServiceCommand(std), newInstanceCommand(std), newProxyCommand(std), newJournalCommand(std),
 	}
 }

@@ -57,7 +57,9 @@ type ServiceConfig struct {
 	HoldTimeout Duration        `yaml:"hold_timeout" default:"30s" doc:"how long proxies park a request: at least hold_budget + timing.agreement_timeout + timing.margin; at most 60s for tcp"`
 	Mode        string          `yaml:"mode" enum:"manage,observe" default:"manage" doc:"observe watches a service without ever moving it"`
 	Drain       string          `yaml:"drain" enum:"wait,cut,abort" default:"wait" doc:"what happens to requests and streams that outlive the drain: wait for them, cut them, or abort the handover; only wait is there yet"`
-	Singleton   bool            `yaml:"singleton" default:"false" doc:"only one instance of the master data center serves, not all; not there yet"`
+	Singleton   bool            `yaml:"singleton" default:"false" doc:"only one instance of the master data center serves, not all: for databases, say"`
+
+	Failover *FailoverConfig `yaml:"failover" doc:"what a failover may count beside acks and leaves"`
 
 	Rules     *RulesConfig `yaml:"rules" doc:"safety rules: what has to hold before a handover begins"`
 	DependsOn []string     `yaml:"depends_on" doc:"services that an evacuation moves before this one"`

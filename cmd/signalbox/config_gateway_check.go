@@ -31,6 +31,7 @@ func (c *GatewayConfig) check() []problem {
 		s.check(&p, at, c.Timing)
 		s.checkListener(&p, at, ports)
 		s.checkRules(&p, at)
+		s.checkFailover(&p, at, c.Timing)
 	}
 	c.checkDepends(&p)
 	c.checkDataCenters(&p)
@@ -53,9 +54,6 @@ func (s *ServiceConfig) check(p *problems, at string, timing TimingConfig) {
 	p.oneOf(at+".drain", s.Drain, "wait", "cut", "abort")
 	if s.Drain == "cut" || s.Drain == "abort" {
 		p.add(at+".drain", "%s is not there yet: leave it at wait", s.Drain)
-	}
-	if s.Singleton {
-		p.add(at+".singleton", "singleton services are not there yet: leave it out")
 	}
 	seen := map[string]bool{}
 	for i, dc := range s.DataCenters {

@@ -68,8 +68,9 @@ func gatewayServices(c *GatewayConfig, cluster *identity.Cluster) []coordinator.
 			Name: signalbox.Service(s.Name), Protocol: resource.Protocol(s.Protocol),
 			HoldBudget: time.Duration(s.HoldBudget), HoldTimeout: time.Duration(s.HoldTimeout),
 			ConnectTimeout: time.Duration(s.ConnectTimeout), RequestTimeout: time.Duration(s.RequestTimeout), Observe: s.Mode == "observe",
-			Rules: s.Rules.rules(),
+			Rules: s.Rules.rules(), Singleton: s.Singleton,
 		}
+		s.Failover.into(&svc)
 		for _, on := range s.DependsOn {
 			svc.DependsOn = append(svc.DependsOn, signalbox.Service(on))
 		}

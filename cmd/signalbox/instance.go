@@ -11,7 +11,7 @@ import (
 )
 
 func newInstanceCommand(std stdio) *cobra.Command {
-	return group("instance", "Show instances", groupDaily, newInstanceListCommand(std))
+	return group("instance", "Show instances", groupDaily, newInstanceListCommand(std), newInstanceAttestCommand(std))
 }
 
 func newInstanceListCommand(std stdio) *cobra.Command {

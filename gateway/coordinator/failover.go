@@ -14,9 +14,6 @@ import (
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
-// FenceDeadline is how long a fencing plugin may take.
-const FenceDeadline = 30 * time.Second
-
 // fill completes a handover from the configuration and the log: leases, a
 // singleton's one incoming instance and previous master, and the roster.
 func (c *Coordinator) fill(s *service, h *signalbox.Handover) {
@@ -137,7 +134,7 @@ func (c *Coordinator) Failover(ctx context.Context, o api.FailoverOrder) (api.Ha
 	case !p.Ready:
 		return api.Handover{}, c.notReady(p.Plan)
 	}
-	if h.BreakGlass, err = c.consent(ctx, s, o.Order, p.Plan); err != nil {
+	if h.BreakGlass, err = c.consent(ctx, s, o.Order, h); err != nil {
 		return api.Handover{}, err
 	}
 	return c.decide(ctx, s, h, started)
@@ -226,8 +223,8 @@ func (c *Coordinator) waitFor(s *service, h *signalbox.Handover, e signalbox.Ros
 		}
 		most(signalbox.Lapse, start+leases.LapseWait())
 	}
-	if h.Allowed.Has(signalbox.Fence) && s.conf.Fences[e.DataCenter] != nil {
-		most(signalbox.Fence, max(start, handover.HoldWait)+FenceDeadline)
+	if fencer := s.conf.Fences[e.DataCenter]; h.Allowed.Has(signalbox.Fence) && fencer != nil {
+		most(signalbox.Fence, max(start, handover.HoldWait)+fencer.Longest())
 	}
 	if h.Allowed.Has(signalbox.Attest) {
 		w.Evidence = append(w.Evidence, signalbox.Attest.String())
@@ -264,7 +261,7 @@ func (c *Coordinator) failoverChecks(s *service, o api.FailoverOrder, h *signalb
 	add("evidence", true, nothing, "evidence can come for every roster identity", "allow attest (--evidence), or configure a fencing plugin for that data center")
 	add("old-side-dead", false, alive, "nobody of the old side can be reached", "a switch would do, and could be given up; a failover cannot")
 	add("gateways-connected", false, c.gatewaysDown(), "every gateway can be reached", "")
-	for _, f := range c.findings(s, o.Order) {
+	for _, f := range c.findings(s, o.Order, true) {
 		check := api.Check{Name: string(f.Rule), OK: !f.Blocks, Blocking: o.BreakGlass == "" && f.Rule != signalbox.RuleApprovals, Detail: f.Detail}
 		if f.Blocks {
 			check.Do = f.Do

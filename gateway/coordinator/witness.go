@@ -28,6 +28,8 @@ const (
 type Fencer interface {
 	// Name is the plugin's name, as evidence and records say it.
 	Name() string
+	// Longest is how long one run may take.
+	Longest() time.Duration
 	// Fence returns what the plugin said when it confirmed that the instance's
 	// machine is off, or cut off until restarted; an error when it did not.
 	Fence(ctx context.Context, in signalbox.Instance, handover string) (output []byte, err error)
@@ -198,9 +200,9 @@ func (c *Coordinator) takeEvidence(raw []byte) error {
 	return nil
 }
 
-// wanted finds, by the own log, the roster entry that a testimony is about: of an
+// entryFor finds, by the own log, the roster entry that a testimony is about: of an
 // open block that allows it, or of an announced removal.
-func (c *Coordinator) wanted(t *signalbox.Statement) (entry signalbox.RosterEntry, id string, err error) {
+func (c *Coordinator) entryFor(t *signalbox.Statement) (entry signalbox.RosterEntry, id string, err error) {
 	err = fmt.Errorf("%w: no open handover and no announced removal asks for it: it came too late, or for another block", signalbox.ErrConflict)
 	c.opt.Journal.View(func(l *handover.Ledger) {
 		st := l.Service(t.Service)
@@ -230,7 +232,7 @@ func (c *Coordinator) peerShare(f *wire.EvidenceShare) {
 	if err != nil {
 		return
 	}
-	entry, id, err := c.wanted(&t.Statement)
+	entry, id, err := c.entryFor(&t.Statement)
 	if err != nil {
 		return // the own log is behind, or ahead
 	}
@@ -354,7 +356,7 @@ func (c *Coordinator) SubmitEvidence(ctx context.Context, raw []byte) (signalbox
 	if !e.Kind.ByOthers() {
 		return e, "", fmt.Errorf("%w: a %s is the instance's own word; bring a lapse, fence or attest", signalbox.ErrInvalid, e.Kind)
 	}
-	_, id, err := c.wanted(&e.Statement)
+	_, id, err := c.entryFor(&e.Statement)
 	if err != nil {
 		return e, "", err
 	}
@@ -366,7 +368,7 @@ func (c *Coordinator) SubmitEvidence(ctx context.Context, raw []byte) (signalbox
 	}
 	err = c.opt.Links.ProposeTo(ctx, signalbox.Request{Remove: &signalbox.Removal{Service: e.Service, Identity: e.Identity, Evidence: raw}})
 	if errors.Is(err, signalbox.ErrConflict) {
-		if _, _, still := c.wanted(&e.Statement); still != nil {
+		if _, _, still := c.entryFor(&e.Statement); still != nil {
 			err = nil // another gateway was first
 		}
 	}

@@ -175,6 +175,8 @@ type plugin struct {
 
 func (p *plugin) Name() string { return "power" }
 
+func (p *plugin) Longest() time.Duration { return patience }
+
 func (p *plugin) Fence(_ context.Context, in signalbox.Instance, _ string) ([]byte, error) {
 	p.mu.Lock()
 	p.runs++
