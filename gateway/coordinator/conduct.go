@@ -289,7 +289,7 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 	if !p.Ready {
 		return api.Handover{}, c.notReady(p)
 	}
-	glass, err := c.consent(ctx, s, o, p)
+	glass, err := c.consent(ctx, s, o, c.moveWanted(s, o, p))
 	if err != nil {
 		return api.Handover{}, err
 	}

@@ -25,17 +25,18 @@ func (c *Coordinator) people(name signalbox.Service) (said policy.State, term si
 	return said, term
 }
 
-// findings are what the safety rules say now about an order, nil where there is
-// nothing to move.
-func (c *Coordinator) findings(s *service, o api.Order) []policy.Finding {
+// findings are what the safety rules say now about an order that is planned, or
+// a failover; nil where there is nothing to move, or a failover would supersede
+// what is open.
+func (c *Coordinator) findings(s *service, o api.Order, unplanned bool) []policy.Finding {
 	cert := s.machine.Certificate()
-	if cert == nil || string(cert.DataCenter()) == o.To || s.conf.Observe {
+	if cert == nil || string(cert.DataCenter()) == o.To || s.conf.Observe || unplanned && c.isOpen(s) {
 		return nil
 	}
 	said, term := c.people(s.conf.Name)
 	return policy.Decide(s.conf.Rules, &said, policy.Move{
 		ID: o.ID, Service: s.conf.Name, From: cert.DataCenter(), To: signalbox.DataCenter(o.To), Term: term, By: o.By,
-		Standing: c.standing(s, signalbox.DataCenter(o.To)),
+		Standing: c.standing(s, signalbox.DataCenter(o.To)), Unplanned: unplanned,
 	}, c.opt.Now())
 }
 
@@ -54,7 +55,7 @@ func (c *Coordinator) standing(s *service, dc signalbox.DataCenter) (ready int) 
 // order is what asks for them.
 func (c *Coordinator) looked(s *service, o api.Order, proxies []*proxyView) []api.Check {
 	out := c.checks(s, signalbox.DataCenter(o.To), proxies)
-	for _, f := range c.findings(s, o) {
+	for _, f := range c.findings(s, o, false) {
 		check := api.Check{Name: string(f.Rule), OK: !f.Blocks, Blocking: true, Detail: f.Detail}
 		if f.Blocks {
 			check.Do = f.Do
@@ -110,20 +111,33 @@ func (c *Coordinator) replaced(s *service, in signalbox.Instance) bool {
 	return false
 }
 
-// consent asks the safety rules about a handover that could begin otherwise. What
-// break-glass overrides is returned; without it, an order that only lacks
-// approval is put into the log, where it waits.
-func (c *Coordinator) consent(ctx context.Context, s *service, o api.Order, p api.Plan) (*signalbox.BreakGlass, error) {
-	allowed, err := signalbox.ParseEvidenceKinds(p.Allowed)
-	if err != nil {
-		return nil, err
-	}
+// isOpen reports whether the log has an open handover of the service.
+func (c *Coordinator) isOpen(s *service) (open bool) {
+	c.opt.Journal.View(func(l *handover.Ledger) {
+		st := l.Service(s.conf.Name)
+		open = st != nil && len(st.Open) > 0
+	})
+	return open
+}
+
+// moveWanted is the handover that a plan would make, as far as rules look at it.
+func (c *Coordinator) moveWanted(s *service, o api.Order, p api.Plan) *signalbox.Handover {
 	h := &signalbox.Handover{
-		ID: o.ID, Service: s.conf.Name, From: signalbox.DataCenter(p.From), To: signalbox.DataCenter(p.To), Fallback: signalbox.Term(p.FallbackTerm),
-		HoldBudget: c.budget(s, o), AllowLateProxies: o.AllowLateProxies, Allowed: allowed, By: o.By,
+		ID: o.ID, Service: s.conf.Name, From: signalbox.DataCenter(p.From), To: signalbox.DataCenter(p.To), Allowed: signalbox.AckOnly,
+		HoldBudget: c.budget(s, o), AllowLateProxies: o.AllowLateProxies, By: o.By,
 	}
 	for _, m := range p.Incoming {
 		h.Incoming = append(h.Incoming, signalbox.Identity(m.Identity))
+	}
+	return h
+}
+
+// consent asks the safety rules about a handover that could begin otherwise. What
+// break-glass overrides is returned; without it, an order that only lacks
+// approval is put into the log, where it waits.
+func (c *Coordinator) consent(ctx context.Context, s *service, o api.Order, h *signalbox.Handover) (*signalbox.BreakGlass, error) {
+	if c.isOpen(s) {
+		return nil, nil // it ends what is open: no rule holds that up
 	}
 	said, term := c.people(s.conf.Name)
 	findings := policy.Decide(s.conf.Rules, &said, policy.MoveOf(h, term), c.opt.Now())
@@ -233,7 +247,7 @@ func (c *Coordinator) Approve(ctx context.Context, id, by, reason string) (out a
 	if len(w.Approved) < s.conf.Rules.Approvals {
 		return out, nil
 	}
-	h, err := c.Switch(ctx, api.Order{
+	h, err := c.beginApproved(ctx, w.Order.Allowed, api.Order{
 		ID: id, Service: string(s.conf.Name), To: string(w.Order.To), By: w.By, Reason: w.Approval.Reason,
 		Expect:     signalbox.Expectation{DataCenter: w.Order.From, Term: w.Order.Term}.String(),
 		HoldBudget: w.Order.HoldBudget, AllowLateProxies: w.Order.AllowLateProxies,
@@ -243,6 +257,15 @@ func (c *Coordinator) Approve(ctx context.Context, id, by, reason string) (out a
 	}
 	out.Handover = &h
 	return out, nil
+}
+
+// beginApproved begins an order as it was approved: with others' evidence it is
+// a failover.
+func (c *Coordinator) beginApproved(ctx context.Context, allowed signalbox.EvidenceKinds, o api.Order) (api.Handover, error) {
+	if others := allowed & signalbox.ByOthers; others != 0 {
+		return c.Failover(ctx, api.FailoverOrder{Order: o, Evidence: others.String()})
+	}
+	return c.Switch(ctx, o)
 }
 
 // notBegun says that an approved order waits on.

@@ -46,7 +46,7 @@ func (c *Coordinator) rulesView(s *service) api.ServiceRules {
 		v.BreakGlass = append(v.BreakGlass, *brokenView(&said.Broken[i]))
 	}
 	for _, dc := range s.conf.DataCenters {
-		for _, f := range c.findings(s, api.Order{Service: v.Service, To: string(dc)}) {
+		for _, f := range c.findings(s, api.Order{Service: v.Service, To: string(dc)}, false) {
 			v.Now = append(v.Now, api.RuleState{Rule: string(f.Rule), To: string(dc), Blocks: f.Blocks, Detail: f.Detail, Do: f.Do, Until: moment(f.Until)})
 		}
 	}

@@ -34,7 +34,8 @@ type Move struct {
 	// Term is what is certified now.
 	Term signalbox.Term
 	By   string
-	// Standing is how many instances stand on the new side.
+	// Standing is how many instances stand on the new side; less than 0 when that
+	// is not known here.
 	Standing int
 	// Unplanned: it allows evidence for instances that do not answer.
 	Unplanned bool
@@ -188,7 +189,7 @@ func approvals(r Rules, s *State, m Move, at time.Time) *Finding {
 }
 
 func standing(r Rules, _ *State, m Move, _ time.Time) *Finding {
-	if r.MinStanding <= 0 {
+	if r.MinStanding <= 0 || m.Standing < 0 {
 		return nil
 	}
 	return &Finding{
@@ -215,12 +216,17 @@ func CheckMove(r Rules, s *State, h *signalbox.Handover, term signalbox.Term, op
 	return Refuse(Decide(r, s, MoveOf(h, term), at), h.BreakGlass)
 }
 
-// MoveOf is the move that a handover block is.
+// MoveOf is the move that a handover block is. A singleton's block lists one
+// instance however many stand: only the gateway that takes the order counts them.
 func MoveOf(h *signalbox.Handover, term signalbox.Term) Move {
-	return Move{
+	m := Move{
 		ID: h.ID, Service: h.Service, From: h.From, To: h.To, Term: term, By: h.By, Standing: len(h.Incoming),
 		Unplanned: h.Allowed&^signalbox.AckOnly != 0, Handover: h,
 	}
+	if h.Singleton {
+		m.Standing = -1
+	}
+	return m
 }
 
 // Refuse returns an error that wraps ErrRefused and names every rule that blocks

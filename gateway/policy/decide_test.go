@@ -89,6 +89,7 @@ func TestCheckMove(t *testing.T) {
 		{name: "interval, the way back of the way back", rules: interval, state: moved("west", "east", time.Minute, true), want: "min-interval: "},
 		{name: "standing, enough", rules: policy.Rules{MinStanding: 2}},
 		{name: "standing, too few", rules: policy.Rules{MinStanding: 3}, want: "min-standing: 2 instances stand ready in west, and there have to be 3"},
+		{name: "standing, a singleton lists one", rules: policy.Rules{MinStanding: 3}, change: func(h *signalbox.Handover) { h.Singleton = true }},
 		{name: "standing, break-glass", rules: policy.Rules{MinStanding: 3}, change: glass(signalbox.RuleMinStanding)},
 		{name: "approvals, nobody asked", rules: two, want: "approvals: 1 other person has to approve, and nobody was asked yet"},
 		{name: "approvals, asked", rules: two, state: said(order()), want: "another operator than operator/ada: signalbox cutover approve orders-1"},

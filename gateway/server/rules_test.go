@@ -257,3 +257,41 @@ func TestReadiness(t *testing.T) {
 		t.Errorf("evacuation: %+v, %v", e, err)
 	}
 }
+
+// TestRulesOfFailovers: a pause holds a failover up, a freeze does not, and one
+// that was approved begins as the failover that it was ordered as.
+func TestRulesOfFailovers(t *testing.T) {
+	t.Parallel()
+	always := []policy.Freeze{{Name: "always", Begin: time.Now().Add(-time.Hour), End: time.Now().Add(time.Hour)}}
+	s := newSite(t, counting(signalbox.Attest), withRules(policy.Rules{Approvals: 1, Freezes: always})).run()
+	c := s.gateways["east-1"].coordinator
+	o := s.failover(west)
+	o.By, o.HoldBudget = ada, signalbox.MaxHoldBudget
+	_, err := c.Pause(t.Context(), "orders", time.Now().Add(time.Hour), bob, "migration")
+	must(t, err)
+	if _, err := c.Failover(t.Context(), o); !errors.Is(err, signalbox.ErrRefused) || !strings.Contains(err.Error(), "paused") {
+		t.Errorf("a failover while paused: %v", err)
+	}
+	_, err = c.Pause(t.Context(), "orders", time.Time{}, bob, "")
+	must(t, err)
+	if p, err := c.Plan(t.Context(), o.Order); err != nil || p.Ready {
+		t.Errorf("a switch while frozen: %+v, %v", p.Blocks, err)
+	}
+	eventually(t, "the failover to be ready", func() bool {
+		p, err := c.FailoverPlan(t.Context(), o)
+		return err == nil && p.Ready
+	})
+	var f *api.Fault
+	if _, err := c.Failover(t.Context(), o); !errors.As(err, &f) || f.Code != api.CodeApproval {
+		t.Fatalf("a failover that nobody approved: %v", err)
+	}
+	reply, err := c.Approve(t.Context(), o.ID, bob, "")
+	must(t, err)
+	if reply.Handover == nil || !strings.Contains(reply.Handover.Allowed, "attest") {
+		t.Errorf("approved: %+v", reply.Handover)
+	}
+	h := s.wantOutcome(o.ID, api.OutcomeForward, 2)
+	if h.By != ada {
+		t.Errorf("by %s", h.By)
+	}
+}
