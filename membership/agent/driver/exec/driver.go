@@ -133,7 +133,10 @@ func (d *Driver) look(ctx context.Context) (driver.Status, error) {
 		if err != nil || !state.Running || state.Stopping {
 			return s, err
 		}
-		s.Run, s.Master = state.Run, true
+		s.Master = true
+		if d.always() { // else a start is a promotion, and nothing that the agent has to notice
+			s.Run = state.Run
+		}
 	}
 	if len(d.opt.Status) == 0 {
 		return s, nil
