@@ -56,7 +56,7 @@ type ServiceConfig struct {
 	HoldBudget  Duration        `yaml:"hold_budget" default:"5s" doc:"longest interruption by a handover before it is given up, at most 15s"`
 	HoldTimeout Duration        `yaml:"hold_timeout" default:"30s" doc:"how long proxies park a request: at least hold_budget + timing.agreement_timeout + timing.margin; at most 60s for tcp"`
 	Mode        string          `yaml:"mode" enum:"manage,observe" default:"manage" doc:"observe watches a service without ever moving it"`
-	Drain       string          `yaml:"drain" enum:"wait,cut,abort" default:"wait" doc:"what happens to requests and streams that outlive the drain: wait for them, cut them, or abort the handover; only wait is there yet"`
+	Drain       string          `yaml:"drain" enum:"wait,cut,abort" default:"wait" doc:"what becomes of streams (upgraded connections, event streams) that outlive the drain of requests: wait for them until the hold budget is used up, cut them, or abort the handover at once"`
 	Singleton   bool            `yaml:"singleton" default:"false" doc:"only one instance of the master data center serves, not all: for databases, say"`
 
 	Failover *FailoverConfig `yaml:"failover" doc:"what a failover may count beside acks and leaves"`

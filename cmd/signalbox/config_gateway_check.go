@@ -52,8 +52,8 @@ func (s *ServiceConfig) check(p *problems, at string, timing TimingConfig) {
 	p.oneOf(at+".protocol", s.Protocol, "http", "http2", "grpc", "tcp")
 	p.oneOf(at+".mode", s.Mode, "manage", "observe")
 	p.oneOf(at+".drain", s.Drain, "wait", "cut", "abort")
-	if s.Drain == "cut" || s.Drain == "abort" {
-		p.add(at+".drain", "%s is not there yet: leave it at wait", s.Drain)
+	if s.Drain != "wait" && s.Protocol == string(resource.TCP) {
+		p.add(at+".drain", "%s: a TCP service has connections and no streams; its instances close them when they step down", s.Drain)
 	}
 	seen := map[string]bool{}
 	for i, dc := range s.DataCenters {

@@ -68,7 +68,7 @@ func gatewayServices(c *GatewayConfig, cluster *identity.Cluster) []coordinator.
 			Name: signalbox.Service(s.Name), Protocol: resource.Protocol(s.Protocol),
 			HoldBudget: time.Duration(s.HoldBudget), HoldTimeout: time.Duration(s.HoldTimeout),
 			ConnectTimeout: time.Duration(s.ConnectTimeout), RequestTimeout: time.Duration(s.RequestTimeout), Observe: s.Mode == "observe",
-			Rules: s.Rules.rules(), Singleton: s.Singleton,
+			Rules: s.Rules.rules(), Singleton: s.Singleton, Streams: s.streams(),
 		}
 		s.Failover.into(&svc)
 		for _, on := range s.DependsOn {
@@ -106,4 +106,10 @@ func newLogger(std stdio, c LogConfig) zerolog.Logger {
 // signalContext ends at SIGTERM or SIGINT.
 func signalContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+}
+
+// streams is the policy that the file names; it was checked.
+func (s *ServiceConfig) streams() signalbox.StreamPolicy {
+	policy, _ := signalbox.ParseStreamPolicy(s.Drain)
+	return policy
 }

@@ -74,6 +74,8 @@ type Service struct {
 	// ConnectTimeout and RequestTimeout are the proxies'; 0: the default, none.
 	ConnectTimeout, RequestTimeout time.Duration
 	DataCenters                    []signalbox.DataCenter
+	// Streams is what becomes of streams that outlive a drain.
+	Streams signalbox.StreamPolicy
 	// Observe watches only: nothing is moved and no proxy is configured.
 	Observe bool
 	// Rules are the safety rules; DependsOn is moved before it in an evacuation.

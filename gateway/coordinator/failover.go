@@ -17,7 +17,7 @@ import (
 // fill completes a handover from the configuration and the log: leases, a
 // singleton's one incoming instance and previous master, and the roster.
 func (c *Coordinator) fill(s *service, h *signalbox.Handover) {
-	h.Leases, h.Singleton = s.conf.Leases, s.conf.Singleton
+	h.Leases, h.Singleton, h.Streams = s.conf.Leases, s.conf.Singleton, s.conf.Streams
 	if h.Singleton && len(h.Incoming) > 1 {
 		h.Incoming = h.Incoming[:1]
 	}

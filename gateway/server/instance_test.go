@@ -65,6 +65,7 @@ type instance struct {
 	term     signalbox.Term
 	run      int
 	inFlight uint64 // drains wait for it
+	streams  uint64 // and for these, as the policy has it
 	refuses  bool   // promotions fail
 	notReady bool
 	leaving  bool
@@ -104,21 +105,28 @@ func (i *instance) serves() (signalbox.Term, bool) {
 func (i *instance) draining() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.drains > 0 && i.inFlight > 0
+	return i.drains > 0 && i.inFlight+i.streams > 0
 }
 
 // crash ends the process; it comes back closed.
 func (i *instance) crash() {
-	i.set(func(i *instance) { i.master, i.inFlight, i.run = false, 0, i.run+1 })
+	i.set(func(i *instance) { i.master, i.inFlight, i.streams, i.run = false, 0, 0, i.run+1 })
 	i.judge.closed(i.name)
 }
 
-func (i *instance) StepDown(ctx context.Context, _ driver.StepDown) (driver.Position, error) {
+func (i *instance) StepDown(ctx context.Context, o driver.StepDown) (driver.Position, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.drains++
 	defer func() { i.drains-- }()
-	for i.inFlight > 0 {
+	for i.inFlight+i.streams > 0 {
+		if o.Streams == signalbox.StreamsCut {
+			i.streams = 0
+			continue
+		}
+		if o.Streams == signalbox.StreamsAbort && i.inFlight == 0 {
+			return nil, driver.ErrStreams
+		}
 		changed := i.changed
 		i.mu.Unlock()
 		var err error

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -108,7 +109,32 @@ func (c *core) drive(now time.Time) {
 		return
 	}
 	g.open = false
-	c.emit(stepDown{op: g.op, order: driver.StepDown{Service: c.cfg.instance.Service, Term: next.term, Deadline: c.nextDeadline(now)}})
+	c.emit(stepDown{op: g.op, order: driver.StepDown{
+		Service: c.cfg.instance.Service, Term: next.term, Deadline: c.nextDeadline(now), Streams: c.streams(),
+	}})
+}
+
+// streams is what becomes of streams in the drain that is due. Only a handover
+// that can still be refused is given up because of them.
+func (c *core) streams() signalbox.StreamPolicy {
+	if len(c.open) == 0 {
+		return signalbox.StreamsWait
+	}
+	p := c.open[len(c.open)-1]
+	if p.handover.Streams == signalbox.StreamsAbort && !c.refusable(p) {
+		return signalbox.StreamsWait
+	}
+	return p.handover.Streams
+}
+
+// abort refuses what is open because streams outlive the drain.
+func (c *core) abort() {
+	for _, p := range c.open {
+		if p.handover.Streams == signalbox.StreamsAbort && c.refusable(p) {
+			p.refuse = true
+			c.emit(note{warn: true, what: "streams outlive the drain: refusing", handover: p.handover.ID, term: p.handover.Term})
+		}
+	}
 }
 
 // nextDeadline is when the first open block will be refused; zero for never.
@@ -130,6 +156,9 @@ func (c *core) onDrove(ev drove, now time.Time) {
 	g.busy = false
 	if ev.err == nil && len(ev.position) > signalbox.MaxPosition {
 		ev.err = fmt.Errorf("%w: its position has %d bytes, at most %d", signalbox.ErrInvalid, len(ev.position), signalbox.MaxPosition)
+	}
+	if errors.Is(ev.err, driver.ErrStreams) {
+		c.abort()
 	}
 	if ev.err != nil {
 		wait := min(driveBackoff<<min(g.failures, 10), maxDriveBackoff)

@@ -11,6 +11,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -22,6 +23,10 @@ const (
 	Idle    = 2 * time.Millisecond
 	MaxIdle = 50 * time.Millisecond
 )
+
+// ErrStreams is returned by StepDown, wrapped or not, when the order says to abort
+// and only streams are left in flight.
+var ErrStreams = errors.New("streams outlive the drain")
 
 // A Driver makes one instance obey.
 type Driver interface {
@@ -65,6 +70,10 @@ type StepDown struct {
 	// Deadline is when the instance would refuse the handover; zero: none. It
 	// is for the instance to hurry by, not a promise to reopen.
 	Deadline time.Time
+	// Streams is what becomes of long-lived requests; a driver that cannot tell
+	// them from others waits for all. With StreamsAbort StepDown returns
+	// ErrStreams as soon as nothing else is in flight.
+	Streams signalbox.StreamPolicy
 }
 
 // Promotion is the order to serve a term.

@@ -42,11 +42,13 @@ const DefaultMaxParked = 4096
 type Streams int
 
 const (
-	// StreamsWait drains them like any other request: they delay the handover,
-	// and one that outlives the hold budget makes the instance refuse it.
+	// StreamsWait leaves it to the service's policy in the gateways' configuration
+	// (drain: wait, cut or abort). Without one they are drained like any other
+	// request: they delay the handover, and one that outlives the hold budget makes
+	// the instance refuse it.
 	StreamsWait Streams = iota
-	// StreamsCut cancels their contexts when the instance steps down. The
-	// handler has to return then; a hijacked connection it has to close.
+	// StreamsCut cancels their contexts when the instance steps down, whatever the
+	// service's policy. The handler has to return then; a hijacked connection it has to close.
 	StreamsCut
 )
 
@@ -72,7 +74,7 @@ type Gate struct {
 	stale   atomic.Uint64 // the term that was last reported as stale
 	last    atomic.Int64  // when the last request came, since epoch
 	epoch   time.Time
-	empty   chan struct{} // a request left a closed gate empty
+	empty   chan struct{} // something changed of what is in a closed gate
 
 	refused, parkedTotal atomic.Uint64
 	late                 atomic.Uint64 // replies that came after the lease
@@ -136,11 +138,16 @@ func (g *Gate) enter() bool {
 // leave counts a request out.
 func (g *Gate) leave() {
 	w := g.word.Add(^uint64(0))
-	if w&closedBit != 0 && w&countMask == 0 {
-		select {
-		case g.empty <- struct{}{}:
-		default: // somebody is being told already
-		}
+	if w&closedBit != 0 {
+		g.tellDrain()
+	}
+}
+
+// tellDrain has whoever drains look again at what is in flight.
+func (g *Gate) tellDrain() {
+	select {
+	case g.empty <- struct{}{}:
+	default: // somebody is being told already
 	}
 }
 
@@ -172,21 +179,33 @@ func (g *Gate) StepDown(ctx context.Context, order driver.StepDown) (driver.Posi
 	if g.word.Load()&closedBit == 0 {
 		g.Quiet(ctx, driver.Idle, driver.MaxIdle)
 	}
-	return nil, g.drain(ctx, turn, order.Term)
+	policy := order.Streams
+	if g.opts.Streams == StreamsCut {
+		policy = signalbox.StreamsCut
+	}
+	return nil, g.drain(ctx, turn, order.Term, policy)
 }
 
-// drain closes the gate and waits until nothing is in flight.
-func (g *Gate) drain(ctx context.Context, turn uint64, term signalbox.Term) error {
+// drain closes the gate and waits until nothing is in flight, or, where streams
+// make it give up, nothing else.
+func (g *Gate) drain(ctx context.Context, turn uint64, term signalbox.Term, policy signalbox.StreamPolicy) error {
+	g.streams.keep(policy)
 	if err := g.shut(ctx, turn, term); err != nil {
 		return err
 	}
-	if g.opts.Streams == StreamsCut {
-		g.streams.cut()
-	}
 	for {
 		overtaken, _ := g.waiting()
-		if err := g.confirm(turn, term); err != nil || g.word.Load()&countMask == 0 {
+		inFlight := g.word.Load() & countMask
+		if err := g.confirm(turn, term); err != nil || inFlight == 0 {
 			return err
+		}
+		// A stream is counted in before it is known as one, and leaves the other
+		// way round: the gate is closed, so streams alone cannot be taken for more.
+		if policy == signalbox.StreamsAbort && g.streams.count() >= inFlight {
+			return driver.ErrStreams
+		}
+		if policy == signalbox.StreamsCut {
+			g.streams.cut()
 		}
 		select {
 		case <-g.empty:

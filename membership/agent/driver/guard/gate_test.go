@@ -74,7 +74,7 @@ func TestNothingInFlightAfterDrained(t *testing.T) {
 			runtime.Gosched() // close it in full swing
 		}
 		// Without the wait for a quiet moment, so that there are many races.
-		if err := g.drain(ctx, uint64(term), term); err != nil {
+		if err := g.drain(ctx, uint64(term), term, signalbox.StreamsWait); err != nil {
 			t.Fatal(err)
 		}
 		drained.Store(true)
@@ -274,21 +274,6 @@ func TestPromotionOvertakesStepDown(t *testing.T) {
 		if status, _ := g.Status(t.Context()); !status.Master {
 			t.Error("the overtaken step-down closed the gate")
 		}
-	})
-}
-
-func TestStreamsAreCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := New(Options{Streams: StreamsCut})
-		h := g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-		promote(t, g, 1)
-		var all sync.WaitGroup
-		r := get("1")
-		r.Header.Set("Accept", "text/event-stream")
-		all.Go(func() { h.ServeHTTP(httptest.NewRecorder(), r) })
-		synctest.Wait()
-		stepDown(t, g, 1)
-		all.Wait()
 	})
 }
 

@@ -82,12 +82,15 @@ func (h *guarded) entered(w http.ResponseWriter, r *http.Request, asked signalbo
 	} else {
 		r.Header[signalbox.HeaderTerm] = []string{own.text}
 	}
-	if g.opts.Streams == StreamsCut && isStream(r) {
+	if isStream(r) {
 		ctx, done := g.streams.add(r.Context())
 		defer done()
 		if g.word.Load()&closedBit != 0 {
-			g.refuse(w) // closed meanwhile: the cut may have missed it
-			return
+			if g.streams.cutting() {
+				g.refuse(w) // closed meanwhile: the cut may have missed it
+				return
+			}
+			g.tellDrain() // it counted as an ordinary request until now
 		}
 		r = r.WithContext(ctx)
 	}
@@ -203,17 +206,18 @@ func askedTerm(values []string) (signalbox.Term, bool) {
 	return t, true
 }
 
-// isStream tells what StreamsCut is about: upgrades and event streams.
+// isStream tells what the policies are about: upgrades and event streams.
 func isStream(r *http.Request) bool {
 	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect ||
 		len(r.Header["Accept"]) == 1 && strings.HasPrefix(r.Header["Accept"][0], "text/event-stream")
 }
 
-// streamSet holds the streams that a step-down cuts.
+// streamSet holds the streams that are open.
 type streamSet struct {
-	mu   sync.Mutex
-	next uint64
-	open map[uint64]context.CancelFunc
+	mu     sync.Mutex
+	next   uint64
+	open   map[uint64]context.CancelFunc
+	policy signalbox.StreamPolicy // of the last step-down
 }
 
 func (s *streamSet) add(ctx context.Context) (context.Context, func()) {
@@ -232,6 +236,25 @@ func (s *streamSet) add(ctx context.Context) (context.Context, func()) {
 		defer s.mu.Unlock()
 		delete(s.open, id)
 	}
+}
+
+// keep says what the step-down that begins does with streams.
+func (s *streamSet) keep(policy signalbox.StreamPolicy) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.policy = policy
+}
+
+func (s *streamSet) cutting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.policy == signalbox.StreamsCut
+}
+
+func (s *streamSet) count() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(len(s.open))
 }
 
 // cut cancels every stream that was added before.

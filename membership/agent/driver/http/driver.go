@@ -3,7 +3,7 @@
 //
 //	GET  {base}/ready       {"ready":true,"lag_seconds":0,"lag_bytes":0,"problem":"","problems":[]}
 //	GET  {base}/mastership  {"master":true,"term":7,"in_flight":3,"run":"...","leaving":false}
-//	POST {base}/step-down   {"service":"orders","term":7,"deadline":"2006-01-02T15:04:05.999999999Z"}
+//	POST {base}/step-down   {"service":"orders","term":7,"deadline":"2006-01-02T15:04:05.999999999Z","streams":"abort"}
 //	POST {base}/promote     {"service":"orders","term":8}
 //	POST {base}/lease       {"service":"orders","term":8,"deadline":"...","ttl_seconds":2.9}
 //
@@ -13,7 +13,11 @@
 // the same term when a handover was given up. It stops taking new work when 2 ms
 // have passed without a request, 50 ms at most. When the deadline (RFC 3339)
 // passes before, it answers anything else, {"drained":false} for example, and is
-// asked again. promote answers 200 when it serves. It refuses a request that is
+// asked again. streams, where the service's policy is not to wait for them, is
+// "cut" (end long-lived connections and requests when closing) or "abort": as soon
+// as nothing else is in flight the instance answers 200 with
+// {"drained":false,"in_flight":2,"streams":2}, both the number of streams, and the
+// handover is given up. An instance without streams ignores it. promote answers 200 when it serves. It refuses a request that is
 // routed for a term above its own, or that comes while it is not master, with
 // status 503 and X-Signalbox-Not-Master. run, optional, names one run of the
 // process; leaving, optional, asks the agent for an orderly leave: the process
@@ -101,6 +105,7 @@ type order struct {
 	Service  string `json:"service"`
 	Term     uint64 `json:"term"`
 	Deadline string `json:"deadline,omitempty"`
+	Streams  string `json:"streams,omitempty"`
 	Position string `json:"position,omitempty"`
 	// TTLSeconds is what is left until Deadline by the clock that nobody sets.
 	TTLSeconds float64 `json:"ttl_seconds,omitempty"`
@@ -120,6 +125,7 @@ type reply struct {
 	Master   bool   `json:"master"`
 	Term     uint64 `json:"term"`
 	InFlight uint64 `json:"in_flight"`
+	Streams  uint64 `json:"streams"`
 	Run      string `json:"run"`
 	Leaving  bool   `json:"leaving"`
 	Drained  bool   `json:"drained"`
@@ -171,6 +177,9 @@ func (d *Driver) StepDown(ctx context.Context, o driver.StepDown) (driver.Positi
 			}
 			return driver.Position(r.Position), nil
 		}
+		if o.Streams == signalbox.StreamsAbort && r.Streams > 0 && r.Streams == r.InFlight {
+			return nil, driver.ErrStreams
+		}
 		timer := time.NewTimer(again)
 		select {
 		case <-timer.C:
@@ -190,9 +199,11 @@ func (d *Driver) stepDown(ctx context.Context, o driver.StepDown) (reply, error)
 	}
 	call, cancel := context.WithDeadline(ctx, deadline.Add(grace))
 	defer cancel()
-	r, err := d.call(call, http.MethodPost, "step-down", &order{
-		Service: string(o.Service), Term: uint64(o.Term), Deadline: deadline.UTC().Format(time.RFC3339Nano),
-	})
+	body := &order{Service: string(o.Service), Term: uint64(o.Term), Deadline: deadline.UTC().Format(time.RFC3339Nano)}
+	if o.Streams != signalbox.StreamsWait {
+		body.Streams = o.Streams.String()
+	}
+	r, err := d.call(call, http.MethodPost, "step-down", body)
 	var status *statusError
 	switch {
 	case err == nil:

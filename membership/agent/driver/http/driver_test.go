@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 )
 
@@ -82,6 +83,20 @@ func TestStepDownAsksUntilDrained(t *testing.T) {
 	got, err := time.Parse(time.RFC3339Nano, c.orders[0]["deadline"].(string))
 	if c.orders[0]["service"] != "orders" || c.orders[0]["term"] != 7.0 || err != nil || !got.Equal(deadline) {
 		t.Errorf("order %v, deadline %v, %v", c.orders[0], got, err)
+	}
+}
+
+// The service's policy for streams is passed on; streams alone give a drain up.
+func TestStepDownStreams(t *testing.T) {
+	d, c := start(t, map[string][]string{
+		"POST /signalbox/step-down": {`200 {"in_flight":3,"streams":2}`, `200 {"in_flight":2,"streams":2}`, `200 {"in_flight":2,"streams":2}`, `200 {"drained":true}`},
+	})
+	_, err := d.StepDown(t.Context(), driver.StepDown{Service: "orders", Term: 7, Streams: signalbox.StreamsAbort})
+	if !errors.Is(err, driver.ErrStreams) || len(c.orders) != 2 || c.orders[1]["streams"] != "abort" {
+		t.Errorf("%v after %v", err, c.orders)
+	}
+	if _, err := d.StepDown(t.Context(), driver.StepDown{Service: "orders", Term: 7}); err != nil || c.orders[3]["streams"] != nil {
+		t.Errorf("%v, %v", err, c.orders)
 	}
 }
 
