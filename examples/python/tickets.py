@@ -22,9 +22,12 @@ class Gate:
         self.last, self.leaving, self.run = 0.0, False, uuid.uuid4().hex
         self.lease = (0, 0.0, 0.0)  # of a term, until by the wall clock and by the clock that nobody sets
 
+    def holds(self, term):
+        leased, wall, boot = self.lease
+        return leased == term and time.time() < wall and time.clock_gettime(BOOT) < boot
+
     def live(self):  # a term without a lease has no end
-        term, wall, boot = self.lease
-        return term != self.term or (time.time() < wall and time.clock_gettime(BOOT) < boot)
+        return self.lease[0] != self.term or self.holds(self.term)
 
     def leased(self, term, wall, boot):  # before the promotion, and then again and again
         with self.changed:
@@ -136,6 +139,8 @@ class Driver(Handler):
     def do_POST(self):
         order = json.loads(self.read() or b"{}")
         if self.path == "/signalbox/promote":
+            if order.get("leased") and not gate.holds(order["term"]):
+                return self.reply(409, {"detail": f"no live lease of term {order['term']} since the start"})
             if not gate.promote(order["term"]):
                 return self.reply(409, {"detail": f"already at term {gate.term}"})
             print(f"{NAME}: master at term {order['term']}", flush=True)

@@ -61,8 +61,11 @@ func TestTicketsKeepsToItsLease(t *testing.T) {
 	lease := func(d time.Duration) error {
 		return s.driver.Lease(ctx, driver.LeaseOrder{Service: "tickets", Term: 7, Deadline: time.Now().Add(d), Boot: driver.BootTime() + d})
 	}
+	if err := s.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 7, Leased: true}); err == nil {
+		t.Error("promoted without the lease that the term needs")
+	}
 	must(t, lease(30*time.Second))
-	must(t, s.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 7}))
+	must(t, s.driver.Promote(ctx, driver.Promotion{Service: "tickets", Term: 7, Leased: true}))
 	s.want(t, "7", http.StatusOK, `"ticket": 1`)
 	must(t, lease(time.Millisecond)) // takes nothing back
 	s.want(t, "7", http.StatusOK, `"ticket": 2`)

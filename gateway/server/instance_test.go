@@ -151,6 +151,9 @@ func (i *instance) Promote(_ context.Context, o driver.Promotion) error {
 	if i.refuses {
 		return errors.New("the disk is full")
 	}
+	if o.Leased && (i.leased != o.Term || driver.BootTime() >= i.until) {
+		return errors.New("no lease of this term came since the start")
+	}
 	i.judge.opened(i.name, i.dc, o.Term)
 	i.master, i.term = true, o.Term
 	return nil

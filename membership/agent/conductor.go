@@ -147,7 +147,11 @@ func (c *conductor) giveLeases(ctx context.Context) {
 func (c *conductor) giveLease(ctx context.Context, e giveLease) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return c.r.driver.(driver.Leaser).Lease(ctx, e.order)
+	err := c.r.driver.(driver.Leaser).Lease(ctx, e.order)
+	if err == nil {
+		c.r.agent.metrics.lease.WithLabelValues(string(c.r.in.Service), c.r.in.Name).Set(float64(e.order.Deadline.UnixNano()) / 1e9)
+	}
+	return err
 }
 
 func (c *conductor) look() {

@@ -105,7 +105,7 @@ func (c *core) drive(now time.Time) {
 	g.goal, g.busy, g.known, g.drained, g.position = next, true, true, false, nil
 	c.followAnew()
 	if next.open {
-		c.emit(promote{op: g.op, order: driver.Promotion{Service: c.cfg.instance.Service, Term: target, Position: c.cert.Position()}})
+		c.emit(promote{op: g.op, order: driver.Promotion{Service: c.cfg.instance.Service, Term: target, Position: c.cert.Position(), Leased: c.cert.Leases().Used()}})
 		return
 	}
 	g.open = false

@@ -54,7 +54,8 @@ func (c *core) updateLease(now time.Time) {
 		})
 		l.askAt = now
 		if l.term != t {
-			l.term, l.has, l.busy, l.giving = t, false, false, lease.Instant{}
+			l.term = t
+			l.forget()
 		}
 	}
 	if !now.Before(l.askAt) {
@@ -127,6 +128,9 @@ func (c *core) onLeaseGiven(ev leaseGiven) {
 	}
 	l.given, l.has, l.presumed = l.giving, true, time.Time{}
 }
+
+// forget has the driver told again.
+func (l *leasing) forget() { l.has, l.busy, l.giving = false, false, lease.Instant{} }
 
 // leaseLive reports whether the instance may serve as far as leases go: the term
 // uses none, or the driver has taken one that is live.

@@ -194,6 +194,27 @@ func TestLeaseOverIsNoRestart(t *testing.T) {
 	}
 }
 
+// A process that was started again has no lease, whatever the one before it was
+// told: it is told before it is promoted.
+func TestInstanceRestartNeedsLease(t *testing.T) {
+	r := leasedRig(t)
+	r.grantLeases(3)
+	told := len(r.until)
+	r.master, r.run = false, r.run+1
+	r.deaf = true
+	r.reportNow()
+	r.voters(3, nil)
+	if r.master {
+		t.Error("promoted without being told of its lease")
+	}
+	r.deaf = false
+	r.pass(time.Second)
+	r.grantLeases(3)
+	if !r.master || len(r.until) != told+1 {
+		t.Errorf("master %t, told %d times more", r.master, len(r.until)-told)
+	}
+}
+
 // What voters refuse is told to people.
 func TestLeaseRefused(t *testing.T) {
 	r := leasedRig(t)

@@ -76,6 +76,7 @@ func (c *core) checkFresh() {
 // has answered a new nonce.
 func (c *core) restarted() {
 	c.fresh = false
+	c.lease.forget() // what it was told was told to another process
 	c.started = c.newQuiz()
 	c.emit(note{warn: true, what: "the instance was started: asking the voters"})
 }
@@ -105,12 +106,13 @@ func (c *core) wantNow(gateway string, now time.Time) {
 }
 
 // needsGrant reports whether a certificate or an admission would help: none
-// held, one below what was acked, or the current term is here and does not list
-// the instance.
+// held, one below what was acked, the current term is here and does not list the
+// instance, or what the voters answered keeps it closed until it is admitted
+// again.
 func (c *core) needsGrant() bool {
 	if c.stop.phase != stopNone || len(c.open) > 0 || !c.report.readiness.Ready {
 		return false
 	}
-	return c.cert == nil || c.cert.Term < c.Floor ||
+	return c.cert == nil || c.cert.Term < c.Floor || !c.fresh && c.quorate(&c.started) ||
 		c.cert.DataCenter() == c.cfg.instance.DataCenter && c.mayServe() == 0
 }

@@ -18,6 +18,7 @@ type metrics struct {
 	term     *prometheus.GaugeVec
 	floor    *prometheus.GaugeVec
 	inFlight *prometheus.GaugeVec
+	lease    *prometheus.GaugeVec
 	sessions *prometheus.GaugeVec
 	said     *prometheus.CounterVec
 	rejected *prometheus.CounterVec
@@ -41,6 +42,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		term:       gauge("term", "Term that the instance serves, or of the certificate it holds.", "service", "instance"),
 		floor:      gauge("floor_term", "Lowest term that the instance may still serve.", "service", "instance"),
 		inFlight:   gauge("in_flight_requests", "Requests in flight when the status last changed.", "service", "instance"),
+		lease:      gauge("lease_end_timestamp_seconds", "When the lease that the driver has taken ends, unless it is renewed; absent where no lease was needed yet.", "service", "instance"),
 		sessions:   gauge("session_up", "1 while there is a session with the gateway.", "gateway"),
 		said: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signalbox_agent_statements_total", Help: "Statements signed, by kind.",
@@ -52,7 +54,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		drained:   seconds("drain", "Time from the order to step down until closed with nothing in flight."),
 		promoted:  seconds("promote", "Time from the order to promote until the instance serves."),
 	}
-	return m, m.register(m.state, m.term, m.floor, m.inFlight, m.sessions, m.said, m.rejected, m.persisted, m.drained, m.promoted)
+	return m, m.register(m.state, m.term, m.floor, m.inFlight, m.lease, m.sessions, m.said, m.rejected, m.persisted, m.drained, m.promoted)
 }
 
 // register exports collectors, all or none of them.
@@ -102,6 +104,9 @@ func (m *metrics) watch(in Instance, g *guard.Gate) error {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "signalbox_guard_parked_requests_total", Help: "Requests that waited in the closed gate.", ConstLabels: labels,
 		}, func() float64 { return float64(g.Counts().Parked) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "signalbox_guard_late_replies_total", Help: "Replies not sent because the lease had run out while the request was served.", ConstLabels: labels,
+		}, func() float64 { return float64(g.Counts().Late) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "signalbox_guard_parked_requests", Help: "Requests that wait in the closed gate now.", ConstLabels: labels,
 		}, func() float64 { return float64(g.Counts().Waiting) }),

@@ -85,6 +85,9 @@ type Promotion struct {
 	// instance without data, a failover without evidence of the instance itself,
 	// or the fallback to who served before. See signalbox.Certificate.Position.
 	Position Position
+	// Leased: the term uses leases. An instance that has no live one of the term
+	// (see Leaser) refuses: it was perhaps started again since it was given one.
+	Leased bool
 }
 
 // Position is what an instance's data had reached.

@@ -62,7 +62,9 @@ type order struct {
 	Deadline string `json:"deadline"` // RFC 3339, nanoseconds
 	// TTLSeconds is what is left of a lease by the agent's clock.
 	TTLSeconds float64 `json:"ttl_seconds"`
-	deadline   time.Time
+	// Leased, in a promotion: the term uses leases.
+	Leased   bool `json:"leased"`
+	deadline time.Time
 }
 
 // Handler serves the contract below /signalbox/. What came through a proxy
@@ -179,6 +181,10 @@ func (c *Contract) stepDown(w http.ResponseWriter, r *http.Request, o order) {
 func (c *Contract) promote(w http.ResponseWriter, _ *http.Request, o order) {
 	if o.Term == 0 {
 		problem(w, http.StatusBadRequest, "term is missing", nil)
+		return
+	}
+	if o.Leased && !c.Gate.Leased(o.Term) {
+		problem(w, http.StatusConflict, fmt.Sprintf("no live lease of term %d came since this instance was started", o.Term), nil)
 		return
 	}
 	if err := c.Gate.Promote(o.Term); err != nil {

@@ -134,11 +134,14 @@ func TestContractLateReply(t *testing.T) {
 	c := contract()
 	h := c.Handler()
 	soon := time.Now().Add(30 * time.Second).Format(time.RFC3339Nano)
+	if status, _, _ := call(t, h, "POST", "/signalbox/promote", `{"term":7,"leased":true}`); status != 409 {
+		t.Errorf("promoted without the lease that the term needs: %d", status)
+	}
 	if status, _, members := call(t, h, "POST", "/signalbox/lease", `{"term":7,"deadline":"`+soon+`","ttl_seconds":30}`); status != 200 || members["leased"] != true {
 		t.Fatalf("lease: %d %v", status, members)
 	}
-	if err := c.Gate.Promote(7); err != nil {
-		t.Fatal(err)
+	if status, _, _ := call(t, h, "POST", "/signalbox/promote", `{"term":7,"leased":true}`); status != 200 {
+		t.Fatalf("promotion: %d", status)
 	}
 	late := false
 	business := c.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

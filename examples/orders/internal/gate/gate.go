@@ -158,6 +158,13 @@ func (g *Gate) Lease(term uint64, deadline time.Time, left time.Duration) error 
 	return nil
 }
 
+// Leased reports whether a live lease of the term was given.
+func (g *Gate) Leased(term uint64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lease.term == term && g.lease.live(time.Now())
+}
+
 // AwaitDrained returns when the gate is closed with nothing in flight, or with
 // the context's error when that ends first. It closes nothing.
 func (g *Gate) AwaitDrained(ctx context.Context) error {

@@ -19,6 +19,7 @@ package guard
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -157,6 +158,9 @@ func (g *Gate) Promote(_ context.Context, order driver.Promotion) error {
 	defer g.mu.Unlock()
 	if own := g.serving.Load().term; order.Term < own || order.Term == 0 {
 		return promoteError(order.Term, own)
+	}
+	if t := g.tenure.Load(); order.Leased && (t == nil || t.term != order.Term || t.deadline.Passed(g.clock.now())) {
+		return fmt.Errorf("promote to term %d: %w: the gate has no live lease of it", order.Term, signalbox.ErrRefused)
 	}
 	g.serving.Store(&mastership{term: order.Term, text: strconv.FormatUint(uint64(order.Term), 10)})
 	g.promoted++

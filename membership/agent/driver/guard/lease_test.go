@@ -84,6 +84,24 @@ func TestLeaseOrder(t *testing.T) {
 	}
 }
 
+// A promotion to a term that uses leases needs a live one: it may have been given
+// to another process.
+func TestPromotionNeedsLease(t *testing.T) {
+	g := New(Options{})
+	order := driver.Promotion{Service: "orders", Term: 7, Leased: true}
+	if err := g.Promote(t.Context(), order); !errors.Is(err, signalbox.ErrRefused) {
+		t.Errorf("without: %v", err)
+	}
+	leaseFor(t, g, 7, time.Hour)
+	if err := g.Promote(t.Context(), order); err != nil {
+		t.Errorf("with: %v", err)
+	}
+	expire(g)
+	if err := g.Promote(t.Context(), order); !errors.Is(err, signalbox.ErrRefused) {
+		t.Errorf("run out: %v", err)
+	}
+}
+
 // What a handler answers after the lease has run out goes out as 504, not as what
 // it says, and not as "not processed".
 func TestLateReply(t *testing.T) {

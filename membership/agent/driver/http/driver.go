@@ -29,6 +29,8 @@
 // now at most, whatever the agent does: past that it is not master, and what it has
 // in flight must not be answered as a success. A later deadline of the term takes
 // the place of an earlier one. An instance that does not answer so is not promoted.
+// The promotion then says "leased":true, and an instance without a live lease of the
+// term, because it was started again since, refuses it.
 //
 // Errors are any other status; the body's "detail" (RFC 9457), where there is
 // one, is what people are shown. Unknown members are ignored on both sides.
@@ -109,6 +111,8 @@ type order struct {
 	Position string `json:"position,omitempty"`
 	// TTLSeconds is what is left until Deadline by the clock that nobody sets.
 	TTLSeconds float64 `json:"ttl_seconds,omitempty"`
+	// Leased, in a promotion: the term uses leases.
+	Leased bool `json:"leased,omitempty"`
 }
 
 // reply is every member that any reply has.
@@ -159,7 +163,7 @@ func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
 
 // Promote implements driver.Driver.
 func (d *Driver) Promote(ctx context.Context, o driver.Promotion) error {
-	_, err := d.call(ctx, http.MethodPost, "promote", &order{Service: string(o.Service), Term: uint64(o.Term), Position: string(o.Position)})
+	_, err := d.call(ctx, http.MethodPost, "promote", &order{Service: string(o.Service), Term: uint64(o.Term), Position: string(o.Position), Leased: o.Leased})
 	return err
 }
 
