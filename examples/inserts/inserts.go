@@ -10,7 +10,6 @@ package inserts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"sort"
@@ -238,7 +237,7 @@ func (l *Load) Check(ctx context.Context, dsn string) (lost int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("check inserts: %w", err)
 	}
-	defer func() { err = errors.Join(err, conn.Close(context.Background())) }()
+	defer conn.Close(context.Background())
 	rows, err := conn.Query(ctx, "select writer, n from signalbox_inserts")
 	if err != nil {
 		return 0, fmt.Errorf("check inserts: %w", err)

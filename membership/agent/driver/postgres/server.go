@@ -24,7 +24,7 @@ type server struct {
 	Receiver  *receiver         // of a standby that is connected
 	Senders   []sender
 	Slots     []slot
-	Long      []transaction // the longest first, at most maxListed
+	Long      []transaction // the longest first, at most 20
 	Prepared  int           // transactions prepared for two-phase commit
 	// ArchiveFailing names the log file that archive_command could not archive last.
 	ArchiveFailing string
@@ -63,7 +63,7 @@ type transaction struct {
 	Application string
 	Age         time.Duration
 	State       string
-	Query       string // at most maxQuery bytes
+	Query       string // at most 120 characters
 }
 
 // disk is the room where a server writes.
@@ -71,11 +71,6 @@ type disk struct {
 	Path string
 	Free uint64 // bytes
 }
-
-const (
-	maxListed = 20  // of sessions, slots and the like in one look
-	maxQuery  = 120 // bytes of a query that people are shown
-)
 
 // settingNames are the settings that can stop a promotion, a replay or a rewind.
 var settingNames = []string{

@@ -32,6 +32,9 @@ func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Po
 		return nil, err
 	}
 	defer d.give()
+	if mem := d.memory(); order.Term < mem.Term && (mem.Role == rolePrimary || mem.Role == rolePromoting) {
+		return nil, fmt.Errorf("step down: the order is for term %d, and this server serves %d", order.Term, mem.Term)
+	}
 	s := &stepdown{d: d, order: order, began: time.Now()}
 	p, err := findPostmaster(d.cfg.Data)
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/signalbox-io/signalbox/membership/agent/driver/postgres"
 )
 
@@ -116,7 +118,7 @@ func Open(parent string) (*Lab, error) {
 
 // configure writes what the lab's servers have in common.
 func (l *Lab) configure() error {
-	conf := "listen_addresses='127.0.0.1'\nunix_socket_directories=''\nshared_buffers=16MB\nmax_wal_size=512MB\nmax_slot_wal_keep_size=4GB\n"
+	conf := "listen_addresses='127.0.0.1'\nunix_socket_directories=''\nshared_buffers=16MB\nmax_wal_size=512MB\nmax_slot_wal_keep_size=4GB\ndynamic_shared_memory_type=mmap\n"
 	f, err := os.OpenFile(l.path("template", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -254,7 +256,11 @@ func (n *Node) PID() int {
 		return 0
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(raw), "\n", 2)[0]))
-	if err != nil || syscall.Kill(pid, 0) != nil {
+	if err != nil || pid <= 0 {
+		return 0
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil || strings.Contains(string(stat), ") Z ") { // gone, and only not waited for yet
 		return 0
 	}
 	return pid
@@ -268,8 +274,28 @@ func (n *Node) Kill() {
 	}
 	_ = syscall.Kill(pid, syscall.SIGQUIT)
 	_ = syscall.Kill(pid, syscall.SIGCONT)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for end := time.Now().Add(10 * time.Second); n.PID() != 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
+		<-tick.C
+	}
+}
+
+// removeShared removes the shared memory segment that a killed server leaves; its
+// next start would.
+func (n *Node) removeShared() {
+	raw, err := os.ReadFile(filepath.Join(n.Data, "postmaster.pid"))
+	if err != nil {
+		return // it ended in order
+	}
+	lines := strings.Split(string(raw), "\n")
+	if len(lines) < 7 {
+		return
+	}
+	if f := strings.Fields(lines[6]); len(f) == 2 {
+		if id, err := strconv.Atoi(f[1]); err == nil {
+			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) // gone already, perhaps
+		}
 	}
 }
 
@@ -280,6 +306,7 @@ func (l *Lab) Close() error {
 	l.mu.Unlock()
 	for _, n := range nodes {
 		n.Kill()
+		n.removeShared()
 	}
 	return os.RemoveAll(l.Dir)
 }
