@@ -12,10 +12,11 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 )
 
-// Options are what New needs. All of them are required but Log.
+// Options are what New needs. All of them are required but Log and Registerer.
 type Options struct {
 	// Cluster is whose certificates are accepted.
 	Cluster   string
@@ -28,6 +29,8 @@ type Options struct {
 	Archivist Archivist
 	Events    *Events
 	Log       zerolog.Logger
+	// Registerer takes the metrics; nil for none.
+	Registerer prometheus.Registerer
 }
 
 type server struct {
@@ -36,6 +39,7 @@ type server struct {
 	streams gate // event streams being followed
 	backups gate // journal backups being written
 	answers *answers
+	metrics *metrics
 	// heartbeat is Heartbeat, shorter in tests.
 	heartbeat time.Duration
 }
@@ -46,7 +50,7 @@ func New(options Options) http.Handler { return newServer(options).handler() }
 
 func newServer(options Options) *server {
 	return &server{
-		options: options, heartbeat: Heartbeat, answers: newAnswers(),
+		options: options, heartbeat: Heartbeat, answers: newAnswers(), metrics: newMetrics(options.Registerer),
 		slots:   make(gate, MaxRequests+MaxStreams),
 		streams: make(gate, MaxStreams),
 		backups: make(gate, MaxBackups),
@@ -74,7 +78,7 @@ func (s *server) handler() http.Handler {
 		_, _ = w.Write(document) // a client that is gone asks again
 	})
 	mux.HandleFunc("/", nowhere(mux))
-	return s.survive(s.admit(receive(s.once(mux))))
+	return s.metrics.measure(s.survive(s.admit(receive(s.once(noteRoute(mux))))))
 }
 
 // nowhere answers for paths and methods that do not exist.

@@ -305,7 +305,7 @@ func (s *Server) Run(ctx context.Context) error {
 	handler := api.New(api.Options{
 		Cluster: s.opt.Bundle.Self.Cluster, Viewer: s.coordinator, Historian: s.coordinator, Conductor: s.coordinator,
 		Governor: s.coordinator, Surveyor: s.coordinator, Rescuer: s.coordinator,
-		Archivist: s.coordinator, Events: s.events, Log: s.opt.Logger,
+		Archivist: s.coordinator, Registerer: s.registry, Events: s.events, Log: s.opt.Logger,
 	})
 	s.serveHTTP(ctx, g, "api", api.NewServer(handler, s.keeper.Server()), true)
 	mux := http.NewServeMux()
