@@ -21,6 +21,8 @@ type simAgent struct {
 	drained signalbox.Digest
 	order   handover.OrderKind
 	hangs   bool
+	fresh   bool // the voter answered the nonce of this start, with nothing newer
+	held    bool // the voter's answer keeps it closed
 }
 
 type simDisk struct {
@@ -37,6 +39,7 @@ type simDisk struct {
 
 func (a *simAgent) start() {
 	a.up, a.run, a.serving, a.drained, a.order = true, a.run+1, 0, signalbox.Digest{}, 0
+	a.fresh, a.held = a.s.broken == "asks after a start", false
 	a.hangs = a.s.faults && a.s.chance(0.1)
 	for _, n := range a.s.neighbours(a.name) {
 		a.s.connect(a.name, n)
@@ -83,7 +86,10 @@ func (a *simAgent) tick(run int) {
 		return
 	}
 	a.serve()
-	if c := a.disk.cert; c != nil && a.serving == 0 && c.DataCenter() == a.DataCenter && c.Term >= a.disk.floor && a.basis() == 0 {
+	if !a.fresh {
+		a.ask(run)
+	}
+	if c := a.disk.cert; c != nil && a.serving == 0 && c.DataCenter() == a.DataCenter && c.Term >= a.disk.floor && (a.basis() == 0 || a.held) {
 		for _, n := range a.s.neighbours(a.name) {
 			g := a.s.gateway(n)
 			a.s.send(a.name, n, func() { g.wants(a) })
@@ -218,7 +224,7 @@ func (a *simAgent) basis() uint64 {
 
 func (a *simAgent) serve() {
 	c := a.disk.cert
-	if !a.up || c == nil || c.DataCenter() != a.DataCenter || c.Term < a.disk.floor || a.basis() == 0 || !a.drained.IsZero() {
+	if !a.up || !a.fresh || c == nil || c.DataCenter() != a.DataCenter || c.Term < a.disk.floor || a.basis() == 0 || !a.drained.IsZero() {
 		return
 	}
 	if a.serving != c.Term {

@@ -184,7 +184,7 @@ func (g *simGateway) later(f func()) {
 
 func (g *simGateway) said(e signalbox.Evidence) {
 	switch e.Kind {
-	case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave:
+	case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave, signalbox.SaysFence, signalbox.SaysAttest:
 		if !slices.ContainsFunc(g.notes, func(old signalbox.Evidence) bool {
 			return rpc.StatementKey(old.Statement) == rpc.StatementKey(e.Statement)
 		}) {
@@ -257,6 +257,8 @@ func (g *simGateway) do(effect handover.Effect) []handover.Event {
 				}
 			}
 		}
+	case handover.Collect:
+		g.collect(e)
 	case handover.Certify:
 		c, err := rpc.BuildCertificate(trust, e.Block, orders, e.Term, e.Evidence)
 		if err != nil {

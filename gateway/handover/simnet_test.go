@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // sim is a cluster in virtual time: four gateways (the first is the voter), six
@@ -231,11 +232,22 @@ func (s *sim) proposed(r signalbox.Request) {
 	}
 	s.decided++
 	s.say("decided %d: %s", block.Index, describeRequest(&r))
-	if r.Handover != nil && r.Handover.Superseding() {
+	switch {
+	case r.Handover != nil && r.Handover.Allowed&signalbox.ByOthers != 0:
+		s.stats["failover"]++
+	case r.Handover != nil && r.Handover.Superseding():
 		s.stats["superseding"]++
+	case r.Remove != nil && !r.Remove.Announces():
+		if kind, err := rpc.EvidenceKind(r.Remove.Evidence); err == nil && kind.ByOthers() {
+			s.stats["removed by others"]++
+		}
 	}
 	if r.Outcome != nil {
-		s.stats[map[bool]string{true: "forward", false: "fallback"}[r.Outcome.Certified%2 == 0]]++
+		ended := "forward"
+		if c := voter.book.Service(orders).Certificate; c.Block.Digest == r.Outcome.Block && c.IsFallback() {
+			ended = "fallback"
+		}
+		s.stats[ended]++
 	}
 	voter.applied()
 }
@@ -249,6 +261,9 @@ func describeRequest(r *signalbox.Request) string {
 		return fmt.Sprintf("admit %s to %d", r.Admit.Name, r.Admit.Term)
 	case r.Outcome != nil:
 		return fmt.Sprintf("outcome term %d", r.Outcome.Certified)
+	}
+	if r.Remove.Announces() {
+		return "announce the removal of " + nameOf(r.Remove.Identity)
 	}
 	return "remove " + nameOf(r.Remove.Identity)
 }

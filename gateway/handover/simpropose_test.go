@@ -10,7 +10,7 @@ import (
 
 func (g *simGateway) wants(a *simAgent) {
 	if st := g.book.Service(orders); g.up && st != nil && st.Master() == a.DataCenter && len(st.Open) == 0 && st.Term() == a.disk.cert.Term {
-		if st.Outstanding[a.Identity].Admission <= a.disk.left {
+		if st.Outstanding[a.Identity].Admission <= a.disk.left || a.held {
 			g.propose(admit(a.name, st.Term()))
 			return
 		}

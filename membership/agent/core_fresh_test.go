@@ -37,6 +37,13 @@ func TestNonceSeesEveryEntry(t *testing.T) {
 	if r.master {
 		t.Fatal("serves although its removal was announced and perhaps it was fenced")
 	}
+	before := r.wants
+	r.step(ticked{})
+	r.now = r.now.Add(2 * repeatAfter)
+	r.step(ticked{})
+	if r.wants == before {
+		t.Fatal("does not ask to be admitted again")
+	}
 	r.step(granted{admission: w.admission("a", 1).Raw})
 	if !r.master || r.term != 1 {
 		t.Fatal("does not serve although it was admitted again")
