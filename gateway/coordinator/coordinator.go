@@ -225,7 +225,7 @@ func New(opt Options) (*Coordinator, error) {
 
 // The clock of the owner: often while a handover is open, else seldom.
 const (
-	tickBusy = 10 * time.Millisecond
+	tickBusy = 5 * time.Millisecond
 	tickIdle = 500 * time.Millisecond
 )
 

@@ -30,7 +30,7 @@ func (j *Journal) putState(s *agreement.State) error {
 	if err != nil {
 		return err
 	}
-	if err := j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketAgreement).Put(keyState, raw) }); err != nil {
+	if err := j.update("vote", func(tx *bolt.Tx) error { return tx.Bucket(bucketAgreement).Put(keyState, raw) }); err != nil {
 		return j.fail(s.Slot, err)
 	}
 	return nil

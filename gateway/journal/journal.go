@@ -113,7 +113,7 @@ func (j *Journal) appendLocked(b *signalbox.DecidedBlock) error {
 	case b.Index != index+1:
 		return fmt.Errorf("append block %d: %w: the newest here is %d", b.Index, signalbox.ErrConflict, index)
 	}
-	if err := j.db.Update(func(tx *bolt.Tx) error { return putBlock(tx, b) }); err != nil {
+	if err := j.update("append", func(tx *bolt.Tx) error { return putBlock(tx, b) }); err != nil {
 		return j.fail(b.Index, err)
 	}
 	// On the disk: only now may anybody see it.

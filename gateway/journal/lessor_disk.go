@@ -69,7 +69,7 @@ func implied(b *signalbox.DecidedBlock, r *signalbox.Request) (out []lease.Chang
 
 // writeLeases makes changes, durable when it returns.
 func (j *Journal) writeLeases(epoch uint64, changes ...lease.Change) error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update("lease", func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(bucketLeases)
 		if err != nil {
 			return err

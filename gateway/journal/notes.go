@@ -20,7 +20,7 @@ const (
 
 // PutNote keeps a note, durable when it returns.
 func (j *Journal) PutNote(kind Kind, key string, value []byte) error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update("note-"+string(kind), func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketNotes).Put([]byte(string(kind)+"/"+key), value)
 	})
 	if err != nil {
@@ -46,7 +46,7 @@ func (j *Journal) Notes(kind Kind) (map[string][]byte, error) {
 // DropNotes forgets the notes of a kind whose keys gone names.
 func (j *Journal) DropNotes(kind Kind, gone func(key string) bool) error {
 	prefix := string(kind) + "/"
-	return j.db.Update(func(tx *bolt.Tx) error {
+	return j.update("drop-"+string(kind), func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketNotes)
 		var keys [][]byte
 		c := b.Cursor()

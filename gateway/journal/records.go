@@ -40,7 +40,7 @@ func (j *Journal) PutRecord(id string, started time.Time, record []byte) error {
 	j.write.Lock()
 	defer j.write.Unlock()
 	var count int
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update("record", func(tx *bolt.Tx) error {
 		records, byID := tx.Bucket(bucketRecords), tx.Bucket(bucketRecordIDs)
 		count = j.records
 		if old := byID.Get([]byte(id)); old != nil {

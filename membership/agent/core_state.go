@@ -70,6 +70,21 @@ type record struct {
 	Leave   []byte             `json:"leave,omitempty"`
 }
 
+// what names the change for whoever kills the process at it.
+func (r *record) what() string {
+	switch {
+	case r.Answer != nil:
+		return "answer-" + r.Answer.Kind.String()
+	case r.Leave != nil:
+		return "leave"
+	case r.Open != nil:
+		return "open"
+	case r.Certificate != nil:
+		return "certificate"
+	}
+	return "admission"
+}
+
 // apply changes the state. The store replays what the core applied, so that disk
 // and memory cannot differ.
 func (s *state) apply(r record) {

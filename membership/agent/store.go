@@ -11,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/failpoint"
 )
 
 // The files of an instance's directory.
@@ -152,6 +154,8 @@ func (s *store) renew(why string) error {
 // returns. After an error nobody knows what is on disk: the store must be closed
 // and opened again.
 func (s *store) append(r record, sync bool) error {
+	point := "agent-" + r.what()
+	failpoint.Reach(point + "-before")
 	s.state.apply(r)
 	buf, err := encodeLine(line{Record: &r})
 	if err != nil {
@@ -166,6 +170,7 @@ func (s *store) append(r record, sync bool) error {
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
+	failpoint.Reach(point + "-unsynced")
 	if !sync {
 		return nil
 	}
@@ -175,6 +180,7 @@ func (s *store) append(r record, sync bool) error {
 	if err := dataSync(s.file); err != nil {
 		return fmt.Errorf("sync state: %w", err)
 	}
+	failpoint.Reach(point + "-durable")
 	return nil
 }
 
@@ -239,6 +245,7 @@ func (s *store) replace(name string, data []byte) error {
 }
 
 func (s *store) step(name string) error {
+	failpoint.Reach("agent-" + strings.ReplaceAll(name, " ", "-"))
 	if s.fault == nil {
 		return nil
 	}

@@ -253,3 +253,18 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
+
+// Steady waits until a site is itself again, with the master that it ended with;
+// empty: whichever it is.
+func Steady(ctx context.Context, site *demo.Site, master string) error {
+	return demo.Await(ctx, "a steady site", func(ctx context.Context) error {
+		service, err := site.API().Service(ctx, demo.Service)
+		if err != nil {
+			return err
+		}
+		if master != "" && service.Master != master {
+			return fmt.Errorf("master is %q, and was %q at the end of the handover", service.Master, master)
+		}
+		return errors.Join(site.AllReady(ctx), site.Steady(ctx, demo.Service, service.Master))
+	})
+}

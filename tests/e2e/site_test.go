@@ -63,7 +63,12 @@ type fixture struct {
 
 func start(t *testing.T, o demo.Options) *fixture {
 	t.Helper()
-	o.Binaries = binaries
+	return startWith(t, binaries, o)
+}
+
+func startWith(t *testing.T, b demo.Binaries, o demo.Options) *fixture {
+	t.Helper()
+	o.Binaries = b
 	o.Notice = func(line string) { t.Log(line) }
 	site, err := demo.Start(t.Context(), o)
 	if err != nil {
