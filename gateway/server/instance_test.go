@@ -110,7 +110,7 @@ func (i *instance) draining() bool {
 
 // crash ends the process; it comes back closed.
 func (i *instance) crash() {
-	i.set(func(i *instance) { i.master, i.inFlight, i.streams, i.run = false, 0, 0, i.run+1 })
+	i.set(func(i *instance) { i.master, i.inFlight, i.streams, i.leased, i.run = false, 0, 0, 0, i.run+1 })
 	i.judge.closed(i.name)
 }
 
