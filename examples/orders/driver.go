@@ -73,6 +73,7 @@ func newLibrary(opts options, log zerolog.Logger) (authority, error) {
 	return authority{
 		wrap:  a.Guard,
 		term:  func(r *http.Request) uint64 { return uint64(agent.TermFrom(r)) },
+		live:  func(*http.Request) bool { return a.Gate(opts.instance).Live() },
 		leave: a.Stop,
 		close: func(ctx context.Context) error {
 			select {

@@ -41,6 +41,14 @@ func (g *Gate) Lease(_ context.Context, order driver.LeaseOrder) error {
 	return nil
 }
 
+// Live reports whether what an admitted request is about to do may still take
+// effect: the term uses no leases, or its lease is live. A handler that does
+// something outside looks just before; what remains is what Wrap says.
+func (g *Gate) Live() bool {
+	_, live := g.leased()
+	return live
+}
+
 // leased reports whether the term that is served now uses leases, and whether its
 // lease is live.
 func (g *Gate) leased() (uses, live bool) {

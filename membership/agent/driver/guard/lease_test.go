@@ -56,7 +56,7 @@ func TestLeaseAtEntry(t *testing.T) {
 	if w.Code != 503 || w.Header().Get(signalbox.HeaderNotMaster) != "7" || served {
 		t.Errorf("over: %d %v, served %t", w.Code, w.Header(), served)
 	}
-	if s, _ := g.Status(t.Context()); s.Master {
+	if s, _ := g.Status(t.Context()); s.Master || g.Live() {
 		t.Error("over, and says that it is master")
 	}
 	leaseFor(t, g, 7, time.Hour)
