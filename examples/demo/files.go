@@ -42,6 +42,11 @@ func (s *Site) prepare() error {
 	if _, err := s.Issue(rpc.RoleOperator, "", operatorName); err != nil {
 		return err
 	}
+	for _, g := range s.gateways { // they are to know the operator's key
+		if err := keys.Rotate(s.Bundle(rpc.RoleGateway, g.DataCenter, g.Name), identity.IssueOptions{Validity: validity, Now: time.Now()}); err != nil {
+			return err
+		}
+	}
 	if err := s.pickListeners(); err != nil {
 		return err
 	}
@@ -134,6 +139,9 @@ func (s *Site) gatewayConfig(g Gateway) string {
 	fmt.Fprintf(&b, "log:\n  level: %s\nservices:\n  - name: %s\n    protocol: %s\n", s.opts.LogLevel, Service, s.opts.Protocol)
 	if s.opts.HoldBudget > 0 {
 		fmt.Fprintf(&b, "    hold_budget: %s\n", s.opts.HoldBudget)
+	}
+	if s.opts.Failover != "" {
+		fmt.Fprintf(&b, "    failover: %s\n", s.opts.Failover)
 	}
 	for n := range s.opts.Services {
 		fmt.Fprintf(&b, "  - name: %s\n    protocol: http\n", ExtraService(n))

@@ -28,6 +28,8 @@ type Options struct {
 
 	// HoldBudget of the service; 0 is the gateway's default.
 	HoldBudget time.Duration
+	// Failover is the service's failover in the gateways' configuration, YAML in one line; empty for the default.
+	Failover string
 	// Workers are the threads of one Envoy, default 1.
 	Workers int
 	// HotRestart lets RestartEnvoy work. It leaves no room for two sites whose Envoys use the same ports at once.

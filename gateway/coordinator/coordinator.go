@@ -158,6 +158,7 @@ type Coordinator struct {
 	kept     time.Time // when housekeeping was done last
 	surveyed time.Time // when readiness was looked at last
 	told     []byte    // what peers were told last of the own proxies
+	toldAt   time.Time
 	rumours  chan delayed
 	several  bool               // other data centers than one
 	news     map[*instance]bool // instances that the peers are to be told of

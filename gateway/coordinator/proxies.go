@@ -164,15 +164,22 @@ func (c *Coordinator) localProxies() []*wire.ProxyState {
 	return out
 }
 
-// tellProxies passes on which proxies this gateway has, when that changed.
+// tellAgain is how often peers are told of the own proxies although nothing
+// changed: a peer that was frozen forgets what it heard when its own stream ends,
+// while the stream that told it lives on.
+const tellAgain = 5 * time.Second
+
+// tellProxies passes on which proxies this gateway has, when that changed, and
+// from time to time.
 func (c *Coordinator) tellProxies() {
 	local := c.localProxies()
 	view := &wire.SiteView{DataCenter: string(c.opt.DataCenter), Proxies: local, AllProxies: true}
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(view)
-	if err != nil || bytes.Equal(raw, c.told) {
+	now := c.opt.Now()
+	if err != nil || bytes.Equal(raw, c.told) && now.Sub(c.toldAt) < tellAgain {
 		return
 	}
-	c.told = raw
+	c.told, c.toldAt = raw, now
 	c.takeProxies(c.opt.Gateway, c.opt.DataCenter, local)
 	for _, part := range split(view) {
 		c.opt.Links.Broadcast(part)
