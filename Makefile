@@ -35,8 +35,10 @@ export ENVOY
 export PATH := $(PATH):$(TOOLS)/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # The command that is needed, and the Debian packages that bring it (gcc alone only recommends libc6-dev).
+# postgresql-15 is driven by tests, demo and bench, as servers of their own: its package starts no cluster here.
 # gcc is for the race detector, protoc for checking that generated code is current, haproxy is a peer in `make bench`.
-DEBIAN_COMMANDS := gcc:gcc,libc6-dev haproxy:haproxy protoc:protobuf-compiler
+DEBIAN_COMMANDS := gcc:gcc,libc6-dev haproxy:haproxy protoc:protobuf-compiler \
+                   /usr/lib/postgresql/15/bin/postgres:postgresql-15
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
@@ -105,6 +107,10 @@ debian:
 	set -x; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	apt-get update -q; \
+	case " $${missing[*]} " in *" postgresql-15 "*) \
+	  apt-get install -q -y --no-install-recommends postgresql-common; \
+	  sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf;; \
+	esac; \
 	apt-get install -q -y --no-install-recommends "$${missing[@]}"
 
 # ---- build ----------------------------------------------------------------------------------------------------
@@ -117,6 +123,10 @@ build: ## build bin/signalbox and bin/orders
 .PHONY: demo
 demo: envoy build ## two data centers on this machine, a steady load, a switch there and back (DEMO_FLAGS=...)
 	bin/signalbox demo $(DEMO_FLAGS)
+
+.PHONY: demo-postgres
+demo-postgres: envoy debian build ## the same with a PostgreSQL server in each data center (DEMO_FLAGS=...)
+	bin/signalbox demo postgres $(DEMO_FLAGS)
 
 # GENERATE_OUT is where tests/tidy has it written to compare.
 GENERATE_OUT ?= .
