@@ -66,7 +66,8 @@ func newFailoverCommand(std stdio) *cobra.Command {
 				return err
 			}
 		}
-		return newFollower(std, c, args[0]).run(ctx, wait, output, func(ctx context.Context) (api.Handover, error) {
+		f := newFollower(std, c, args[0])
+		return f.run(ctx, wait, output, f.whenApproved(wait.wait, func(ctx context.Context) (api.Handover, error) {
 			reply, err := c.Failover(ctx, key, request)
 			if err != nil {
 				return api.Handover{}, err
@@ -75,7 +76,7 @@ func newFailoverCommand(std stdio) *cobra.Command {
 				return *reply.Handover, nil
 			}
 			return *reply.Handover, by.silent(ctx, std, c, reply.Handover.ID, request.Reason)
-		}, func(h *api.Handover) int { return forwardOr(h, request.To, exitReverted) })
+		}), func(h *api.Handover) int { return forwardOr(h, request.To, exitReverted) })
 	})
 	return cmd
 }
