@@ -171,7 +171,8 @@ type Block struct {
 	// Proposer is the index of the voter that built the block; it leads the
 	// agreement on the next one first.
 	Proposer uint32
-	// At is the proposer's wall clock: for people, never for a decision.
+	// At is the proposer's wall clock: for people and for safety rules about time,
+	// never for the interlock.
 	At       time.Time
 	Requests []Request
 }
