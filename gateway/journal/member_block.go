@@ -122,9 +122,10 @@ func (m *Member) comeBack(ctx context.Context) error {
 			}
 			if fill = ask; done {
 				m.opt.Logger.Info().Uint64("log_index", j.Index()).Msg("this voter may vote")
+				continue
 			}
+			m.tellWaiting(said)
 		}
-		m.tellWaiting(said)
 		if fill {
 			m.send(agreement.Outgoing{To: agreement.Everyone, Message: &agreement.Message{Kind: agreement.Request, Slot: j.Index() + 1}})
 		}

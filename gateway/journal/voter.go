@@ -92,7 +92,7 @@ func (j *Journal) mayVote() error {
 		return err
 	}
 	if j.Restored() {
-		return fmt.Errorf("%w: the voter's journal is empty or from a backup and every other gateway has to be asked first whether it has more; start them", signalbox.ErrUnavailable)
+		return fmt.Errorf("%w: the voter's journal is empty or from a backup, and the other gateways have to be asked first whether they have more; start them", signalbox.ErrUnavailable)
 	}
 	return nil
 }

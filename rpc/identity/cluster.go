@@ -257,7 +257,7 @@ func (dc *DataCenter) validate(seen map[string]bool) error {
 func (c *Cluster) validateVoters() error {
 	n, u, r := len(c.Voters), c.Unavailable, c.Lying
 	if u < 0 || r < 0 || r > u || n != 2*u+r+1 {
-		return fmt.Errorf("%w: %d voters with %d unavailable, %d of them lying: the voters must number 2u + r + 1 with r at most u (1: 0/0, 3: 1/0, 4: 1/1, 5: 2/0, 6: 2/1)", signalbox.ErrInvalid, n, u, r)
+		return fmt.Errorf("%w: %d voters with %d unavailable, %d of them lying: the voters must number 2u + r + 1 with r at most u, so that a quorum is left when u are away and two quorums share one that does not lie. Take 1 voter (survives nothing), 3 (one away), 4 (one away or lying), 5 (two away) or 6 (two away, one of them lying); two voters could not lose either", signalbox.ErrInvalid, n, u, r)
 	}
 	seen := map[string]bool{}
 	for _, v := range c.Voters {
