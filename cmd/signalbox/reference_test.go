@@ -41,7 +41,7 @@ func describeCommands(out *bytes.Buffer, c *cobra.Command) {
 		if sub.Hidden || sub.Name() == "help" {
 			continue
 		}
-		if !sub.HasSubCommands() {
+		if !sub.HasSubCommands() || sub.Runnable() && sub.Name() == "demo" {
 			describeCommand(out, sub)
 		}
 		describeCommands(out, sub)
