@@ -1,0 +1,118 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+)
+
+// upstreamTimeout bounds the look at the master, so that its silence leaves time
+// for the look at the own server.
+const upstreamTimeout = 500 * time.Millisecond
+
+// upstream is what a replica's driver sees of the master that it follows.
+type upstream struct {
+	address string
+	err     error   // why it could not be looked at
+	server  *server // nil then
+}
+
+// Ready implements driver.Driver. The lag of a replica whose master cannot be
+// reached is what a failover to it would lose at least, by the last look at the
+// master, and how long ago that was.
+func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
+	s, err := d.own.look(ctx)
+	if err == nil {
+		err = d.settings(ctx, s)
+	}
+	switch {
+	case errors.Is(err, errDown):
+		return readiness([]finding{found(true, "server-down", "look at redis.log in the driver's state and at the server's own log; the agent starts it again every few seconds", "the server does not run")}), nil
+	case ctx.Err() != nil:
+		return driver.Readiness{}, err
+	case err != nil:
+		return readiness([]finding{{Problem: accessProblem("this server", err), blocks: true}}), nil
+	}
+	mem := d.memory()
+	var up *upstream
+	if !s.Master && mem.Role == roleFollow {
+		up = d.lookUp(ctx, mem.Upstream)
+	}
+	r := readiness(judge(s, up, d.limits(s, mem)))
+	if up != nil {
+		r.LagBytes, r.Lag = d.lag(s, up)
+	}
+	return r, nil
+}
+
+// settings asks for the settings, and whether a Sentinel listens.
+func (d *Driver) settings(ctx context.Context, s *server) error {
+	words := []any{"CONFIG", "GET"}
+	for _, name := range settingNames {
+		words = append(words, name)
+	}
+	values, err := d.own.use().Do(ctx, words...).StringSlice()
+	if err != nil {
+		return down(err)
+	}
+	s.Settings = map[string]string{}
+	for i := 0; i+1 < len(values); i += 2 {
+		s.Settings[values[i]] = values[i+1]
+	}
+	const channel = "__sentinel__:hello" // every Sentinel listens there
+	listening, err := d.own.use().PubSubNumSub(ctx, channel).Result()
+	s.Sentinel = err == nil && listening[channel] > 0
+	return nil
+}
+
+func (d *Driver) limits(s *server, mem memory) limits {
+	l := limits{maxLag: d.cfg.MaxLag, minFree: d.cfg.MinFree, replicas: d.cfg.Replicas, file: d.cfg.File, role: mem.Role, run: mem.Run}
+	var fs unix.Statfs_t
+	if dir := s.Settings["dir"]; dir != "" && unix.Statfs(dir, &fs) == nil {
+		l.dir, l.free = dir, fs.Bavail*uint64(fs.Bsize)
+	}
+	return l
+}
+
+// lookUp looks at the master that is followed.
+func (d *Driver) lookUp(ctx context.Context, address string) *upstream {
+	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+	defer cancel()
+	up := &upstream{address: address}
+	l, err := d.peer(address)
+	if err == nil {
+		up.server, err = l.look(ctx)
+	}
+	if up.err = err; err != nil {
+		up.server = nil
+		return up
+	}
+	if up.server.Master {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.seen = sight{position: up.server.position(), at: time.Now()}
+	}
+	return up
+}
+
+// lag is how far a replica is behind, by the last look at its master. up is nil
+// where it was not looked at now.
+func (d *Driver) lag(s *server, up *upstream) (uint64, time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.seen.at.IsZero() || d.seen.position.Replication != s.ReplID {
+		return 0, 0
+	}
+	lag := behind(s.Offset, d.seen.position.Offset)
+	if lag == 0 && (up == nil || up.err == nil) {
+		return 0, 0
+	}
+	if up != nil && up.err == nil {
+		return lag, s.Silent
+	}
+	return lag, time.Since(d.seen.at)
+}

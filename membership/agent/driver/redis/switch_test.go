@@ -1,0 +1,210 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
+)
+
+// writer writes over one connection until it breaks, and knows what was acknowledged.
+type writer struct {
+	acked []string
+	err   error
+}
+
+// write starts writing; the result is complete when the group is done.
+func write(ctx context.Context, s *site, all *sync.WaitGroup) *writer {
+	w := &writer{}
+	id := names.Add(1)
+	c := s.Open()
+	all.Go(func() {
+		defer c.Close()
+		for n := 0; ; n++ {
+			key := fmt.Sprintf("w:%d:%d", id, n)
+			if w.err = c.Set(ctx, key, "x", 0).Err(); w.err != nil {
+				return
+			}
+			w.acked = append(w.acked, key)
+		}
+	})
+	return w
+}
+
+// lost counts the acknowledged writes that a server does not have.
+func lost(ctx context.Context, s *site, writers ...*writer) int {
+	s.t.Helper()
+	missing := 0
+	for _, w := range writers {
+		for at := 0; at < len(w.acked); at += 1000 {
+			part := w.acked[at:min(at+1000, len(w.acked))]
+			n, err := s.client.Exists(ctx, part...).Result()
+			check(s.t, err)
+			missing += len(part) - int(n)
+		}
+	}
+	return missing
+}
+
+// Guards: nothing acknowledged is lost in a planned switch, there and back, with
+// clients that write as fast as they can; their connections are closed; the old
+// master comes back as a replica by itself, without a whole copy.
+func TestSwitchAndBackUnderLoad(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	master, standby := p.east, p.west
+	for term := signalbox.Term(2); term < 8; term++ {
+		var all sync.WaitGroup
+		a, b := write(p.ctx, master, &all), write(p.ctx, master, &all)
+		await(t, p.ctx, func() bool { return master.client.DBSize(p.ctx).Val() > 200*int64(term) }, func() any { return term })
+		check(t, standby.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: term - 1, Promote: true}))
+		check(t, master.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: term - 1}))
+		began := time.Now()
+		position := p.stepDown(master, term-1)
+		stopped := time.Since(began)
+		all.Wait() // or a connection was left open
+		p.promote(standby, term, position)
+		t.Logf("term %d: stepped down in %s, promoted in %s, %d acknowledged", term, stopped, time.Since(began)-stopped, len(a.acked)+len(b.acked))
+		if n := lost(p.ctx, standby, a, b); n != 0 {
+			t.Fatalf("%d acknowledged writes are lost", n)
+		}
+		standby.set(p.ctx, "after", fmt.Sprint(term))
+		full := standby.info(p.ctx, "sync_full")
+		p.follow(master, standby, term)
+		if now := standby.info(p.ctx, "sync_full"); now != full {
+			t.Fatalf("the old master took a whole copy: %s full synchronizations, %s before", now, full)
+		}
+		master, standby = standby, master
+	}
+}
+
+// Guards: a pause expires by itself and is no fence: what is written after it is
+// in the position, and a step-down that was frozen for longer than its pause
+// loses nothing.
+func TestPauseIsNoFence(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.east.do(p.ctx, "CLIENT", "PAUSE", 50, "WRITE")
+	began := time.Now()
+	p.east.set(p.ctx, "after", "the pause")
+	if waited := time.Since(began); waited < 25*time.Millisecond {
+		t.Fatalf("the pause held a write for %s: this test shows nothing", waited)
+	}
+
+	// The replica answers nothing, so the step-down waits; its driver dies, and
+	// the master goes on by itself.
+	check(t, p.east.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: 1}))
+	p.west.Signal(syscall.SIGSTOP)
+	p.east.set(p.ctx, "not", "there yet")
+	dying, die := context.WithCancel(p.ctx)
+	// The reopening of a driver that is given up must not be what helps.
+	p.east.do(p.ctx, "ACL", "SETUSER", "signalbox", "-client|unpause")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = p.east.driver.StepDown(dying, planned(1))
+	}()
+	await(t, p.ctx, func() bool { return !p.east.writes() }, func() any { return "the writes are not paused" })
+	die()
+	<-done
+	var all sync.WaitGroup
+	late := write(p.ctx, p.east, &all) // waits for the end of the pause and goes on
+	await(t, p.ctx, p.east.writes, func() any { return "the pause does not end" })
+
+	p.east.do(p.ctx, "ACL", "SETUSER", "signalbox", "+client|unpause")
+	p.west.Signal(syscall.SIGCONT)
+	position := p.stepDown(p.east, 1)
+	all.Wait()
+	p.promote(p.west, 2, position)
+	if n := lost(p.ctx, p.west, late); n != 0 || len(late.acked) == 0 {
+		t.Fatalf("%d of %d acknowledged writes are lost", n, len(late.acked))
+	}
+}
+
+// Guards: a server that stepped down takes no write from a client connected
+// straight to it: neither then, nor after a restart by whoever, nor after a
+// restart as a person would do it with the configuration file.
+func TestOldMasterTakesNoWrite(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.east.set(p.ctx, "mine", "x")
+	position := p.stepDown(p.east, 1)
+	if p.east.writes() {
+		t.Fatal("it takes writes after its step-down")
+	}
+	p.east.Kill()
+	check(t, p.east.Start())
+	check(t, p.east.Up(p.ctx))
+	if p.east.writes() {
+		t.Fatal("it takes writes after a restart")
+	}
+	p.promote(p.west, 2, position)
+	p.follow(p.east, p.west, 2)
+	if p.east.writes() {
+		t.Fatal("it takes writes as a replica")
+	}
+}
+
+// Guards: nothing starts as a master, not even one that was killed as a master
+// and whose file a person had rewritten then.
+func TestKilledMasterStartsClosed(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.east.do(p.ctx, "CONFIG", "SET", "maxmemory", "100mb")
+	p.east.do(p.ctx, "CONFIG", "REWRITE") // Redis drops the replicaof line: it is master
+	_, err := p.east.driver.Status(p.ctx) // as the agent asks every now and then
+	check(t, err)
+	p.east.Kill()
+	check(t, p.east.Start())
+	check(t, p.east.Up(p.ctx))
+	if p.east.writes() {
+		t.Fatal("a killed master takes writes when it is started")
+	}
+}
+
+// Guards: a repeated StepDown says the same, also after a start of the agent, and
+// an old master that is given a term again serves on with its data.
+func TestStepDownAgainAndFallback(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.east.set(p.ctx, "one", "x")
+	first := p.stepDown(p.east, 1)
+	p.east.again()
+	if again := p.stepDown(p.east, 1); string(again) != string(first) {
+		t.Fatalf("position %q, then %q", first, again)
+	}
+	p.promote(p.east, 3, nil)
+	p.east.set(p.ctx, "two", "x")
+	p.ready(p.west)
+	if err := p.east.driver.Promote(p.ctx, driver.Promotion{Service: "db", Term: 2}); err == nil {
+		t.Fatal("it opened a term below the newest that it served")
+	}
+	position := p.stepDown(p.east, 3)
+	p.promote(p.west, 4, position)
+	if n := p.west.client.Exists(p.ctx, "one", "two").Val(); n != 2 {
+		t.Fatalf("%d of 2 keys", n)
+	}
+}
+
+// Guards: an agent killed between the server's becoming a replica and the note of
+// it says the right position afterwards.
+func TestAgentKilledInStepDown(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.east.set(p.ctx, "one", "x")
+	p.east.do(p.ctx, "REPLICAOF", "127.0.0.1", "1") // all that it came to
+	p.east.again()
+	position := p.stepDown(p.east, 1)
+	if len(position) == 0 {
+		t.Fatal("no position of a master that stepped down")
+	}
+	p.promote(p.west, 2, position)
+	if n := p.west.client.Exists(p.ctx, "one").Val(); n != 1 {
+		t.Fatal("the write is lost")
+	}
+}
