@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	// surveyEvery is how often readiness is looked at without being asked.
+	// surveyEvery is how often readiness is looked at without being asked, and
+	// surveyShare the part of the owner's time that it may take: with very many
+	// services and proxies it is looked at more seldom.
 	surveyEvery = 5 * time.Second
+	surveyShare = 50
 	// expiresSoon is how long before its end a certificate is worth a word.
 	expiresSoon = 14 * 24 * time.Hour
 	// maxNamed is how many are named in one check.
@@ -180,14 +183,16 @@ func naming(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// survey looks at everything now and then, for the metrics.
+// survey looks at everything now and then, for the metrics, and not while
+// somebody's requests are held.
 func (c *Coordinator) survey() {
 	now := c.opt.Now()
-	if now.Sub(c.surveyed) < surveyEvery {
+	if now.Sub(c.surveyed) < surveyEvery || len(c.busy) > 0 {
 		return
 	}
-	c.surveyed = now
 	v := c.readiness("")
+	took := c.opt.Now().Sub(now)
+	c.surveyed = now.Add(max(0, surveyShare*took-surveyEvery)) // what took long counts as done later
 	c.opt.Metrics.readiness(&v, c.expiries())
 	for _, s := range c.services {
 		said, term := c.people(s.conf.Name)
