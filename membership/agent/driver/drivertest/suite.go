@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,6 +151,13 @@ func (r *run) status() driver.Status {
 	return s
 }
 
+// busy keeps the instance busy until finish is called, or the test has failed.
+func (r *run) busy() (finish func()) {
+	finish = sync.OnceFunc(r.Busy(r.T))
+	r.Cleanup(finish)
+	return finish
+}
+
 // mustBe checks what the driver says of the instance.
 func (r *run) mustBe(master bool, term signalbox.Term) {
 	r.Helper()
@@ -212,7 +220,7 @@ func drains(r *run) {
 		return
 	}
 	r.mustPromote(7)
-	finish := r.Busy(r.T)
+	finish := r.busy()
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.stepDown(7)
@@ -236,7 +244,7 @@ func givesUp(r *run) {
 	ctx, cancel := r.context()
 	defer cancel()
 	if r.Busy != nil {
-		defer r.Busy(r.T)()
+		defer r.busy()()
 	} else {
 		cancel() // nothing would keep it waiting
 	}
