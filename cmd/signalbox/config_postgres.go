@@ -43,6 +43,8 @@ func (c *AgentConfig) driver(in InstanceConfig, log zerolog.Logger) (driver.Driv
 		return driverhttp.New(in.Base)
 	case "exec":
 		return c.execDriver(in, log)
+	case "redis":
+		return c.redisDriver(in, log)
 	}
 	p := in.Postgres
 	dir := filepath.Join(c.State, in.Service, in.Name, "postgres")
@@ -89,7 +91,7 @@ func (c *AgentConfig) driver(in InstanceConfig, log zerolog.Logger) (driver.Driv
 	return postgres.New(cfg)
 }
 
-// credential is the user and group that a name stands for.
+// credential is the user and the groups that a name stands for.
 func credential(name string) (*syscall.Credential, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -103,7 +105,17 @@ func credential(name string) (*syscall.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	c := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	all, err := u.GroupIds() // Debian's certificate keys are readable for a group of their own
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range all {
+		if id, err := strconv.ParseUint(text, 10, 32); err == nil {
+			c.Groups = append(c.Groups, uint32(id))
+		}
+	}
+	return c, nil
 }
 
 // parseSize reads bytes with their unit. A bare number is refused: its unit would

@@ -172,7 +172,7 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 		return nil, err
 	}
 	d.cfg.Log.Info().Str("event", "stepped_down").Str("position", string(position.Bytes())).Dur("took", time.Since(s.began)).
-		Uint64("term", uint64(s.order.Term)).Msg("the server is stopped; a standby has everything")
+		Uint64("term", uint64(s.order.Term)).Msg("the server is stopped")
 	return d.close(position)
 }
 
