@@ -50,7 +50,7 @@ func (s *site) service(gateway string) api.Service {
 // gateway does not ask; break-glass overrides it and stays visible.
 func TestPauseHoldsEverywhere(t *testing.T) {
 	t.Parallel()
-	s := newSite(t).run()
+	s := newSite(t, voting("east-1", "west-1", "west-2")).run()
 	s.ready("west-2", s.order(west))
 	until := time.Now().Add(time.Hour)
 	rules, err := s.gateways["east-2"].coordinator.Pause(t.Context(), "orders", until, bob, "schema migration")
@@ -100,7 +100,7 @@ func TestPauseHoldsEverywhere(t *testing.T) {
 // person approves it at any of them; then it begins as it was ordered.
 func TestApprovalBegins(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withRules(policy.Rules{Approvals: 1})).run()
+	s := newSite(t, voting("east-1", "west-1", "west-2"), withRules(policy.Rules{Approvals: 1})).run()
 	o := s.order(west)
 	o.By = ada
 	s.ready("east-1", o)
