@@ -245,6 +245,7 @@ func (l *Ledger) applyHandover(b *signalbox.DecidedBlock, h *signalbox.Handover)
 	for _, id := range h.Incoming {
 		st.hold(l.enrolled[id], b.Index, h.Leases.Used())
 	}
+	st.mayFallBack(h)
 	if h.From != "" {
 		st.Open = append(st.Open, b)
 		return
@@ -272,6 +273,21 @@ func (s *ServiceState) hold(in signalbox.Instance, index uint64, leased bool) {
 		leased = leased && before.Leased
 	}
 	s.Outstanding[in.Identity] = Holder{Instance: in, Admission: index, Leased: leased}
+}
+
+// mayFallBack notes what the block's fallback gives to whom it lists: a term
+// without leases, also to one that the term it restores does not list and that
+// is outstanding by another, with leases.
+func (s *ServiceState) mayFallBack(h *signalbox.Handover) {
+	if h.Fallback == 0 || h.FallbackLeases.Used() {
+		return
+	}
+	for _, e := range h.Roster {
+		if holder, held := s.Outstanding[e.Identity]; held && h.Lists(e.Identity, h.Fallback) {
+			holder.Leased = false
+			s.Outstanding[e.Identity] = holder
+		}
+	}
 }
 
 func (l *Ledger) applyOutcome(c *signalbox.Certificate) {
