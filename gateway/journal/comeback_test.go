@@ -2,10 +2,13 @@ package journal
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agreement"
 )
 
 // TestComeback guards invariant 8 with several voters: who forgot its votes does
@@ -63,12 +66,26 @@ func TestComebackWaits(t *testing.T) {
 		}
 		m = a.member("south-1", dir)
 	}
-	stop = a.run(voterNames...)
-	defer stop()
+	stop = a.run("east-1", "west-1")
 	for i, target := range []uint64{newest + 1, newest + 2} {
 		a.propose("east-1", newInstance(t, orders, []string{"second", "third"}[i]))
 		a.await(m.opt.Journal, target)
+		if done, fill, err := NewComeback(m.opt.Journal, 3, 1).Heard(said); done != (i == 1) || fill != (i == 0) || err != nil {
+			t.Fatalf("at block %d: votes %v, fills %v, %v", target, done, fill, err)
+		}
 	}
+	stop()
+}
+
+// TestComebackFills guards that a voter that forgot does not wait for others to
+// have something to decide.
+func TestComebackFills(t *testing.T) {
+	a := newAssembly(t)
+	stop := a.run(voterNames...)
+	a.propose("east-1", newInstance(t, orders, "first"))
+	stop()
+	m := a.member("south-1", t.TempDir())
+	a.run(voterNames...)
 	pace := time.NewTicker(5 * time.Millisecond)
 	defer pace.Stop()
 	for end := time.After(30 * time.Second); !m.opt.Journal.Begun(); {
@@ -77,5 +94,30 @@ func TestComebackWaits(t *testing.T) {
 		case <-end:
 			t.Fatal("it never votes again")
 		}
+	}
+}
+
+// TestRestoreForgetsVotes guards invariant 8: what a backup says of votes is not
+// believed.
+func TestRestoreForgetsVotes(t *testing.T) {
+	a := newAssembly(t)
+	j := a.members["east-1"].opt.Journal
+	if err := errors.Join(j.begin(), j.setAllBegun(), j.putState(&agreement.State{Epoch: 1, Slot: 1, View: 1, VotedOne: 1, Value: []byte("x")})); err != nil {
+		t.Fatal(err)
+	}
+	backup, dir := filepath.Join(t.TempDir(), "backup"), t.TempDir()
+	file, err := os.Create(backup)
+	if err == nil {
+		err = errors.Join(j.Backup(file), file.Close())
+	}
+	if err == nil {
+		_, err = Restore(backup, dir, j.trust)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := a.member("east-1", dir).opt.Journal
+	if s, err := back.state(); s != nil || err != nil || back.Begun() || back.allBegun() || !back.fromBackup() {
+		t.Errorf("it remembers %+v, %v", s, err)
 	}
 }

@@ -301,3 +301,22 @@ func TestSingleVoter(t *testing.T) {
 		t.Error("it has not voted for what it decided")
 	}
 }
+
+// TestJoinsTheEnd guards that a voter that waits for nothing itself helps those
+// who do: it ends a view with r + 1 others, and not with r, who may be lying.
+func TestJoinsTheEnd(t *testing.T) {
+	r := newReplica(t, config(4, 1, 0, 0), nil)
+	for i, from := range []int{2, 3} {
+		m := &Message{Kind: Timeout, Epoch: 1, Slot: 1, View: 3, Share: shareOf(from, r.cfg.timeoutInput(1, 3, 0))}
+		e, err := r.Step(from, m, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if joined := e.Persist != nil && e.Persist.Ended == 3; joined != (i == 1) {
+			t.Errorf("after %d timeouts: %+v", i+1, e.Persist)
+		}
+	}
+	if r.View() != 4 {
+		t.Errorf("three of four ended view 3, and this one is in view %d", r.View())
+	}
+}
