@@ -8,11 +8,14 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/coordinator"
 	"github.com/signalbox-io/signalbox/gateway/fence"
+	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
 // FailoverConfig says how a service may be failed over.
 type FailoverConfig struct {
+	Mode     string        `yaml:"mode" enum:"manual,automatic" doc:"automatic: failed over without anybody asking when a quorum of voters has heard of no agent of the master's data center for silence; needs lapse or fence; default: manual"`
+	Silence  Duration      `yaml:"silence" doc:"with automatic: how long, at least 2s; default: 10s"`
 	Evidence []string      `yaml:"evidence" doc:"what counts for an instance that does not ack: attest (a person takes responsibility), fence (a plugin), lapse (instances serve only while a quorum of voters renews their lease, which then ran out); default: attest"`
 	LeaseTTL Duration      `yaml:"lease_ttl" doc:"with lapse: how long an instance serves on without the voters, 200ms to 1m; default: 3s"`
 	Fence    []FenceConfig `yaml:"fence" doc:"the fencing plugin of each data center"`
@@ -27,6 +30,7 @@ type FenceConfig struct {
 }
 
 const (
+	modeAutomatic   = "automatic"
 	defaultLeaseTTL = 3 * time.Second
 	// leaseDrift bounds how far clocks run apart, in parts per million.
 	leaseDrift = 10_000
@@ -68,9 +72,46 @@ func (f *FailoverConfig) into(s *coordinator.Service) {
 	if f == nil {
 		return
 	}
+	if f.automatic() {
+		s.Automatic = f.silence()
+	}
 	s.Fences = map[signalbox.DataCenter]coordinator.Fencer{}
 	for i := range f.Fence {
 		s.Fences[signalbox.DataCenter(f.Fence[i].DataCenter)] = f.Fence[i].plugin()
+	}
+}
+
+func (f *FailoverConfig) automatic() bool { return f != nil && f.Mode == modeAutomatic }
+
+// fences reports whether a data center has a plugin.
+func (f *FailoverConfig) fences(dc signalbox.DataCenter) bool {
+	for i := range f.Fence {
+		if f.Fence[i].DataCenter == string(dc) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *FailoverConfig) silence() time.Duration {
+	if f.Silence == 0 {
+		return handover.DefaultSilence
+	}
+	return time.Duration(f.Silence)
+}
+
+func (s *ServiceConfig) checkAutomatic(p *problems, at string, kinds signalbox.EvidenceKinds) {
+	f := s.Failover
+	p.oneOf(at+".mode", f.Mode, "", "manual", modeAutomatic)
+	switch {
+	case !f.automatic():
+		if f.Silence != 0 {
+			p.add(at+".silence", "is for mode: automatic")
+		}
+	case !kinds.Has(signalbox.Lapse) && !kinds.Has(signalbox.Fence):
+		p.add(at+".mode", "automatic needs evidence that comes without a person: lapse (leases) or fence (a plugin); evidence is %s", kinds)
+	case f.silence() < handover.MinSilence:
+		p.add(at+".silence", "%s is too short: want at least %s", f.Silence, Duration(handover.MinSilence))
 	}
 }
 
@@ -84,6 +125,7 @@ func (s *ServiceConfig) checkFailover(p *problems, at string, timing TimingConfi
 	if s.Failover == nil {
 		return
 	}
+	s.checkAutomatic(p, at, kinds)
 	s.checkLeases(p, at+".lease_ttl", timing)
 	if kinds.Has(signalbox.Fence) != (len(s.Failover.Fence) > 0) {
 		p.add(at+".fence", "a plugin and fence in evidence belong together: give both or neither")
@@ -124,9 +166,11 @@ func (s *ServiceConfig) checkLeases(p *problems, at string, timing TimingConfig)
 }
 
 // checkQuorum: an instance with leases serves only while a quorum of voters can be
-// reached, so losing any one data center must leave one (design, section 3).
+// reached, and nothing is failed over by itself without one, so losing any one data
+// center must leave one (design, section 3).
 func (s *ServiceConfig) checkQuorum(p *problems, at string, cluster *identity.Cluster) {
-	if !s.Failover.leases().Used() {
+	leased := s.Failover.leases().Used()
+	if !leased && !s.Failover.automatic() {
 		return
 	}
 	in := map[signalbox.DataCenter]int{}
@@ -134,7 +178,17 @@ func (s *ServiceConfig) checkQuorum(p *problems, at string, cluster *identity.Cl
 		in[v.DataCenter]++
 	}
 	for _, dc := range cluster.DataCenters {
-		if left := len(cluster.Voters) - in[dc.Name]; left < cluster.Quorum() {
+		left := len(cluster.Voters) - in[dc.Name]
+		if !leased && !s.Failover.fences(dc.Name) {
+			p.add(at+".failover.fence", "automatic: data center %s has no fencing plugin, and no lease of its instances runs out: nothing could be certified without a person. Configure a plugin for it, or lapse, or mode: manual", dc.Name)
+			return
+		}
+		if left < cluster.Quorum() && !leased {
+			p.add(at+".failover.mode", "automatic: without data center %s %d of %d voters are left, and a quorum is %d: nobody could decide or certify. "+
+				"Have voters in a third data center (1/1/1 or 2/2/2 voters), or mode: manual", dc.Name, left, len(cluster.Voters), cluster.Quorum())
+			return
+		}
+		if left < cluster.Quorum() {
 			p.add(at+".failover.evidence", "lapse: without data center %s %d of %d voters are left, and a quorum is %d: nobody could renew a lease or sign that one lapsed, and every instance would close. "+
 				"Have voters in a third data center, so that losing any one leaves a quorum (1/1/1 or 2/2/2 voters); or fail over by a fencing plugin (fence) or a person's word (attest)",
 				dc.Name, left, len(cluster.Voters), cluster.Quorum())

@@ -90,6 +90,9 @@ type Service struct {
 	// Fences has the plugin that fences a data center's instances, where there is
 	// one on this gateway.
 	Fences map[signalbox.DataCenter]Fencer
+	// Automatic is the silence of the master's data center after which the service
+	// is failed over without anybody asking; 0: it never is.
+	Automatic time.Duration
 }
 
 // Options are what a Coordinator needs.
@@ -159,6 +162,7 @@ type Coordinator struct {
 	surveyed time.Time // when readiness was looked at last
 	told     []byte    // what peers were told last of the own proxies
 	toldAt   time.Time
+	began    time.Time // when this gateway started
 	rumours  chan delayed
 	several  bool               // other data centers than one
 	news     map[*instance]bool // instances that the peers are to be told of
@@ -172,6 +176,7 @@ type Coordinator struct {
 type service struct {
 	conf      Service
 	machine   *handover.Machine
+	silence   *handover.SilenceWatch // nil: it is not failed over by itself
 	instances map[signalbox.Identity]*instance
 	routeTerm signalbox.Term
 	released  signalbox.Term
@@ -219,6 +224,12 @@ func New(opt Options) (*Coordinator, error) {
 			machine: handover.NewMachine(handover.Options{
 				Service: s.Name, Gateway: opt.Gateway, DataCenter: opt.DataCenter, Peers: opt.Peers,
 			}),
+		}
+	}
+	c.began = opt.Now()
+	for _, s := range c.services {
+		if s.conf.Automatic > 0 {
+			s.silence = handover.NewSilenceWatch(opt.Voters, opt.Quorum, s.conf.Automatic)
 		}
 	}
 	return c, c.loadIncarnations()

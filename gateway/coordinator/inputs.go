@@ -264,6 +264,7 @@ func (c *Coordinator) housekeeping() {
 		c.removeLeft(s)
 		c.refresh(s)
 		c.retire(s)
+		c.watchSilence(s)
 	}
 	c.tellProxies()
 	c.survey()

@@ -116,6 +116,8 @@ func (c *Coordinator) PeerFrame(gateway string, frame *wire.PeerFrame) {
 	switch k := frame.Kind.(type) {
 	case *wire.PeerFrame_Statement:
 		c.peerStatement(k.Statement, c.seenAt(frame))
+	case *wire.PeerFrame_Silence:
+		c.post(func() { c.peerSilence(gateway, k.Silence) })
 	case *wire.PeerFrame_Share:
 		c.post(func() { c.peerShare(k.Share) })
 	case *wire.PeerFrame_Certificate:

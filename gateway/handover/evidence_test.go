@@ -127,6 +127,35 @@ func TestLeaseModes(t *testing.T) {
 	}
 }
 
+// TestFallbackOfAnotherMode guards rule 3: who stayed outstanding by a term with
+// leases, and was not listed by a later one without, may serve the fallback of the
+// next block without a lease: a lapse counts for it no more.
+func TestFallbackOfAnotherMode(t *testing.T) {
+	b := leased(t)
+	b.handover(t, "h1", west, "w1")
+	back := b.handover(t, "h1-back", east, "e1") // without leases, and without e2
+	b.forward(t, back)
+	entry := func() (leased bool) {
+		for _, e := range b.Roster(orders, west) {
+			if e.Name == "e2" {
+				leased = e.Leased
+			}
+		}
+		return leased
+	}
+	if !entry() {
+		t.Error("e2 could serve terms with leases only")
+	}
+	third := b.handover(t, "h2", west, "w1")
+	if entry() {
+		t.Error("e2 may serve the fallback of h2 without a lease")
+	}
+	b.must(t, outcome(third, third.Handover(orders).Fallback, actor("e1").answer(signalbox.SaysRefuse, third)))
+	if entry() {
+		t.Error("e2 serves the fallback of h2 without a lease")
+	}
+}
+
 // TestAnnouncedRemoval guards rule 3 and ADR 0009: others' evidence removes an
 // identity only for the block that announced it, while neither a handover nor
 // another admission came since; and the answer to an instance that starts names

@@ -387,3 +387,29 @@ func (s *site) oneServes(dc signalbox.DataCenter, term signalbox.Term) {
 		return len(serving) == 1
 	})
 }
+
+// TestAutomaticFailover: when a quorum of voters has heard of nobody in the
+// master's data center for long enough, the service is failed over without anybody
+// asking; the evidence is as due as ever.
+func TestAutomaticFailover(t *testing.T) {
+	t.Parallel()
+	s := moved(t, counting(signalbox.Fence), func(s *site) {
+		s.services[0].Fences = map[signalbox.DataCenter]coordinator.Fencer{west: &plugin{s: s}}
+		s.services[0].Automatic = 2 * time.Second
+	})
+	for _, name := range []string{"w1", "w2"} {
+		s.agents[name].kill()
+	}
+	for _, name := range []string{"west-1", "west-2"} {
+		s.gateways[name].stop()
+	}
+	s.awaitServing(east, 4)
+	h := s.finished("east-1", "orders-auto-2")
+	if h.By != "signalbox" || !strings.Contains(h.Reason, "1 of 1 voters have heard of no agent in west for 2s") {
+		t.Errorf("begun by %q: %q", h.By, h.Reason)
+	}
+	if cert := s.verify(h); cert.Evidence[0].Kind != signalbox.SaysFence {
+		t.Errorf("evidence %s", cert.Evidence[0].Kind)
+	}
+	s.comeBack(east, 4)
+}

@@ -3675,6 +3675,7 @@ type PeerFrame struct {
 	//	*PeerFrame_Share
 	//	*PeerFrame_Prepare
 	//	*PeerFrame_Prepared
+	//	*PeerFrame_Silence
 	Kind isPeerFrame_Kind `protobuf_oneof:"kind"`
 	// When the sender learned what it passes on, for records; 0: just now.
 	SeenUnixNano  int64 `protobuf:"varint,13,opt,name=seen_unix_nano,json=seenUnixNano,proto3" json:"seen_unix_nano,omitempty"`
@@ -3827,6 +3828,15 @@ func (x *PeerFrame) GetPrepared() *Prepared {
 	return nil
 }
 
+func (x *PeerFrame) GetSilence() *Silence {
+	if x != nil {
+		if x, ok := x.Kind.(*PeerFrame_Silence); ok {
+			return x.Silence
+		}
+	}
+	return nil
+}
+
 func (x *PeerFrame) GetSeenUnixNano() int64 {
 	if x != nil {
 		return x.SeenUnixNano
@@ -3886,6 +3896,10 @@ type PeerFrame_Prepared struct {
 	Prepared *Prepared `protobuf:"bytes,14,opt,name=prepared,proto3,oneof"`
 }
 
+type PeerFrame_Silence struct {
+	Silence *Silence `protobuf:"bytes,15,opt,name=silence,proto3,oneof"`
+}
+
 func (*PeerFrame_Hello) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Statement) isPeerFrame_Kind() {}
@@ -3910,6 +3924,70 @@ func (*PeerFrame_Prepare) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Prepared) isPeerFrame_Kind() {}
 
+func (*PeerFrame_Silence) isPeerFrame_Kind() {}
+
+// Silence says for how long the sender, a voter, and whoever it hears have had no
+// session with any agent of a service in a data center. It is no evidence.
+type Silence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	DataCenter    string                 `protobuf:"bytes,2,opt,name=data_center,json=dataCenter,proto3" json:"data_center,omitempty"`
+	SilentNano    int64                  `protobuf:"varint,3,opt,name=silent_nano,json=silentNano,proto3" json:"silent_nano,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Silence) Reset() {
+	*x = Silence{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Silence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Silence) ProtoMessage() {}
+
+func (x *Silence) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Silence.ProtoReflect.Descriptor instead.
+func (*Silence) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Silence) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Silence) GetDataCenter() string {
+	if x != nil {
+		return x.DataCenter
+	}
+	return ""
+}
+
+func (x *Silence) GetSilentNano() int64 {
+	if x != nil {
+		return x.SilentNano
+	}
+	return 0
+}
+
 // Prepared says that the sender has a handover block, durable.
 type Prepared struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3921,7 +3999,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3933,7 +4011,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3946,7 +4024,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Prepared) GetService() string {
@@ -3975,7 +4053,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4065,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4078,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -4043,7 +4121,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4055,7 +4133,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4068,7 +4146,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -4099,7 +4177,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4111,7 +4189,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4124,7 +4202,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Held) GetService() string {
@@ -4173,7 +4251,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4185,7 +4263,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4198,7 +4276,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -4235,7 +4313,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4247,7 +4325,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4260,7 +4338,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -4304,7 +4382,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4316,7 +4394,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4329,7 +4407,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProxyState) GetId() string {
@@ -4373,7 +4451,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4385,7 +4463,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4398,7 +4476,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -4448,7 +4526,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4460,7 +4538,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4473,7 +4551,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GiveUp) GetService() string {
@@ -4523,7 +4601,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4535,7 +4613,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4548,7 +4626,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -4736,7 +4814,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4748,7 +4826,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4761,7 +4839,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -4797,7 +4875,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4809,7 +4887,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4822,7 +4900,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -4857,7 +4935,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4869,7 +4947,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4882,7 +4960,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -4917,7 +4995,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4929,7 +5007,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4942,7 +5020,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -4970,7 +5048,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4982,7 +5060,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4995,7 +5073,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -5039,7 +5117,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5051,7 +5129,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5064,7 +5142,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -5153,7 +5231,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5165,7 +5243,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5178,7 +5256,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -5197,7 +5275,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5209,7 +5287,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5222,7 +5300,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -5241,7 +5319,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5253,7 +5331,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5266,7 +5344,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -5286,7 +5364,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5298,7 +5376,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5311,7 +5389,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -5337,7 +5415,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5349,7 +5427,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5362,7 +5440,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -5676,7 +5754,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
-	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xd1\x04\n" +
+	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\x84\x05\n" +
 	"\tPeerFrame\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.signalbox.v1.PeerHelloH\x00R\x05hello\x12\x1e\n" +
 	"\tstatement\x18\x02 \x01(\fH\x00R\tstatement\x12\"\n" +
@@ -5690,9 +5768,16 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	" \x01(\v2\x18.signalbox.v1.LeaseFrameH\x00R\x05lease\x123\n" +
 	"\x05share\x18\v \x01(\v2\x1b.signalbox.v1.EvidenceShareH\x00R\x05share\x121\n" +
 	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepare\x124\n" +
-	"\bprepared\x18\x0e \x01(\v2\x16.signalbox.v1.PreparedH\x00R\bprepared\x12$\n" +
+	"\bprepared\x18\x0e \x01(\v2\x16.signalbox.v1.PreparedH\x00R\bprepared\x121\n" +
+	"\asilence\x18\x0f \x01(\v2\x15.signalbox.v1.SilenceH\x00R\asilence\x12$\n" +
 	"\x0eseen_unix_nano\x18\r \x01(\x03R\fseenUnixNanoB\x06\n" +
-	"\x04kind\":\n" +
+	"\x04kind\"e\n" +
+	"\aSilence\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1f\n" +
+	"\vdata_center\x18\x02 \x01(\tR\n" +
+	"dataCenter\x12\x1f\n" +
+	"\vsilent_nano\x18\x03 \x01(\x03R\n" +
+	"silentNano\":\n" +
 	"\bPrepared\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
 	"\x05block\x18\x02 \x01(\fR\x05block\"\x9c\x01\n" +
@@ -5823,7 +5908,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -5868,27 +5953,28 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*Ping)(nil),                // 40: signalbox.v1.Ping
 	(*Refusal)(nil),             // 41: signalbox.v1.Refusal
 	(*PeerFrame)(nil),           // 42: signalbox.v1.PeerFrame
-	(*Prepared)(nil),            // 43: signalbox.v1.Prepared
-	(*PeerHello)(nil),           // 44: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 45: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 46: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 47: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 48: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 49: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 50: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 51: signalbox.v1.GiveUp
-	(*Agreement)(nil),           // 52: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 53: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 54: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 55: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 56: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 57: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 58: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 59: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 60: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 61: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 62: signalbox.v1.FollowReply
-	(*AskReply)(nil),            // 63: signalbox.v1.AskReply
+	(*Silence)(nil),             // 43: signalbox.v1.Silence
+	(*Prepared)(nil),            // 44: signalbox.v1.Prepared
+	(*PeerHello)(nil),           // 45: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 46: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 47: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 48: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 49: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 50: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 51: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 52: signalbox.v1.GiveUp
+	(*Agreement)(nil),           // 53: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 54: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 55: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 56: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 57: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 58: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 59: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 60: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 61: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 62: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 63: signalbox.v1.FollowReply
+	(*AskReply)(nil),            // 64: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -5920,46 +6006,47 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	39, // 26: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
 	0,  // 27: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
 	38, // 28: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	44, // 29: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	46, // 30: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	48, // 31: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	51, // 32: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	45, // 29: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	47, // 30: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	49, // 31: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	52, // 32: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
 	40, // 33: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
 	26, // 34: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
 	27, // 35: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
 	39, // 36: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	43, // 37: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
-	45, // 38: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	47, // 39: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	30, // 40: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	49, // 41: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	50, // 42: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	53, // 43: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	54, // 44: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	54, // 45: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	55, // 46: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	54, // 47: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	56, // 48: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	54, // 49: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	56, // 50: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	57, // 51: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	54, // 52: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	56, // 53: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	28, // 54: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	42, // 55: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	59, // 56: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	61, // 57: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	21, // 58: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	34, // 59: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	42, // 60: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	60, // 61: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	62, // 62: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	63, // 63: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	59, // [59:64] is the sub-list for method output_type
-	54, // [54:59] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	44, // 37: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
+	43, // 38: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
+	46, // 39: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	48, // 40: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	30, // 41: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	50, // 42: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	51, // 43: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	54, // 44: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	55, // 45: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	55, // 46: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	56, // 47: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	55, // 48: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	57, // 49: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	55, // 50: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	57, // 51: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	58, // 52: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	55, // 53: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	57, // 54: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	28, // 55: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	42, // 56: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	60, // 57: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	62, // 58: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	21, // 59: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	34, // 60: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	42, // 61: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	61, // 62: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	63, // 63: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	64, // 64: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	60, // [60:65] is the sub-list for method output_type
+	55, // [55:60] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -6007,8 +6094,9 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Share)(nil),
 		(*PeerFrame_Prepare)(nil),
 		(*PeerFrame_Prepared)(nil),
+		(*PeerFrame_Silence)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[51].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[52].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -6025,7 +6113,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   63,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
