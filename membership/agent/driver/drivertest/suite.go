@@ -229,7 +229,7 @@ func drains(r *run) {
 	r.eventually("new work to be refused", func() bool { return !r.Serves() })
 	select {
 	case err := <-done:
-		r.Errorf("stepped down while something is in flight: %v", err)
+		r.Fatalf("stepped down while something is in flight: %v", err)
 	default:
 	}
 	finish()
