@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/api/client"
@@ -195,7 +196,7 @@ func (d *demoRun) one(ctx context.Context, to string) (api.Handover, error) {
 	f := newFollower(stdio{in: d.std.in, out: d.std.err, err: d.std.err}, d.site.API(), demo.Service)
 	defer f.listen(ctx, cancel)()
 	f.opened(ctx)
-	h, err := d.site.API().Switch(ctx, client.NewKey(), api.SwitchRequest{Service: demo.Service, To: to, Reason: "signalbox demo"})
+	h, err := d.begin(ctx, to)
 	if err != nil {
 		return h, advise(err)
 	}
@@ -204,6 +205,26 @@ func (d *demoRun) one(ctx context.Context, to string) (api.Handover, error) {
 		return h, stillGoing(&h, err)
 	}
 	return h, nil
+}
+
+// begin orders a switch. Soon after the one before, an Envoy may not have said
+// yet that it follows: what is not ready is waited for, and said once.
+func (d *demoRun) begin(ctx context.Context, to string) (h api.Handover, err error) {
+	told := false
+	var other error
+	waited := demo.Await(ctx, "the switch to be possible", func(ctx context.Context) error {
+		h, err = d.site.API().Switch(ctx, client.NewKey(), api.SwitchRequest{Service: demo.Service, To: to, Reason: "signalbox demo"})
+		if !errors.Is(err, signalbox.ErrNotReady) {
+			other = err
+			return nil
+		}
+		if !told {
+			told = true
+			d.say("not ready yet: " + err.Error())
+		}
+		return err
+	})
+	return h, errors.Join(other, waited)
 }
 
 // print ends a run: one document, or the table of all switches and the report

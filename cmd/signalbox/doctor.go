@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
@@ -168,13 +169,13 @@ func checkReach(what, address string) finding {
 }
 
 func checkEnvoy() finding {
-	path := os.Getenv("ENVOY")
-	if path == "" {
-		found, err := exec.LookPath("envoy")
-		if err != nil {
-			return finding{"envoy", findingWarn, "none on the PATH and $ENVOY is not set; only proxies' machines and the demo need one"}
-		}
-		path = found
+	var beside []string
+	if self, err := os.Executable(); err == nil {
+		beside = append(beside, filepath.Dir(self))
+	}
+	path, err := demo.FindEnvoy(beside...) // where the demo finds one
+	if err != nil {
+		return finding{"envoy", findingWarn, err.Error() + "; only proxies' machines and the demo need one"}
 	}
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil {

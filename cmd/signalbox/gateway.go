@@ -51,7 +51,7 @@ func runGateway(ctx context.Context, std stdio, path string) error {
 	s, err := server.New(server.Options{
 		Bundle: bundle, Cluster: cluster, State: c.State, Version: version, Logger: newLogger(std, c.Log),
 		Listen:   server.Listen(listen),
-		Services: gatewayServices(c, cluster),
+		Services: gatewayServices(c, cluster), AgreementTimeout: time.Duration(c.Timing.AgreementTimeout),
 	})
 	if err != nil {
 		return err

@@ -38,10 +38,31 @@ func newStatusCommand(std stdio) *cobra.Command {
 				return err
 			}
 			peopleText(w, list.Services)
-			return openHandovers(w, list.Services)
+			if err := openHandovers(w, list.Services); err != nil {
+				return err
+			}
+			health, err := c.Health(ctx)
+			if err != nil {
+				return err
+			}
+			return missingText(w, &health)
 		})
 	})
 	return cmd
+}
+
+// missingText says below the table what the gateway that was asked lacks: peers, a
+// log of its own, services that are configured alike.
+func missingText(w io.Writer, h *api.Health) error {
+	for _, check := range h.Checks {
+		if check.OK {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "gateway %s: %s; %s\n", h.Gateway, check.Detail, check.Do); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // statusTable has a row for each service, wide one for each data center too.

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/rpc"
 )
 
@@ -180,4 +181,15 @@ func FuzzDecodeConfig(f *testing.F) {
 		}
 		guessKind("x.yaml", data)
 	})
+}
+
+// Rule: status says what the gateway that was asked waits for, and what to do.
+func TestMissingText(t *testing.T) {
+	var out strings.Builder
+	h := api.Health{Gateway: "gw-east-1", Checks: []api.Check{
+		{Name: "log", Detail: "the log is empty", Do: "start all gateways once"}, {Name: "peer-gw-west-1", OK: true, Detail: "fine"},
+	}}
+	if err := missingText(&out, &h); err != nil || out.String() != "gateway gw-east-1: the log is empty; start all gateways once\n" {
+		t.Errorf("%v, %q", err, out.String())
+	}
 }

@@ -154,7 +154,8 @@ type Coordinator struct {
 	// busy are the services with an open handover.
 	busy     map[*service]bool
 	peersUp  map[string]bool
-	proxies  map[string]map[string]*proxyView // by gateway, by id
+	configs  map[string]map[signalbox.Service]configDigest // of the peers that can be reached
+	proxies  map[string]map[string]*proxyView              // by gateway, by id
 	disk     chan func()
 	inflight sync.WaitGroup
 	ctx      context.Context
@@ -210,7 +211,7 @@ func New(opt Options) (*Coordinator, error) {
 	c := &Coordinator{
 		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
-		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{},
+		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{}, configs: map[string]map[signalbox.Service]configDigest{},
 		gathered: map[string]*gathering{}, fencings: map[fenceKey]*fencing{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
 		rumours: make(chan delayed, maxInbox), several: severalOthers(&opt), news: map[*instance]bool{},

@@ -33,7 +33,7 @@ func (c *Coordinator) PeerUp(gateway string) []*wire.PeerFrame {
 
 func (c *Coordinator) everything(gateway string) []*wire.PeerFrame {
 	c.peersUp[gateway] = true
-	var out []*wire.PeerFrame
+	out := []*wire.PeerFrame{c.introduce()}
 	view := &wire.SiteView{DataCenter: string(c.opt.DataCenter), Proxies: c.localProxies(), AllProxies: true}
 	for _, s := range c.services {
 		if cert := s.machine.Certificate(); cert != nil {
@@ -98,6 +98,7 @@ func (c *Coordinator) PeerDown(gateway string) {
 	c.post(func() {
 		c.peersUp[gateway] = false
 		delete(c.proxies, gateway)
+		delete(c.configs, gateway)
 		for _, s := range c.services {
 			for _, i := range s.instances {
 				if v := i.views[gateway]; v != nil && v.silent.IsZero() {
@@ -120,6 +121,8 @@ func (c *Coordinator) PeerFrame(gateway string, frame *wire.PeerFrame) {
 		c.post(func() { c.peerSilence(gateway, k.Silence) })
 	case *wire.PeerFrame_Share:
 		c.post(func() { c.peerShare(k.Share) })
+	case *wire.PeerFrame_Hello:
+		c.post(func() { c.peerConfigured(gateway, k.Hello.GetServices()) })
 	case *wire.PeerFrame_Certificate:
 		c.Certificate(k.Certificate)
 	case *wire.PeerFrame_Held:

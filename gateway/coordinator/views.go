@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -201,6 +202,27 @@ func (c *Coordinator) Proxies(ctx context.Context) (out []api.Proxy, err error) 
 	return out, err
 }
 
+// maxShown is how many of a kind of problem are shown at once.
+const maxShown = 8
+
+// logCheck says whether this gateway's log lets it decide. A voter with an empty
+// log, or one from a backup, waits for every other gateway first.
+func (c *Coordinator) logCheck() api.Check {
+	if !c.opt.Journal.Restored() {
+		return api.Check{Name: "log", OK: true, Detail: "the log is this gateway's own and whole"}
+	}
+	missing := c.gatewaysDown()
+	sort.Strings(missing)
+	waits := "for every other gateway to say how new its log is"
+	if len(missing) > 0 {
+		waits = "until it has heard from every other gateway: " + strings.Join(missing, "; ")
+	}
+	return api.Check{
+		Name: "log", Detail: "the log is empty or from a backup, and nothing is decided " + waits,
+		Do: "start all gateways once: a voter without a log of its own decides only when no other gateway has more",
+	}
+}
+
 // Health implements api.Viewer.
 func (c *Coordinator) Health(ctx context.Context) api.Health {
 	h := api.Health{
@@ -215,6 +237,11 @@ func (c *Coordinator) Health(ctx context.Context) api.Health {
 			}
 			h.Checks = append(h.Checks, check)
 		}
+		alike := api.Check{Name: "services-alike", OK: true, Detail: "every gateway that can be reached has the services configured alike"}
+		if bad := c.allDifferent(); len(bad) > 0 {
+			alike.OK, alike.Detail, alike.Do = false, strings.Join(bad[:min(len(bad), maxShown)], "; "), makeAlike
+		}
+		h.Checks = append(h.Checks, alike, c.logCheck())
 	})
 	sort.Slice(h.Checks, func(i, j int) bool { return h.Checks[i].Name < h.Checks[j].Name })
 	h.Ready = err == nil
@@ -282,7 +309,15 @@ func (c *Coordinator) recordAdoption(b *signalbox.DecidedBlock, h *signalbox.Han
 		c.opt.Logger.Error().Err(err).Str("handover", h.ID).Msg("record cannot be encoded")
 		return
 	}
+	if s := c.services[h.Service]; s != nil {
+		s.closed[v.ID] = &v // whoever adopted it looks at once
+	}
 	c.later(func() error {
+		defer c.post(func() {
+			if s := c.services[h.Service]; s != nil {
+				delete(s.closed, v.ID)
+			}
+		})
 		if _, err := c.opt.Journal.Record(v.ID); err == nil {
 			return nil // kept before this gateway was started again
 		}

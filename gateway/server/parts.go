@@ -168,8 +168,15 @@ func (s *Server) catchUp(ctx context.Context) error {
 		}
 		if len(newest) != told {
 			told = len(newest)
-			s.opt.Logger.Warn().Int("answered", told).Int("gateways", len(peers)).
-				Msg("the journal is empty or was restored from a backup; waiting for every other gateway before voting")
+			var missing []string
+			for _, p := range peers {
+				if _, ok := newest[p.Name]; !ok {
+					missing = append(missing, p.Name)
+				}
+			}
+			slices.Sort(missing)
+			s.opt.Logger.Warn().Int("answered", told).Int("gateways", len(peers)).Strs("missing", missing).
+				Msg("the journal is empty or was restored from a backup: nothing is decided before every other gateway has said how new its own is; start those that are missing")
 		}
 		select {
 		case <-ctx.Done():

@@ -53,8 +53,10 @@ type Options struct {
 	State    string
 	Listen   Listen
 	Services []coordinator.Service
-	Version  string
-	Logger   zerolog.Logger
+	// AgreementTimeout bounds how long agreeing on a block may take; 0: the default.
+	AgreementTimeout time.Duration
+	Version          string
+	Logger           zerolog.Logger
 	// agreementTimeout, in tests, is how long a view may take.
 	agreementTimeout time.Duration
 	// wrapCouncil, in tests, stands between the sessions and the voter.
@@ -184,7 +186,8 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 	}
 	s.peers, err = session.NewPeers(session.PeersOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
-		Credential: credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
+		ProposeWait: s.opt.AgreementTimeout,
+		Credential:  credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
 		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
 		Lessor: lessor, Leased: s.leased, Council: s.council(),
 	})

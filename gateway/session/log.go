@@ -74,7 +74,8 @@ func (p *Peers) Newest(ctx context.Context) map[string]uint64 {
 	return out
 }
 
-// ProposeWait bounds how long a proposal may take.
+// ProposeWait bounds how long a proposal may take, where PeersOptions says nothing
+// else.
 const ProposeWait = 5 * time.Second
 
 // Propose implements wire.GatewaysServer.
@@ -96,7 +97,7 @@ func (p *Peers) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.Pr
 // ProposeTo has a request decided by a voter, this gateway or a peer. What was
 // decided is in the own log when it returns.
 func (p *Peers) ProposeTo(ctx context.Context, r signalbox.Request) error {
-	ctx, cancel := context.WithTimeout(ctx, ProposeWait)
+	ctx, cancel := context.WithTimeout(ctx, p.opt.ProposeWait)
 	defer cancel()
 	if p.opt.Voter {
 		_, err := p.opt.Log.Propose(ctx, r)

@@ -38,6 +38,8 @@ type PeersOptions struct {
 	Credential credentials.TransportCredentials
 	Handler    Handler
 	Log        Log
+	// ProposeWait bounds how long agreeing on a block may take; 0: ProposeWait.
+	ProposeWait time.Duration
 	// Voter says that this gateway votes.
 	Voter bool
 	// Council votes together with other voters; nil where this gateway is no
@@ -100,6 +102,9 @@ func ClientOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 // NewPeers returns the peers; register it with wire.RegisterGatewaysServer and
 // Run it.
 func NewPeers(opt PeersOptions) (*Peers, error) {
+	if opt.ProposeWait == 0 {
+		opt.ProposeWait = ProposeWait
+	}
 	if opt.Refused == nil {
 		opt.Refused = func(string) {}
 	}
