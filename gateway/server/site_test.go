@@ -26,7 +26,7 @@ import (
 
 // patience bounds every wait for something that must happen; each ends with
 // its condition.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 const (
 	testCluster = "test"

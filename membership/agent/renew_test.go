@@ -39,7 +39,7 @@ func TestRotatedBundle(t *testing.T) {
 	})
 	g.w.must(err)
 	defer other.Close()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for tick := time.NewTicker(10 * time.Millisecond); len(other.Members()) < 2; {
 		select {
 		case <-tick.C:

@@ -96,7 +96,7 @@ func (g *gateway) order(kind wire.OrderKind, block *signalbox.DecidedBlock) {
 // await reads frames until one is what is looked for.
 func (g *gateway) await(what string, is func(*wire.AgentFrame) bool) *wire.AgentFrame {
 	g.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		select {
 		case f := <-g.frames:

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait; each ends with its condition.
-const patience = 40 * time.Second
+const patience = 90 * time.Second
 
 // rate is the load of a test, in requests per second: enough for some to meet every hold, little enough for two cores
 // that run other tests as well.

@@ -31,7 +31,7 @@ import (
 
 // patience is how long a test waits for something that must happen. It is
 // never slept through: every wait ends with its condition.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 const testCluster = "test"
 
