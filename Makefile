@@ -35,10 +35,10 @@ export ENVOY
 export PATH := $(PATH):$(TOOLS)/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # The command that is needed, and the Debian packages that bring it (gcc alone only recommends libc6-dev).
-# postgresql-15 is driven by tests, demo and bench, as servers of their own: its package starts no cluster here.
+# postgresql-15 and redis-server are driven by tests, demo and bench, as servers of their own: their packages start none.
 # gcc is for the race detector, protoc for checking that generated code is current, haproxy is a peer in `make bench`.
 DEBIAN_COMMANDS := gcc:gcc,libc6-dev haproxy:haproxy protoc:protobuf-compiler \
-                   /usr/lib/postgresql/15/bin/postgres:postgresql-15
+                   /usr/lib/postgresql/15/bin/postgres:postgresql-15 redis-server:redis-server
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
@@ -107,11 +107,16 @@ debian:
 	set -x; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	apt-get update -q; \
+	if [ ! -e /usr/sbin/policy-rc.d ]; then \
+	  trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+	  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; \
+	fi; \
 	case " $${missing[*]} " in *" postgresql-15 "*) \
 	  apt-get install -q -y --no-install-recommends postgresql-common; \
 	  sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf;; \
 	esac; \
-	apt-get install -q -y --no-install-recommends "$${missing[@]}"
+	apt-get install -q -y --no-install-recommends "$${missing[@]}"; \
+	case " $${missing[*]} " in *" redis-server "*) ! command -v systemctl >/dev/null || systemctl -q disable redis-server;; esac
 
 # ---- build ----------------------------------------------------------------------------------------------------
 
@@ -127,6 +132,10 @@ demo: envoy build ## two data centers on this machine, a steady load, a switch t
 .PHONY: demo-postgres
 demo-postgres: envoy debian build ## the same with a PostgreSQL server in each data center (DEMO_FLAGS=...)
 	bin/signalbox demo postgres $(DEMO_FLAGS)
+
+.PHONY: demo-redis
+demo-redis: envoy debian build ## the same with a Redis server in each data center (DEMO_FLAGS=...)
+	bin/signalbox demo redis $(DEMO_FLAGS)
 
 # GENERATE_OUT is where tests/tidy has it written to compare.
 GENERATE_OUT ?= .
@@ -177,6 +186,24 @@ fuzz: ## run every fuzz target for FUZZ_TIME (10s)
 .PHONY: bench
 bench: envoy build ## Signalbox, its floor and its peers, side by side on this machine (BENCH_FLAGS=...)
 	$(GO) run ./tests/bench $(BENCH_FLAGS)
+
+.PHONY: bench-databases
+bench-databases: envoy debian-peers build ## PostgreSQL moved by Signalbox and by its peers, side by side (BENCH_FLAGS=...)
+	$(GO) run ./tests/bench/databases $(BENCH_FLAGS)
+
+# The peers are needed by nothing else, so `make tools` leaves them out. Their packages start services; nothing of them is
+# wanted here.
+.PHONY: debian-peers
+debian-peers: debian
+	@for command in patroni pgbouncer etcd; do command -v $$command >/dev/null || missing=1; done; \
+	if [ -z "$${missing:-}" ]; then exit 0; fi; \
+	if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "make: the peers are Debian packages. As root: apt-get install patroni pgbouncer etcd-server python3-etcd" >&2; exit 1; \
+	fi; \
+	set -x; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; fi; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends patroni pgbouncer etcd-server python3-etcd
 
 .PHONY: clean
 clean: ## remove what was built; the tools stay

@@ -30,11 +30,12 @@ type InstanceConfig struct {
 	Service string `yaml:"service" required:"true" doc:"name of the service"`
 	Name    string `yaml:"name" required:"true" doc:"name of the instance, unique in the data center"`
 	Address string `yaml:"address" required:"true" doc:"where proxies reach the instance, IP:port"`
-	Driver  string `yaml:"driver" enum:"http,exec,postgres" default:"http" doc:"how the instance is driven; a Go service may use the library instead of an agent"`
+	Driver  string `yaml:"driver" enum:"http,exec,postgres,redis" default:"http" doc:"how the instance is driven; a Go service may use the library instead of an agent"`
 	Base    string `yaml:"base" doc:"driver http: base URL of the driver contract on the instance, as http://127.0.0.1:8081/signalbox"`
 
 	Exec     *ExecConfig     `yaml:"exec" doc:"driver exec: the commands that drive the instance, or the program that the agent runs"`
 	Postgres *PostgresConfig `yaml:"postgres" doc:"driver postgres: the server that the agent drives"`
+	Redis    *RedisConfig    `yaml:"redis" doc:"driver redis: the server that the agent drives"`
 }
 
 // AgentGossipConfig is the agent's place in its data center's pool.
@@ -117,10 +118,15 @@ func (i *InstanceConfig) check(p *problems, at string) {
 	p.name(at+".service", i.Service)
 	p.required(at+".name", i.Name)
 	p.name(at+".name", i.Name)
-	p.oneOf(at+".driver", i.Driver, "http", "exec", "postgres")
+	p.oneOf(at+".driver", i.Driver, "http", "exec", "postgres", "redis")
 	p.endpoint(at+".address", i.Address)
 	if (i.Driver == "postgres") != (i.Postgres != nil) {
 		p.add(at+".postgres", "stands exactly with driver: postgres")
+	}
+	if (i.Driver == "redis") != (i.Redis != nil) {
+		p.add(at+".redis", "stands exactly with driver: redis")
+	} else if i.Redis != nil {
+		p.required(at+".redis.file", i.Redis.File)
 	}
 	if (i.Driver == "exec") != (i.Exec != nil) {
 		p.add(at+".exec", "stands exactly with driver: exec")

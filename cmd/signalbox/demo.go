@@ -55,7 +55,7 @@ func newDemoCommand(std stdio) *cobra.Command {
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "leave it running until Ctrl-C, for the other commands")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "folder for keys, configuration, state and logs; it stays (default a temporary one)")
 	f.output = addOutput(cmd, false)
-	cmd.AddCommand(newDemoPostgresCommand(std))
+	cmd.AddCommand(newDemoPostgresCommand(std), newDemoRedisCommand(std))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.check(); err != nil {
 			return err

@@ -15,8 +15,6 @@ import (
 	"sort"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // The load that the published figures of the peers were measured with.
@@ -39,8 +37,8 @@ const Schema = `create table if not exists signalbox_inserts (writer int, n bigi
 
 // Config is a load.
 type Config struct {
-	// DSN is where the clients connect to, the proxy.
-	DSN     string
+	// Store is where the clients connect to, the proxy.
+	Store   Store
 	Writers int           // default Writers
 	Every   time.Duration // default Every
 }
@@ -61,9 +59,8 @@ type Load struct {
 
 // ack is one acknowledged row.
 type ack struct {
-	writer int
-	n      int64
-	at     time.Time
+	Row
+	at time.Time
 }
 
 // Start starts the writers.
@@ -91,10 +88,10 @@ func (l *Load) Stop() {
 func (l *Load) write(ctx context.Context, writer int) {
 	tick := time.NewTicker(l.cfg.Every)
 	defer tick.Stop()
-	var conn *pgx.Conn
+	var conn Session
 	defer func() {
 		if conn != nil {
-			_ = conn.Close(context.Background())
+			conn.Close()
 		}
 	}()
 	for n := int64(0); ; n++ {
@@ -103,26 +100,27 @@ func (l *Load) write(ctx context.Context, writer int) {
 		case <-ctx.Done():
 			return
 		}
-		if conn == nil || conn.IsClosed() {
+		if conn == nil {
 			if conn = l.connect(ctx); conn == nil {
 				return
 			}
 		}
 		one, cancel := context.WithTimeout(context.Background(), statementTimeout) // what was begun is brought to its end
-		_, err := conn.Exec(one, "insert into signalbox_inserts (writer, n) values ($1, $2)", writer, n)
+		err := conn.Insert(one, Row{writer, n})
 		cancel()
-		l.note(ack{writer, n, time.Now()}, err)
+		l.note(ack{Row{writer, n}, time.Now()}, err)
 		if err != nil { // read-only, or cut: another server may serve by now
-			_ = conn.Close(context.Background())
+			conn.Close()
+			conn = nil
 		}
 	}
 }
 
 // connect tries until it is connected; nil when the load ends.
-func (l *Load) connect(ctx context.Context) *pgx.Conn {
+func (l *Load) connect(ctx context.Context) Session {
 	for ctx.Err() == nil {
 		one, cancel := context.WithTimeout(ctx, connectTimeout)
-		conn, err := pgx.Connect(one, l.cfg.DSN)
+		conn, err := l.cfg.Store.Open(one)
 		cancel()
 		l.mu.Lock()
 		switch {
@@ -232,25 +230,15 @@ func (l *Load) since(after time.Time) int {
 
 // Check looks for every acknowledged row on a server and returns how many it has
 // not. Rows without an acknowledgement may be there or not.
-func (l *Load) Check(ctx context.Context, dsn string) (lost int, err error) {
-	conn, err := pgx.Connect(ctx, dsn)
+func (l *Load) Check(ctx context.Context, server Store) (lost int, err error) {
+	there, err := server.Rows(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("check inserts: %w", err)
-	}
-	defer conn.Close(context.Background())
-	rows, err := conn.Query(ctx, "select writer, n from signalbox_inserts")
-	if err != nil {
-		return 0, fmt.Errorf("check inserts: %w", err)
-	}
-	there := map[[2]int64]bool{}
-	var writer, n int64
-	if _, err := pgx.ForEachRow(rows, []any{&writer, &n}, func() error { there[[2]int64{writer, n}] = true; return nil }); err != nil {
 		return 0, fmt.Errorf("check inserts: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.acked {
-		if !there[[2]int64{int64(a.writer), a.n}] {
+		if !there[a.Row] {
 			lost++
 		}
 	}

@@ -33,7 +33,7 @@ type Switch struct {
 
 // Result is a run.
 type Result struct {
-	Stop     string        `json:"stop"`
+	Stop     string        `json:"stop,omitempty"` // how PostgreSQL stops
 	Switches []Switch      `json:"switches"`
 	Total    inserts.Stats `json:"total"`
 	// Lost are acknowledged rows that the last master does not have.
@@ -58,16 +58,16 @@ func (r *Result) MedianOutage() time.Duration {
 
 // Run switches there and back under load, n times in all, and looks for every
 // acknowledged row afterwards. each is told of every switch; may be nil.
-func (p *Postgres) Run(ctx context.Context, n int, each func(Switch)) (Result, error) {
-	r := Result{Stop: string(p.opts.Stop)}
-	l := inserts.Start(inserts.Config{DSN: p.DSN()})
-	master, err := p.switches(ctx, l, n, &r, each)
+func (d *Database) Run(ctx context.Context, n int, each func(Switch)) (Result, error) {
+	r := Result{Stop: d.stop}
+	l := inserts.Start(inserts.Config{Store: d.server.store("")})
+	master, err := d.switches(ctx, l, n, &r, each)
 	l.Stop()
 	if err != nil {
 		return r, err
 	}
 	r.Total = l.Total()
-	if r.Lost, err = l.Check(ctx, p.Direct(master)); err != nil {
+	if r.Lost, err = l.Check(ctx, d.server.store(master)); err != nil {
 		return r, err
 	}
 	r.OK = r.Lost == 0 && r.Total.Refused == 0
@@ -77,10 +77,10 @@ func (p *Postgres) Run(ctx context.Context, n int, each func(Switch)) (Result, e
 	return r, nil
 }
 
-func (p *Postgres) switches(ctx context.Context, l *inserts.Load, n int, r *Result, each func(Switch)) (string, error) {
+func (d *Database) switches(ctx context.Context, l *inserts.Load, n int, r *Result, each func(Switch)) (string, error) {
 	master := demo.East
 	for range n {
-		s, err := p.one(ctx, l, other(master))
+		s, err := d.one(ctx, l, other(master))
 		if err != nil {
 			return master, err
 		}
@@ -96,14 +96,14 @@ func (p *Postgres) switches(ctx context.Context, l *inserts.Load, n int, r *Resu
 }
 
 // one makes one switch, and returns when the next one would be possible.
-func (p *Postgres) one(ctx context.Context, l *inserts.Load, to string) (Switch, error) {
+func (d *Database) one(ctx context.Context, l *inserts.Load, to string) (Switch, error) {
 	ctx, cancel := context.WithTimeout(ctx, switchWithin)
 	defer cancel()
 	if err := l.Flows(ctx, time.Now(), flowing); err != nil {
 		return Switch{}, err
 	}
 	before := time.Now().Add(-100 * time.Millisecond)
-	h, err := p.SwitchTo(ctx, to)
+	h, err := d.SwitchTo(ctx, to)
 	if err != nil {
 		return Switch{}, err
 	}
@@ -116,7 +116,7 @@ func (p *Postgres) one(ctx context.Context, l *inserts.Load, to string) (Switch,
 	if h.Outcome != api.OutcomeForward {
 		master = other(to)
 	}
-	if err := p.Settled(ctx, master); err != nil {
+	if err := d.Settled(ctx, master); err != nil {
 		return Switch{}, err
 	}
 	s := Switch{From: other(to), To: to, Term: h.CertifiedTerm, Outcome: h.Outcome, Stats: l.Between(before, after), Handover: h}

@@ -33,8 +33,8 @@ type Config struct {
 	// Replicate is how servers log in to each other: this one to its master, and
 	// the driver to the replicas and the master. Default: Login.
 	Replicate *Login
-	// Replicas is how many replicas have to confirm everything before a planned
-	// step-down; 0: none, what the replica has not got is then lost.
+	// Replicas is how many replicas have to be there for a planned step-down. Those
+	// that are there, and less than MaxLag behind, always have to have everything.
 	Replicas int
 	// MaxLag is how many bytes a replica may be behind and count as ready.
 	// Default: 16 MiB.
