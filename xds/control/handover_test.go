@@ -163,7 +163,7 @@ func TestHeldServiceDoesNotBlockOthers(t *testing.T) {
 		t.Fatalf("the other service: %v", a)
 	}
 	// Without onDemandPrime Envoy asks for no second name for 15 s.
-	if took := time.Since(start); took > patience/4 {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Fatalf("the other service waited %v for the one that is held", took)
 	}
 	g.set(orders(port, 8, west))
