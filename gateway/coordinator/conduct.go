@@ -169,7 +169,7 @@ func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*pro
 		check("no-open-handover", c.openWords(s), "no other handover is open", "follow it: signalbox watch "+string(s.conf.Name)),
 		check("gateways-connected", c.gatewaysDown(), "every gateway can be reached", "start them, or look at the network between"),
 		check("configured-alike", c.different(s), "every gateway that can be reached has it configured alike", makeAlike),
-		check("roster-heard", c.rosterSilent(s, to), "every roster instance was heard from just now", "start its agent again; its silence is no evidence (lapse, fence and attest are not configured in this version)"),
+		check("roster-heard", c.rosterSilent(s, to), "every roster instance was heard from just now", "start its agent again; its silence is no evidence. If it is off for good: signalbox instance attest; if its data center is dead: signalbox failover"),
 		check("target-ready", c.targetProblems(s, to), "the new side is ready", "make its instances ready, or start them"),
 		check("proxies-synced", c.proxiesLate(s, proxies), "every connected proxy has the certified route", "see signalbox proxy list; a proxy that cannot follow should be stopped"),
 		warning(check("drivers", c.named(s, to), "no driver names a problem", "")),

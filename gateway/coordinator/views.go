@@ -69,7 +69,7 @@ func (c *Coordinator) waiting(s *service, st handover.Status) []string {
 		i := s.instances[a.Identity]
 		switch {
 		case i == nil || !i.reachable():
-			text += "silent; its agent cannot be reached. Silence is no evidence: start it again (lapse, fence and attest are not configured in this version)"
+			text += "silent; its agent cannot be reached. Silence is no evidence: start it again, or see signalbox instance attest and signalbox failover"
 		case a.Drained:
 			text += "drained, its ack is due"
 		default:

@@ -127,6 +127,21 @@ func TestLeaseModes(t *testing.T) {
 	}
 }
 
+// TestOlderTermWithoutLeases guards rule 3: who is listed again, by a term with
+// leases, while it is still outstanding by one without, may serve that one.
+func TestOlderTermWithoutLeases(t *testing.T) {
+	b := adopted(t)
+	b.handover(t, "h1", west, "w1")
+	h := b.plan("h1-back", east, "e1")
+	h.Leases = leases
+	b.forward(t, b.must(t, signalbox.Request{Handover: h}))
+	for _, e := range b.Roster(orders, west) {
+		if e.Leased {
+			t.Errorf("%s may still serve term 1 without a lease", e.Name)
+		}
+	}
+}
+
 // TestFallbackOfAnotherMode guards rule 3: who stayed outstanding by a term with
 // leases, and was not listed by a later one without, may serve the fallback of the
 // next block without a lease: a lapse counts for it no more.

@@ -246,13 +246,6 @@ func (l *Ledger) applyHandover(b *signalbox.DecidedBlock, h *signalbox.Handover)
 		st.hold(l.enrolled[id], b.Index, h.Leases.Used())
 	}
 	st.mayFallBack(h)
-	// Who stayed outstanding by an older term may serve the fallback too.
-	for _, e := range h.Roster {
-		if holder, held := st.Outstanding[e.Identity]; held && h.Lists(e.Identity, h.Fallback) {
-			holder.Leased = holder.Leased && h.FallbackLeases.Used()
-			st.Outstanding[e.Identity] = holder
-		}
-	}
 	if h.From != "" {
 		st.Open = append(st.Open, b)
 		return
