@@ -35,8 +35,18 @@ func (s *site) isolated(dc signalbox.DataCenter) {
 // end by themselves; with a lapse for each, signed by the voters when that is sure,
 // the other side serves (rules 2, 3 and 6). The judge sees no two masters.
 func TestFailoverByLapse(t *testing.T) {
-	t.Parallel()
-	s := moved(t, leasing(2*time.Second))
+	t.Run("one voter", func(t *testing.T) {
+		t.Parallel()
+		failoverByLapse(t)
+	})
+	t.Run("three voters, one of them lost", func(t *testing.T) {
+		t.Parallel()
+		failoverByLapse(t, voting("east-1", "east-2", "west-1"))
+	})
+}
+
+func failoverByLapse(t *testing.T, change ...func(*site)) {
+	s := moved(t, append(change, leasing(2*time.Second))...)
 	e := s.startProxy("e1", "east-1")
 	e.released(2, west)
 	s.isolated(west)

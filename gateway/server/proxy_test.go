@@ -44,7 +44,7 @@ type deltaStream = grpc.BidiStreamingClient[discovery.DeltaDiscoveryRequest, dis
 func (s *site) startProxy(name, gateway string) *proxy {
 	s.t.Helper()
 	where, dc, _ := s.cluster.Gateway(gateway)
-	b, err := identity.Load(bundle(s.t, rpc.Principal{Role: rpc.RoleProxy, DataCenter: dc, Name: name}))
+	b, err := identity.Load(s.bundle(rpc.Principal{Role: rpc.RoleProxy, DataCenter: dc, Name: name}))
 	must(s.t, err)
 	keeper, err := b.Keeper()
 	must(s.t, err)
