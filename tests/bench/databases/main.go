@@ -42,6 +42,8 @@ type figures struct {
 	Connects   float64 `json:"failed_connects_per_switch"`
 	Rows       int     `json:"acknowledged_rows"`
 	Lost       int     `json:"lost_acknowledged_rows"`
+	// TwoMasters is the mean per switch; measured for Redis.
+	TwoMasters float64 `json:"two_masters_ms_per_switch"`
 	Error      string  `json:"error,omitempty"`
 }
 
@@ -60,7 +62,7 @@ func main() {
 	}
 }
 
-func measure(ctx context.Context, signalbox string, n, peers int, only, out string) error {
+func measure(ctx context.Context, signalbox string, n, peerN int, only, out string) error {
 	binaries, err := demo.FindBinaries(signalbox)
 	if err != nil {
 		return err
@@ -72,7 +74,7 @@ func measure(ctx context.Context, signalbox string, n, peers int, only, out stri
 		}
 		switches := n
 		if !strings.HasPrefix(c.name, "signalbox") {
-			switches = peers
+			switches = peerN
 		}
 		fmt.Fprintf(os.Stderr, "%s, %d switches\n", c.name, switches)
 		r, err := c.run(ctx, switches, func(s database.Switch) {
@@ -107,10 +109,10 @@ func contenders(binaries demo.Binaries) []contender {
 			return site.Run(ctx, n, each)
 		}})
 	}
-	for _, p := range patronis {
+	for _, p := range peers {
 		all = append(all, contender{p.name, p.run})
 	}
-	return all
+	return append(all, redises(binaries)...)
 }
 
 func sum(name string, r *database.Result, err error) figures {
@@ -127,6 +129,7 @@ func sum(name string, r *database.Result, err error) figures {
 		outages = append(outages, s.Outage)
 		f.Statements += float64(s.Failed)
 		f.Connects += float64(s.Refused)
+		f.TwoMasters += s.TwoMastersMS
 	}
 	if len(outages) == 0 {
 		return f
@@ -136,14 +139,15 @@ func sum(name string, r *database.Result, err error) figures {
 	f.Min, f.Median, f.Max = ms(outages[0]), ms(outages[len(outages)/2]), ms(outages[len(outages)-1])
 	f.Statements /= float64(len(outages))
 	f.Connects /= float64(len(outages))
+	f.TwoMasters /= float64(len(outages))
 	return f
 }
 
 func print(all []figures) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONTENDER\tSWITCHES\tGIVEN UP\tOUTAGE MIN\tMEDIAN\tMAX ms\tFAILED STATEMENTS\tFAILED CONNECTS\tROWS\tLOST\t")
+	fmt.Fprintln(w, "CONTENDER\tSWITCHES\tGIVEN UP\tOUTAGE MIN\tMEDIAN\tMAX ms\tFAILED STATEMENTS\tFAILED CONNECTS\tROWS\tLOST\tTWO MASTERS ms\t")
 	for _, f := range all {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.1f\t%.1f\t%d\t%d\t%s\n", f.Name, f.Switches, f.Failed, f.Min, f.Median, f.Max, f.Statements, f.Connects, f.Rows, f.Lost, f.Error)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.1f\t%.1f\t%d\t%d\t%.0f\t%s\n", f.Name, f.Switches, f.Failed, f.Min, f.Median, f.Max, f.Statements, f.Connects, f.Rows, f.Lost, f.TwoMasters, f.Error)
 	}
 	return w.Flush()
 }

@@ -29,10 +29,10 @@ type patroni struct {
 	pause            bool // clients go through pgbouncer, which is paused for the switch
 }
 
-// patronis are the peers. The first is as Patroni's documentation has it
+// peers are the peers. The first is as Patroni's documentation has it
 // (docs/replication_modes and haproxy.cfg of its repository); the second has the
 // smallest times that it takes.
-var patronis = []patroni{
+var peers = []patroni{
 	{name: "patroni + haproxy", ttl: 30, loop: 10, retry: 10, check: "inter 3s fall 3 rise 2"},
 	{name: "patroni + haproxy, tuned", ttl: 20, loop: 1, retry: 3, check: "inter 100ms fall 1 rise 1"},
 	{name: "patroni + pgbouncer PAUSE", ttl: 20, loop: 1, retry: 3, check: "inter 100ms fall 1 rise 1", pause: true},
