@@ -126,7 +126,7 @@ func TestClientTables(t *testing.T) {
 		"proxy-list": {"proxy", "list"}, "proxy-list-wide": {"proxy", "list", "--service", "orders", "-o", "wide"},
 		"history": {"history"}, "history-wide": {"history", "orders", "--limit", "1", "-o", "wide"},
 		"plan": {"plan", "orders", "west"}, "plan-wide": {"switch", "orders", "--to", "west", "--dry-run"},
-		"report": {"cutover", "report", "orders-aaaaaaaaaaaa"},
+		"report": {"cutover", "report", "orders-aaaaaaaaaaaa"}, "failover-plan": {"failover", "orders", "--to", "west", "--dry-run"},
 	} {
 		out, _ := alice.expect(exitOK, args...)
 		path := filepath.Join("testdata", "client", name+".golden")
