@@ -40,6 +40,7 @@ type Config struct {
 	// Store is where the clients connect to, the proxy.
 	Store   Store
 	Writers int           // default Writers
+	First   int           // the number of the first writer, for several loads of one server
 	Every   time.Duration // default Every
 }
 
@@ -74,7 +75,7 @@ func Start(cfg Config) *Load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Load{cfg: cfg, cancel: cancel}
 	for w := range cfg.Writers {
-		l.done.Go(func() { l.write(ctx, w) })
+		l.done.Go(func() { l.write(ctx, cfg.First+w) })
 	}
 	return l
 }
@@ -203,6 +204,23 @@ func (l *Load) Between(from, to time.Time) Stats {
 	}
 	s.OutageMS = float64(s.Outage.Microseconds()) / 1000
 	return s
+}
+
+// Span is when the first and the last row of a time were acknowledged; zero for
+// none.
+func (l *Load) Span(from, to time.Time) (first, last time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.acked {
+		if a.at.Before(from) || !a.at.Before(to) {
+			continue
+		}
+		if first.IsZero() {
+			first = a.at
+		}
+		last = a.at
+	}
+	return first, last
 }
 
 // Flows waits until rows are acknowledged after a moment, n of them.

@@ -75,6 +75,9 @@ type redisSession struct{ *redis.Client }
 // keyPrefix begins the rows' keys.
 const keyPrefix = "signalbox:insert:"
 
+// Key is the key of a row in Redis.
+func Key(r Row) string { return fmt.Sprintf("%s%d:%d", keyPrefix, r.Writer, r.N) }
+
 // client makes one that holds one connection and tries nothing twice.
 func (o Redis) client() *redis.Client {
 	options := redis.Options(o)
@@ -95,7 +98,7 @@ func (o Redis) Open(ctx context.Context) (Session, error) {
 
 // Insert implements Session.
 func (s redisSession) Insert(ctx context.Context, r Row) error {
-	return s.Set(ctx, fmt.Sprintf("%s%d:%d", keyPrefix, r.Writer, r.N), "x", 0).Err()
+	return s.Set(ctx, Key(r), "x", 0).Err()
 }
 
 // Close implements Session.

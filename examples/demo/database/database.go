@@ -66,7 +66,7 @@ func (d *Database) start(ctx context.Context, o demo.Options, hold time.Duration
 		return err
 	}
 	o.Gateways, o.Empty, o.Notice = 1, true, d.notice
-	o.More = []demo.MoreService{{Name: Service, Protocol: "tcp", Listen: true, HoldBudget: hold}}
+	o.More = []demo.MoreService{{Name: Service, Protocol: "tcp", Listen: true, Singleton: true, HoldBudget: hold}}
 	if d.Site, err = demo.Start(ctx, o); err != nil {
 		return err
 	}
@@ -83,6 +83,9 @@ func (d *Database) start(ctx context.Context, o demo.Options, hold time.Duration
 		}
 	}
 	d.notice("adopting the running server; the other data center's becomes its standby")
+	if err := demo.Await(ctx, "the running server to be known", d.known); err != nil {
+		return err
+	}
 	if err := d.Adopt(ctx, Service, demo.East); err != nil {
 		return err
 	}
@@ -139,4 +142,18 @@ func (d *Database) Close() error {
 		errs = append(errs, d.Site.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// known returns nil when the gateways know the server in east and could adopt it.
+func (d *Database) known(ctx context.Context) error {
+	list, err := d.API().Instances(ctx, Service)
+	if err != nil {
+		return err
+	}
+	for _, in := range list {
+		if in.Name == instance(demo.East) && in.Ready {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not there or not ready", instance(demo.East))
 }

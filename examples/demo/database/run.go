@@ -25,6 +25,9 @@ type Switch struct {
 	Term    uint64 `json:"term"`
 	Outcome string `json:"outcome"`
 	inserts.Stats
+	// TwoMastersMS is how long both servers acknowledged rows to clients that were
+	// connected straight to them; measured where Straight is.
+	TwoMastersMS float64 `json:"two_masters_ms"`
 	// BackMS is how long after it the old master was ready to take over again.
 	BackMS float64 `json:"standby_again_ms"`
 
@@ -37,8 +40,10 @@ type Result struct {
 	Switches []Switch      `json:"switches"`
 	Total    inserts.Stats `json:"total"`
 	// Lost are acknowledged rows that the last master does not have.
-	Lost int  `json:"lost_acknowledged_rows"`
-	OK   bool `json:"ok"`
+	Lost int `json:"lost_acknowledged_rows"`
+	// LostStraight are those of clients that were connected straight to a server.
+	LostStraight int  `json:"lost_acknowledged_rows_of_straight_clients"`
+	OK           bool `json:"ok"`
 }
 
 // MedianOutage is the median write outage of the switches that went through.
@@ -61,8 +66,18 @@ func (r *Result) MedianOutage() time.Duration {
 func (d *Database) Run(ctx context.Context, n int, each func(Switch)) (Result, error) {
 	r := Result{Stop: d.stop}
 	l := inserts.Start(inserts.Config{Store: d.server.store("")})
-	master, err := d.switches(ctx, l, n, &r, each)
+	var straight Straight
+	if d.server.kind() == "redis" { // PostgreSQL's is stopped
+		straight = StartStraight(d.server.store)
+	}
+	master, err := d.switches(ctx, l, n, &r, func(s *Switch, from, to time.Time) {
+		s.TwoMastersMS = straight.Overlap(s.From, s.To, from, to)
+		if each != nil {
+			each(*s)
+		}
+	})
 	l.Stop()
+	straight.Stop()
 	if err != nil {
 		return r, err
 	}
@@ -70,24 +85,26 @@ func (d *Database) Run(ctx context.Context, n int, each func(Switch)) (Result, e
 	if r.Lost, err = l.Check(ctx, d.server.store(master)); err != nil {
 		return r, err
 	}
-	r.OK = r.Lost == 0 && r.Total.Refused == 0
+	if r.LostStraight, err = straight.Check(ctx, d.server.store(master)); err != nil {
+		return r, err
+	}
+	r.OK = r.Lost == 0 && r.LostStraight == 0 && r.Total.Refused == 0
 	for _, s := range r.Switches {
-		r.OK = r.OK && s.Outcome == api.OutcomeForward && s.Failed <= inserts.Writers
+		r.OK = r.OK && s.Outcome == api.OutcomeForward && s.Failed <= inserts.Writers && s.TwoMastersMS == 0
 	}
 	return r, nil
 }
 
-func (d *Database) switches(ctx context.Context, l *inserts.Load, n int, r *Result, each func(Switch)) (string, error) {
+func (d *Database) switches(ctx context.Context, l *inserts.Load, n int, r *Result, each func(s *Switch, from, to time.Time)) (string, error) {
 	master := demo.East
 	for range n {
+		began := time.Now()
 		s, err := d.one(ctx, l, other(master))
 		if err != nil {
 			return master, err
 		}
+		each(&s, began, time.Now())
 		r.Switches = append(r.Switches, s)
-		if each != nil {
-			each(s)
-		}
 		if s.Outcome == api.OutcomeForward {
 			master = s.To
 		}

@@ -42,9 +42,11 @@ type figures struct {
 	Connects   float64 `json:"failed_connects_per_switch"`
 	Rows       int     `json:"acknowledged_rows"`
 	Lost       int     `json:"lost_acknowledged_rows"`
-	// TwoMasters is the mean per switch; measured for Redis.
-	TwoMasters float64 `json:"two_masters_ms_per_switch"`
-	Error      string  `json:"error,omitempty"`
+	// LostStraight are those of clients that were connected straight to a server,
+	// TwoMasters how long both acknowledged to them, the mean per switch; Redis only.
+	LostStraight int     `json:"lost_acknowledged_rows_of_straight_clients"`
+	TwoMasters   float64 `json:"two_masters_ms_per_switch"`
+	Error        string  `json:"error,omitempty"`
 }
 
 func main() {
@@ -78,7 +80,7 @@ func measure(ctx context.Context, signalbox string, n, peerN int, only, out stri
 		}
 		fmt.Fprintf(os.Stderr, "%s, %d switches\n", c.name, switches)
 		r, err := c.run(ctx, switches, func(s database.Switch) {
-			fmt.Fprintf(os.Stderr, "  %s -> %s %s: write outage %.0f ms, %d statements and %d connects failed\n", s.From, s.To, s.Outcome, s.OutageMS, s.Failed, s.Refused)
+			fmt.Fprintf(os.Stderr, "  %s -> %s %s: write outage %.0f ms%s, %d statements and %d connects failed\n", s.From, s.To, s.Outcome, s.OutageMS, held(&s), s.Failed, s.Refused)
 		})
 		all = append(all, sum(c.name, &r, err))
 		if ctx.Err() != nil {
@@ -95,6 +97,14 @@ func measure(ctx context.Context, signalbox string, n, peerN int, only, out stri
 		}
 	}
 	return print(all)
+}
+
+// held says how long proxies held connections, where there are any.
+func held(s *database.Switch) string {
+	if s.Handover.HoldMS == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (held %.0f)", *s.Handover.HoldMS)
 }
 
 func contenders(binaries demo.Binaries) []contender {
@@ -116,7 +126,7 @@ func contenders(binaries demo.Binaries) []contender {
 }
 
 func sum(name string, r *database.Result, err error) figures {
-	f := figures{Name: name, Switches: len(r.Switches), Rows: r.Total.Acknowledged, Lost: r.Lost}
+	f := figures{Name: name, Switches: len(r.Switches), Rows: r.Total.Acknowledged, Lost: r.Lost, LostStraight: r.LostStraight}
 	if err != nil {
 		f.Error = err.Error()
 	}
@@ -145,9 +155,9 @@ func sum(name string, r *database.Result, err error) figures {
 
 func print(all []figures) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONTENDER\tSWITCHES\tGIVEN UP\tOUTAGE MIN\tMEDIAN\tMAX ms\tFAILED STATEMENTS\tFAILED CONNECTS\tROWS\tLOST\tTWO MASTERS ms\t")
+	fmt.Fprintln(w, "CONTENDER\tSWITCHES\tGIVEN UP\tOUTAGE MIN\tMEDIAN\tMAX ms\tFAILED STATEMENTS\tFAILED CONNECTS\tROWS\tLOST\tLOST STRAIGHT\tTWO MASTERS ms\t")
 	for _, f := range all {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.1f\t%.1f\t%d\t%d\t%.0f\t%s\n", f.Name, f.Switches, f.Failed, f.Min, f.Median, f.Max, f.Statements, f.Connects, f.Rows, f.Lost, f.TwoMasters, f.Error)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.1f\t%.1f\t%d\t%d\t%d\t%.0f\t%s\n", f.Name, f.Switches, f.Failed, f.Min, f.Median, f.Max, f.Statements, f.Connects, f.Rows, f.Lost, f.LostStraight, f.TwoMasters, f.Error)
 	}
 	return w.Flush()
 }
