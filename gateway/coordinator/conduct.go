@@ -164,12 +164,16 @@ func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*pro
 		c.Blocking = false
 		return c
 	}
+	heard := check("roster-heard", c.rosterSilent(s, to), "every roster instance was heard from just now", "start its agent again; its silence is no evidence. If it is off for good: signalbox instance attest; if its data center is dead: signalbox failover")
+	if silent := c.silentRoster(s, to); c.lapsable(s, silent) {
+		heard.Blocking, heard.Do = false, "their leases lapse and they are removed first, which takes some seconds"
+	}
 	return []api.Check{
 		check("managed", managed, "the service is managed", manage),
 		check("no-open-handover", c.openWords(s), "no other handover is open", "follow it: signalbox watch "+string(s.conf.Name)),
 		check("gateways-connected", c.gatewaysDown(), "every gateway can be reached", "start them, or look at the network between"),
 		check("configured-alike", c.different(s), "every gateway that can be reached has it configured alike", makeAlike),
-		check("roster-heard", c.rosterSilent(s, to), "every roster instance was heard from just now", "start its agent again; its silence is no evidence. If it is off for good: signalbox instance attest; if its data center is dead: signalbox failover"),
+		heard,
 		check("target-ready", c.targetProblems(s, to), "the new side is ready", "make its instances ready, or start them"),
 		check("proxies-synced", c.proxiesLate(s, proxies), "every connected proxy has the certified route", "see signalbox proxy list; a proxy that cannot follow should be stopped"),
 		warning(check("drivers", c.named(s, to), "no driver names a problem", "")),
@@ -211,15 +215,8 @@ func (c *Coordinator) gatewaysDown() (bad []string) {
 }
 
 func (c *Coordinator) rosterSilent(s *service, to signalbox.DataCenter) (bad []string) {
-	var roster []signalbox.RosterEntry
-	c.opt.Journal.View(func(l *handover.Ledger) { roster = l.Roster(s.conf.Name, to) })
-	for _, e := range roster {
-		if leave, ok := s.leaves[e.Identity]; ok && leave.Admission == e.Admission {
-			continue // its evidence is there already
-		}
-		if i := s.instances[e.Identity]; i == nil || !i.reachable() {
-			bad = append(bad, fmt.Sprintf("%s (%s) is silent", e.Name, e.DataCenter))
-		}
+	for _, e := range c.silentRoster(s, to) {
+		bad = append(bad, fmt.Sprintf("%s (%s) is silent", e.Name, e.DataCenter))
 	}
 	return bad
 }
@@ -298,7 +295,11 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 	if err != nil {
 		return api.Handover{}, err
 	}
-	if prepared { // it took its time: look again
+	cleared, err := c.clearSilent(ctx, s, signalbox.DataCenter(o.To), o.By)
+	if err != nil {
+		return api.Handover{}, err
+	}
+	if prepared || cleared { // it took its time: look again
 		if p, err = c.Plan(ctx, o); err != nil {
 			return api.Handover{}, err
 		}

@@ -413,3 +413,24 @@ func TestAutomaticFailover(t *testing.T) {
 	}
 	s.comeBack(east, 4)
 }
+
+// TestSilentIsLapsedBeforeASwitch: with leases a silent instance of the old side
+// holds a planned switchover up for a lapse only: it is announced, lapsed and
+// removed before the block.
+func TestSilentIsLapsedBeforeASwitch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, leasing(time.Second)).run()
+	s.agents["e2"].kill() // the instance closes by itself
+	eventually(t, "e2 to be silent at west-1", func() bool {
+		p, err := s.gateways["west-1"].coordinator.Plan(t.Context(), s.order(west))
+		must(t, err)
+		return slices.ContainsFunc(p.Checks, func(c api.Check) bool { return c.Name == "roster-heard" && !c.OK && !c.Blocking })
+	})
+	o := s.order(west)
+	s.begin("west-1", o)
+	h := s.wantOutcome(o.ID, api.OutcomeForward, 2)
+	if len(h.Acks) != 1 || h.Acks[0].Instance != "e1" {
+		t.Errorf("the roster: %+v", h.Acks)
+	}
+	s.awaitServing(west, 2)
+}
