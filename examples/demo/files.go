@@ -148,6 +148,9 @@ func (s *Site) gatewayConfig(g Gateway) string {
 	}
 	for _, m := range s.opts.More {
 		fmt.Fprintf(&b, "  - name: %s\n    protocol: %s\n", m.Name, m.Protocol)
+		if m.Singleton {
+			fmt.Fprint(&b, "    singleton: true\n")
+		}
 		if m.HoldBudget > 0 {
 			fmt.Fprintf(&b, "    hold_budget: %s\n", m.HoldBudget)
 		}

@@ -52,6 +52,8 @@ type MoreService struct {
 	Listen bool
 	// HoldBudget of the service; 0 is the gateway's default.
 	HoldBudget time.Duration
+	// Singleton has one instance of the master data center serve.
+	Singleton bool
 }
 
 // Maxima of Options: a site is for one machine.
