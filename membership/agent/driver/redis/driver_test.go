@@ -62,6 +62,11 @@ func newSite(t *testing.T, name string, change func(*redis.Config), more ...stri
 	t.Helper()
 	n, err := lab.Node(fmt.Sprintf("%s-%d", name, names.Add(1)), more...)
 	check(t, err)
+	return siteOf(t, n, change)
+}
+
+func siteOf(t *testing.T, n *redistest.Node, change func(*redis.Config)) *site {
+	t.Helper()
 	state := filepath.Join(lab.Dir, n.Name+"-state")
 	w, err := warden.New(filepath.Join(state, "warden"), nil)
 	check(t, err)

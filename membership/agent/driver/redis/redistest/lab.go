@@ -52,8 +52,6 @@ type Node struct {
 	Name string
 	Dir  string // its data and configuration file
 	Port int
-	// TLS is true for a server that speaks TLS only.
-	TLS bool
 }
 
 // Memory is a directory that lies in memory where the machine has one, "" else:
