@@ -3,6 +3,9 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,6 +77,34 @@ func (f *fixture) adoptMore(t *testing.T, service string) {
 	})
 }
 
+// everyEnvoyHas waits until each Envoy with the complete bootstrap follows a term of the service, and takes callers: before
+// the adoption a TCP service has no listener.
+func (f *fixture) everyEnvoyHas(t *testing.T, service string, term uint64) {
+	t.Helper()
+	eventually(t, "the Envoys to follow "+service, func(ctx context.Context) error {
+		proxies, err := f.API().Proxies(ctx, service)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, p := range proxies {
+			for _, route := range p.Routes {
+				if route.Service == service && route.Term >= term && strings.HasSuffix(p.ID, "-complete") {
+					n++
+				}
+			}
+		}
+		if n < len(demo.DataCenters()) {
+			return fmt.Errorf("%d of %d", n, len(demo.DataCenters()))
+		}
+		c, err := net.Dial("tcp", f.ListenerOf(service))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	})
+}
+
 // Rule: calls of a gRPC service through Envoys are held and released, when it is moved and when that is given up, and no
 // two data centers answer at once.
 func testGRPC(t *testing.T, f *fixture) {
@@ -81,6 +112,7 @@ func testGRPC(t *testing.T, f *fixture) {
 	startGreeter(t, f, demo.East, &greeter{during: &east, other: &west, overlaps: &overlaps})
 	startGreeter(t, f, demo.West, &greeter{during: &west, other: &east, overlaps: &overlaps})
 	f.adoptMore(t, callsService)
+	f.everyEnvoyHas(t, callsService, 1)
 	conn, err := grpc.NewClient("passthrough:///"+f.ListenerOf(callsService), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(t, err)
 	t.Cleanup(func() { _ = conn.Close() })

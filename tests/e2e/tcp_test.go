@@ -205,6 +205,7 @@ func testTCP(t *testing.T, f *fixture) {
 		instances = append(instances, startLine(t, f, dc))
 	}
 	f.adoptMore(t, linesService)
+	f.everyEnvoyHas(t, linesService, 1)
 	l := loadLines(t, f.ListenerOf(linesService))
 	l.goOn(t)
 	for _, to := range []string{demo.West, demo.East} {
