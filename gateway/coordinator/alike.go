@@ -12,19 +12,31 @@ import (
 	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
-// configDigest tells two configurations of a service apart.
-type configDigest [16]byte
+// configDigest tells two configurations of a service apart: the first half of it
+// what all gateways must have alike, the second what those of one data center
+// must, where its proxies listen.
+type configDigest struct{ everywhere, here [16]byte }
 
-// digest covers what every gateway must have alike, or proxies of one data
-// center would be told something else than those of the other, and voters would
-// judge by other rules. How a gateway fences is its own.
-func (s *Service) digest() configDigest {
+func (d configDigest) bytes() []byte { return append(d.everywhere[:], d.here[:]...) }
+
+func configDigestOf(raw []byte) (d configDigest, ok bool) {
+	if len(raw) != len(d.everywhere)+len(d.here) {
+		return d, false
+	}
+	copy(d.everywhere[:], raw)
+	copy(d.here[:], raw[len(d.everywhere):])
+	return d, true
+}
+
+// digest covers what gateways must have alike, or proxies would be told something
+// else by one than by the other, and voters would judge by other rules. How a
+// gateway fences is its own.
+func (s *Service) digest() (d configDigest) {
 	centers := slices.Clone(s.DataCenters)
 	slices.Sort(centers)
 	text, _ := json.Marshal(struct { // names, numbers and durations always encode
 		Name        signalbox.Service
 		Protocol    resource.Protocol
-		Listener    *resource.Listener
 		Times       []int64
 		DataCenters []signalbox.DataCenter
 		Streams     signalbox.StreamPolicy
@@ -35,12 +47,16 @@ func (s *Service) digest() configDigest {
 		Evidence    signalbox.EvidenceKinds
 		Leases      signalbox.Leases
 	}{
-		s.Name, s.Protocol, s.Listener,
+		s.Name, s.Protocol,
 		[]int64{int64(s.HoldBudget), int64(s.HoldTimeout), int64(s.ConnectTimeout), int64(s.RequestTimeout)},
 		centers, s.Streams, s.Observe, s.Rules, s.DependsOn, s.Singleton, s.Evidence, s.Leases,
 	})
 	sum := sha256.Sum256(text)
-	return configDigest(sum[:len(configDigest{})])
+	copy(d.everywhere[:], sum[:])
+	text, _ = json.Marshal(s.Listener)
+	sum = sha256.Sum256(text)
+	copy(d.here[:], sum[:])
+	return d
 }
 
 // introduce says to a peer what is configured here.
@@ -48,7 +64,7 @@ func (c *Coordinator) introduce() *wire.PeerFrame {
 	hello := &wire.PeerHello{Gateway: c.opt.Gateway, DataCenter: string(c.opt.DataCenter), LogIndex: c.opt.Journal.Index()}
 	for _, s := range c.services {
 		d := s.conf.digest()
-		hello.Services = append(hello.Services, &wire.ServiceDigest{Service: string(s.conf.Name), Digest: d[:]})
+		hello.Services = append(hello.Services, &wire.ServiceDigest{Service: string(s.conf.Name), Digest: d.bytes()})
 	}
 	return &wire.PeerFrame{Kind: &wire.PeerFrame_Hello{Hello: hello}}
 }
@@ -60,8 +76,8 @@ func (c *Coordinator) peerConfigured(gateway string, services []*wire.ServiceDig
 	}
 	theirs := make(map[signalbox.Service]configDigest, len(services))
 	for _, s := range services {
-		if len(s.GetDigest()) == len(configDigest{}) && len(s.GetService()) <= signalbox.MaxName {
-			theirs[signalbox.Service(s.GetService())] = configDigest(s.GetDigest())
+		if d, ok := configDigestOf(s.GetDigest()); ok && len(s.GetService()) <= signalbox.MaxName {
+			theirs[signalbox.Service(s.GetService())] = d
 		}
 	}
 	c.configs[gateway] = theirs
@@ -76,7 +92,7 @@ func (c *Coordinator) different(s *service) (bad []string) {
 	for gateway, theirs := range c.configs {
 		if d, has := theirs[s.conf.Name]; !has {
 			bad = append(bad, "gateway "+gateway+" does not have "+string(s.conf.Name)+" in its configuration")
-		} else if d != own {
+		} else if d.everywhere != own.everywhere || d.here != own.here && c.opt.Peers[gateway] == c.opt.DataCenter {
 			bad = append(bad, "gateway "+gateway+" has "+string(s.conf.Name)+" configured otherwise than gateway "+c.opt.Gateway)
 		}
 	}

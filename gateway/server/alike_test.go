@@ -5,9 +5,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/gateway/coordinator"
 	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
@@ -31,9 +33,19 @@ func TestConfiguredDifferently(t *testing.T) {
 	}
 	alike := s.services
 	other := alike[0]
-	other.Listener = &resource.Listener{Address: "127.0.0.1", Port: 1}
-	s.services = append(s.services[:0:0], other)
-	s.restart("west-2")
+	configure := func(change func(*coordinator.Service)) {
+		other = alike[0]
+		change(&other)
+		s.services = append(s.services[:0:0], other)
+		s.restart("west-2")
+	}
+	// Where proxies listen is a data center's own.
+	configure(func(c *coordinator.Service) { c.Listener = &resource.Listener{Address: "127.0.0.1", Port: 1} })
+	eventually(t, "west-1 to see the difference", func() bool { return !s.gateways["west-1"].health("services-alike").OK })
+	if check := s.gateways["east-1"].health("services-alike"); !check.OK {
+		t.Errorf("another listener in another data center: %+v", check)
+	}
+	configure(func(c *coordinator.Service) { c.HoldTimeout += time.Second })
 	for _, name := range []string{"east-1", "west-2"} {
 		g := s.gateways[name]
 		eventually(t, name+" to see the difference", func() bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/membership/agent"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // road is the direct way from an agent to a gateway: once cut, connections stay
@@ -129,9 +130,13 @@ func TestHandoverByGossip(t *testing.T) {
 		t.Fatalf("certificate with %d pieces of evidence", len(cert.Evidence))
 	}
 	s.awaitServing(west, 2)
-	eventually(t, "a gateway to count the instance that it does not reach as serving", func() bool {
-		v, err := s.gateways["west-1"].coordinator.Services(t.Context())
-		return err == nil && len(v) == 1 && len(v[0].DataCenters) == 2 && v[0].DataCenters[1].Serving == 2
+	eventually(t, "a gateway to have it by gossip that the instance serves", func() bool {
+		for _, raw := range s.gateways["west-1"].pools[0].Pool.Load().Statements() {
+			if st, err := rpc.InspectStatement(raw); err == nil && st.Kind == signalbox.SaysServing && st.Address == s.agents["w1"].in.address {
+				return true
+			}
+		}
+		return false
 	})
 }
 

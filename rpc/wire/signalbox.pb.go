@@ -4109,12 +4109,12 @@ func (x *PeerHello) GetServices() []*ServiceDigest {
 	return nil
 }
 
-// ServiceDigest is a digest of what all gateways must have configured alike for
-// a service.
+// ServiceDigest is a digest of what gateways must have configured alike for a
+// service: 16 bytes for all of them, and 16 for those of one data center.
 type ServiceDigest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // 16 bytes
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // 32 bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
