@@ -78,9 +78,7 @@ func TestFirstStart(t *testing.T) {
 		check := s.gateways["east-1"].health("log")
 		return !check.OK && strings.Contains(check.Detail, "west-2") && !strings.Contains(check.Detail, "west-1")
 	})
-	if !strings.Contains(s.logs.String(), `"missing":[`) {
-		t.Error("the log does not say who is missing")
-	}
+	eventually(t, "the log to name who is missing", func() bool { return strings.Contains(s.logs.String(), `"missing":["west-2"]`) })
 	s.startGateway("west-2")
 	for _, name := range []string{"e1", "w1"} {
 		s.startAgent(name)
