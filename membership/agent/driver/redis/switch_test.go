@@ -2,7 +2,9 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/redis"
 )
 
 // writer writes over one connection until it breaks, and knows what was acknowledged.
@@ -206,5 +209,67 @@ func TestAgentKilledInStepDown(t *testing.T) {
 	p.promote(p.west, 2, position)
 	if n := p.west.client.Exists(p.ctx, "one").Val(); n != 1 {
 		t.Fatal("the write is lost")
+	}
+}
+
+// debian is what in the package's /etc/redis/redis.conf could be in the way.
+const debian = `bind 127.0.0.1 -::1
+protected-mode yes
+tcp-backlog 511
+daemonize yes
+always-show-logo no
+set-proc-title yes
+dbfilename dump.rdb
+replica-serve-stale-data yes
+replica-read-only yes
+repl-diskless-sync yes
+maxmemory-policy noeviction
+client-output-buffer-limit replica 256mb 64mb 60
+`
+
+// Guards: a running server, as Debian's package has it, is taken over without a
+// restart and without its clients' noticing; from its next start on it runs under
+// the warden.
+func TestAdopt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	n, err := lab.Node("adopted")
+	check(t, err)
+	own, err := os.ReadFile(n.File())
+	check(t, err)
+	check(t, os.WriteFile(n.File(), append([]byte(debian), own...), 0o600))
+	check(t, n.Start("--supervised", "no", "--daemonize", "no")) // as its unit does, without systemd
+	check(t, n.Up(ctx))
+	s := siteOf(t, n, nil)
+	s.set(ctx, "before", "x")
+	status, err := s.driver.Status(ctx)
+	check(t, err)
+	if !status.Master || status.Term != 0 {
+		t.Fatalf("%+v", status)
+	}
+	pid, clients := n.PID(), s.info(ctx, "total_connections_received")
+	p := &pair{t: t, ctx: ctx, east: s, west: s}
+	p.promote(s, 1, nil)
+	s.set(ctx, "after", "x")
+	if now := s.info(ctx, "total_connections_received"); now != clients || n.PID() != pid {
+		t.Fatalf("clients connected again, or it was restarted: %s connections, %s before", now, clients)
+	}
+	err = s.driver.Lease(ctx, driver.LeaseOrder{Service: "db", Term: 1, Deadline: time.Now().Add(patience), Boot: driver.BootTime() + patience})
+	if !errors.Is(err, redis.ErrNoDeadMan) {
+		t.Fatalf("%v: nobody would end it with its lease", err)
+	}
+	p.stepDown(s, 1)
+	n.Kill()
+	await(t, ctx, func() bool {
+		status, err = s.driver.Status(ctx)
+		return err == nil && status.Run != ""
+	}, func() any { return err })
+	if s.writes() {
+		t.Fatal("it takes writes")
+	}
+	state, err := s.cfg.Warden.State(ctx)
+	if err != nil || !state.Running {
+		t.Fatalf("%+v, %v: it does not run under the warden", state, err)
 	}
 }
