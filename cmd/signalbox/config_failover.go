@@ -110,6 +110,8 @@ func (s *ServiceConfig) checkAutomatic(p *problems, at string, kinds signalbox.E
 		}
 	case !kinds.Has(signalbox.Lapse) && !kinds.Has(signalbox.Fence):
 		p.add(at+".mode", "automatic needs evidence that comes without a person: lapse (leases) or fence (a plugin); evidence is %s", kinds)
+	case s.Rules != nil && s.Rules.Approvals > 0:
+		p.add(at+".mode", "automatic: nobody asks, so nobody can approve: take out rules.approvals, or fail over by hand (manual)")
 	case f.silence() < handover.MinSilence:
 		p.add(at+".silence", "%s is too short: want at least %s", f.Silence, Duration(handover.MinSilence))
 	}
