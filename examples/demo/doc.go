@@ -1,4 +1,4 @@
-// Package demo runs a whole Signalbox site on one machine: two data centers, each with gateways, Envoys, instances of
+// Package demo runs a whole Signalbox site on one machine: two data centers (and a third for one more voter, where asked for), each with gateways, Envoys, instances of
 // the example service and their agents, as real processes on loopback. `signalbox demo`, the end-to-end tests, the chaos
 // runs and the benchmarks share it.
 //
@@ -16,12 +16,14 @@ import "time"
 const (
 	East = "east"
 	West = "west"
+	// North is the third one of Options.North.
+	North = "north"
 )
 
 // Service is the name of the example service.
 const Service = "orders"
 
-// DataCenters returns the data centers of a site in their order.
+// DataCenters returns the data centers of a site that have instances, in their order.
 func DataCenters() []string { return []string{East, West} }
 
 // The drivers of the example's instances.

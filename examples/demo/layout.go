@@ -52,11 +52,9 @@ func lay(o Options, dir string, p *ports.Block) (layout, error) {
 	var l layout
 	for _, dc := range DataCenters() {
 		for n := 1; n <= o.Gateways && o.Bare == ""; n++ {
-			port, err := p.Ports(identity.PortsPerGateway)
-			if err != nil {
+			if err := l.addGateway(dc, n, p); err != nil {
 				return l, err
 			}
-			l.gateways = append(l.gateways, Gateway{identity.GatewayAt(fmt.Sprintf("gw-%s-%d", dc, n), "127.0.0.1", port), dc})
 		}
 		for n := 1; n <= o.Instances; n++ {
 			port, err := p.Ports(4)
@@ -83,20 +81,42 @@ func lay(o Options, dir string, p *ports.Block) (layout, error) {
 			})
 		}
 	}
+	if o.North {
+		return l, l.addGateway(North, 1, p)
+	}
 	return l, nil
 }
 
-// spec is the cluster that keys are made for.
+func (l *layout) addGateway(dc string, n int, p *ports.Block) error {
+	port, err := p.Ports(identity.PortsPerGateway)
+	if err != nil {
+		return err
+	}
+	l.gateways = append(l.gateways, Gateway{identity.GatewayAt(fmt.Sprintf("gw-%s-%d", dc, n), "127.0.0.1", port), dc})
+	return nil
+}
+
+// spec is the cluster that keys are made for. With three data centers the first gateway of each is a voter.
 func (l layout) spec() identity.Spec {
 	spec := identity.Spec{Cluster: clusterName}
-	for _, dc := range DataCenters() {
+	var firsts []string
+	for _, dc := range []string{East, West, North} {
 		d := identity.DataCenter{Name: signalbox.DataCenter(dc)}
 		for _, g := range l.gateways {
 			if g.DataCenter == dc {
 				d.Gateways = append(d.Gateways, g.Gateway)
 			}
 		}
+		if len(d.Gateways) == 0 && dc == North {
+			continue
+		}
 		spec.DataCenters = append(spec.DataCenters, d)
+		if len(d.Gateways) > 0 {
+			firsts = append(firsts, d.Gateways[0].Name)
+		}
+	}
+	if len(firsts) == 3 {
+		spec.Voters = firsts
 	}
 	return spec
 }

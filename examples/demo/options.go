@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -15,6 +16,9 @@ type Options struct {
 
 	// Per data center: Envoys (default 2), gateways (2) and instances (3).
 	Envoys, Gateways, Instances int
+	// North adds a third data center with one gateway and nothing else, and has three voters: the first gateway of each
+	// data center. Without it the first gateway of east is the only voter.
+	North bool
 	// Empty leaves out the example's instances and Envoys: gateways only, for services that are added.
 	Empty bool
 	// Protocol of the example service: http (the default) or http2.
@@ -82,6 +86,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Empty {
 		o.Envoys, o.Instances = 0, 0
+	}
+	if o.North && o.Bare != "" {
+		return o, errors.New("a bare site has no gateways, so none in north")
 	}
 	drivers := map[string]string{East: DriverLibrary, West: DriverHTTP}
 	for dc, driver := range o.Drivers {
