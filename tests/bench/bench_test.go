@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/tests/oracle"
 )
 
 // TestQuick guards that the benchmark works as a whole: every section measures something, and Signalbox neither fails a
@@ -35,7 +36,8 @@ func TestQuick(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| 2 Envoys, 200/s | floor | 3 |", "| 2 Envoys, 200/s | Signalbox | 3 |", "| haproxy-map | 3 |", "| envoy-rds | 3 |",
-		"1% slow", "1000 services", "RssAnon", "Guard, allocations per request |  | 0 (goal 0: met)",
+		"1% slow", "1000 services", "RssAnon",
+		"| ordered at once | 2 |", "| by itself, silence 2s | 1 |", "Guard, allocations per request |  | 0 (goal 0: met)",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the result says nothing of %q", want)
@@ -50,7 +52,7 @@ func TestQuick(t *testing.T) {
 // TestParse guards that wrong flags are errors that name what was expected.
 func TestParse(t *testing.T) {
 	for _, args := range [][]string{
-		{"-configs", "3:500"}, {"-configs", "4"}, {"-configs", "4:0"}, {"-configs", "400:1"}, {"-switches", "0"}, {"-only", "flor"}, {"more"},
+		{"-configs", "3:500"}, {"-configs", "4"}, {"-configs", "4:0"}, {"-configs", "400:1"}, {"-switches", "0"}, {"-failovers", "0"}, {"-only", "flor"}, {"more"},
 	} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%v: no error", args)
@@ -86,5 +88,27 @@ func TestSummary(t *testing.T) {
 	}
 	if got := other(demo.East); got != demo.West {
 		t.Errorf("the other of east is %s", got)
+	}
+}
+
+// TestFailoverGoal guards that the slowest failover is judged, that two masters are a miss whatever the time, and that a
+// failover that has to find out by itself has no goal of time.
+func TestFailoverGoal(t *testing.T) {
+	dual := oracle.Verdict{DualMasterRequests: 1}
+	for _, c := range []struct {
+		of   outages
+		want int
+	}{
+		{outages{took: []float64{2000, 3500}}, 0},
+		{outages{took: []float64{2000, 3501}}, 1},
+		{outages{}, 1},
+		{outages{took: []float64{5000}, automatic: true}, 0},
+		{outages{took: []float64{2000}, verdict: dual}, 1},
+	} {
+		r := &report{machine: &machine{}}
+		r.failover(&c.of)
+		if text := r.finish(); len(r.missed) != c.want || strings.Count(text, "missed)") != c.want {
+			t.Errorf("%+v: missed %q, want %d\n%s", c.of.took, r.missed, c.want, text)
+		}
 	}
 }

@@ -31,14 +31,16 @@ func (c config) String() string { return fmt.Sprintf("%d Envoys, %d/s", c.envoys
 type options struct {
 	configs  []config
 	switches int
-	quick    bool
-	only     map[string]bool
-	out      string
-	records  string
-	within   time.Duration
-	binaries demo.Binaries
-	command  string
-	say      func(format string, args ...any)
+	// failovers are the data centers to kill, with the order given at once; a sixth as many more are left to themselves.
+	failovers int
+	quick     bool
+	only      map[string]bool
+	out       string
+	records   string
+	within    time.Duration
+	binaries  demo.Binaries
+	command   string
+	say       func(format string, args ...any)
 }
 
 func main() {
@@ -69,6 +71,7 @@ func parts() []part {
 	return []part{
 		{"switches", runSwitches}, {"slow", runSlow}, {"peers", runPeers},
 		{"services", runServices}, {"steady", runSteady}, {"guard", runGuard},
+		{"failover", runFailover},
 	}
 }
 
@@ -86,10 +89,11 @@ func parse(args []string) (options, error) {
 	only := flags.String("only", strings.Join(names, ","), "sections of the run")
 	bin := flags.String("bin", "bin", "folder with the built signalbox and orders")
 	flags.IntVar(&o.switches, "switches", 50, "switches of each system in each configuration")
-	flags.BoolVar(&o.quick, "quick", false, "see that it works: 3 switches in the first configuration, and little of the rest")
+	flags.IntVar(&o.failovers, "failovers", 30, "data centers to kill in the section failover")
+	flags.BoolVar(&o.quick, "quick", false, "see that it works: 3 switches in the first configuration, 2 failovers, and little of the rest")
 	flags.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks", "switchover.md"), "file for the result; - for none")
 	flags.StringVar(&o.records, "records", "", "file to append every cutover record to, one JSON document a line")
-	flags.DurationVar(&o.within, "within", 20*time.Minute, "end with an error after this time")
+	flags.DurationVar(&o.within, "within", 40*time.Minute, "end with an error after this time")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -103,6 +107,9 @@ func parse(args []string) (options, error) {
 	if o.switches < 1 || o.switches > maxSwitches {
 		return o, fmt.Errorf("-switches %d: write 1 to %d", o.switches, maxSwitches)
 	}
+	if o.failovers < 1 || o.failovers > maxSwitches {
+		return o, fmt.Errorf("-failovers %d: write 1 to %d", o.failovers, maxSwitches)
+	}
 	for name := range strings.SplitSeq(*only, ",") {
 		if !strings.Contains(","+strings.Join(names, ",")+",", ","+name+",") {
 			return o, fmt.Errorf("-only %q: the sections are %s", name, strings.Join(names, ", "))
@@ -110,7 +117,7 @@ func parse(args []string) (options, error) {
 		o.only[name] = true
 	}
 	if o.quick {
-		o.configs, o.switches = o.configs[:1], 3
+		o.configs, o.switches, o.failovers = o.configs[:1], 3, 2
 	}
 	path, err := filepath.Abs(filepath.Join(*bin, "signalbox"))
 	if err != nil {

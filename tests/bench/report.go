@@ -44,6 +44,7 @@ type report struct {
 	rows    []string // of the main table
 	phases  []string // of the table of phases
 	floors  map[config]*measured
+	outages []string // rows of the table of failovers
 	rest    []string // rows of the table of everything else
 	notes   []string
 	missed  []string
