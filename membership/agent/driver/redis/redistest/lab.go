@@ -229,20 +229,23 @@ func (n *Node) Kill() {
 		return
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for end := time.Now().Add(10 * time.Second); lives(pid) && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(10 * time.Second); lives(pid); {
+		select {
+		case <-tick.C:
+		case <-end:
+			return
+		}
 	}
 	_ = os.Remove(filepath.Join(n.Dir, "pid"))
 }
 
-// lives reports whether a process still holds anything, its port for example.
+// lives reports whether a process was not waited for yet: until then one of its
+// threads may still hold its port.
 func lives(pid int) bool {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	_, rest, ok := strings.Cut(string(raw), ") ")
-	return ok && !strings.HasPrefix(rest, "Z")
+	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+	return err == nil
 }
 
 // Close ends the lab's servers and removes its directory.
