@@ -1,6 +1,6 @@
-// Package demo runs a whole Signalbox site on one machine: two data centers (and a third for one more voter, where asked for), each with gateways, Envoys, instances of
-// the example service and their agents, as real processes on loopback. `signalbox demo`, the end-to-end tests, the chaos
-// runs and the benchmarks share it.
+// Package demo runs a whole Signalbox site on one machine: two data centers, each with gateways, Envoys, instances of
+// the example service and their agents, and where asked for a third one with one more voter, as real processes on
+// loopback. `signalbox demo`, the end-to-end tests, the chaos runs and the benchmarks share it.
 //
 // It guarantees that every process it started is gone when Close returns, or when this process dies; that processes that
 // die are started again after RestartAfter, as any supervisor would; that ports lie below the kernel's range for outgoing
