@@ -85,6 +85,9 @@ func (s *site) missing(gateway, id string, want ...string) []api.Missing {
 	eventually(s.t, fmt.Sprintf("%s to miss the evidence of %v", id, want), func() bool {
 		var err error
 		list, err = s.gateways[gateway].coordinator.Missing(context.Background(), id)
+		if errors.Is(err, signalbox.ErrUnknown) {
+			return false // the log has not brought it here yet
+		}
 		must(s.t, err)
 		var names []string
 		for _, m := range list {
