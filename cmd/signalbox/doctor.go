@@ -181,7 +181,7 @@ func checkEnvoy() finding {
 	if err != nil {
 		return finding{"envoy", findingWarn, fmt.Sprintf("%s --version: %v", filepath.Base(path), err)}
 	}
-	version := strings.TrimSpace(string(out))
+	_, version, _ := strings.Cut(strings.TrimSpace(string(out)), "version: ") // before it stands the path
 	if parts := strings.Split(version, "/"); len(parts) > 1 {
 		version = parts[1]
 	}
