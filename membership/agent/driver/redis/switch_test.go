@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -67,10 +69,17 @@ func TestSwitchAndBackUnderLoad(t *testing.T) {
 		await(t, p.ctx, func() bool { return master.client.DBSize(p.ctx).Val() > 200*int64(term) }, func() any { return term })
 		check(t, standby.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: term - 1, Promote: true}))
 		check(t, master.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: term - 1}))
+		idle, err := net.Dial("tcp", master.Address())
+		check(t, err)
 		began := time.Now()
 		position := p.stepDown(master, term-1)
 		stopped := time.Since(began)
-		all.Wait() // or a connection was left open
+		all.Wait()
+		check(t, idle.SetReadDeadline(time.Now().Add(patience)))
+		if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("a connection was left open: %v", err)
+		}
+		idle.Close()
 		p.promote(standby, term, position)
 		t.Logf("term %d: stepped down in %s, promoted in %s, %d acknowledged", term, stopped, time.Since(began)-stopped, len(a.acked)+len(b.acked))
 		if n := lost(p.ctx, standby, a, b); n != 0 {
