@@ -79,7 +79,8 @@ func TestLateProxy(t *testing.T) {
 
 	t.Run("allowed", func(t *testing.T) {
 		o := s.order(west)
-		w.set(func(p *proxy) { p.answerAll() }) // up to term 3
+		w.awaitOffer(3)
+		w.set(func(p *proxy) { p.answerAll() })
 		s.knowProxies("west-1", w.id)
 		s.begin("west-1", o)
 		h := s.wantOutcome(o.ID, api.OutcomeForward, 4)

@@ -30,9 +30,10 @@ type proxy struct {
 
 	mu       sync.Mutex
 	cds      deltaStream
-	late     bool     // does not answer routes
-	nack     string   // rejects routes, in these words
-	answers  []func() // routes not answered yet
+	late     bool           // does not answer routes
+	nack     string         // rejects routes, in these words
+	answers  []func()       // routes not answered yet
+	offered  signalbox.Term // the newest route that it was sent
 	term     signalbox.Term
 	clusters map[signalbox.Term][]string // endpoints by the term in the name
 	led      map[signalbox.Term][]string // all endpoints that a name ever led to
@@ -82,6 +83,7 @@ func (p *proxy) follow(ads deltaStream) {
 			}
 		}
 		p.mu.Lock()
+		p.offered = max(p.offered, term)
 		p.answers = append(p.answers, func() {
 			if term > 0 {
 				p.term = term
@@ -151,6 +153,16 @@ func (p *proxy) routed(term signalbox.Term) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.term >= term
+	})
+}
+
+// awaitOffer waits until the proxy was sent the route of a term.
+func (p *proxy) awaitOffer(term signalbox.Term) {
+	p.s.t.Helper()
+	eventually(p.s.t, fmt.Sprintf("%s to be sent the route of term %d", p.id, term), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.offered >= term
 	})
 }
 
