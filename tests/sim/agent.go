@@ -1,0 +1,264 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/membership/lease"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+// agent is the simplest agent that keeps rules 2 and 4: one persisted answer to a
+// block, never below what it acked. Its disk survives a crash.
+type agent struct {
+	*who
+	s        *Sim
+	name     string
+	key      int // counts its keys
+	up       bool
+	run      int // counts starts, so that what an earlier process began is void
+	disk     agentDisk
+	unsynced []func()
+	clock    clock
+
+	serving signalbox.Term // the gate is open at this term
+	lease   *lease.Holder  // of serving's term; nil: it uses none
+	drained signalbox.Digest
+	hangs   bool
+	answers map[int]rpc.Answer // by voter, to the nonce of this start
+	fresh   bool               // a quorum of them keeps it from nothing
+	held    bool               // a quorum answered, and it is kept closed
+	nonces  uint64
+	renewAt time.Time
+	leaseBy uint64 // the admission that the lease is by
+	told    bool   // that it serves the term
+	ticks   int
+}
+
+type agentDisk struct {
+	cert      *signalbox.Certificate
+	floor     signalbox.Term
+	admission uint64 // newest known
+	admitted  signalbox.Term
+	left      uint64
+	highest   signalbox.Term
+	answers   map[signalbox.Digest]signalbox.Evidence
+	first     map[signalbox.Digest]time.Time
+	leave     signalbox.Evidence
+}
+
+func newAgentDisk() agentDisk {
+	return agentDisk{answers: map[signalbox.Digest]signalbox.Evidence{}, first: map[signalbox.Digest]time.Time{}}
+}
+
+func (a *agent) start() {
+	a.up, a.run, a.serving, a.lease, a.drained = true, a.run+1, 0, nil, signalbox.Digest{}
+	a.answers, a.held = map[int]rpc.Answer{}, false
+	a.fresh = a.s.off == NonceNotAsked
+	a.hangs = a.s.rough(0.1)
+	for _, n := range a.s.neighbours(a.name) {
+		a.s.connect(a.name, n)
+	}
+	a.serve()
+	a.tick(a.run)
+}
+
+func (a *agent) crash(down time.Duration) {
+	if !a.up {
+		return
+	}
+	a.up, a.serving = false, 0
+	a.s.Stats["crashes of instances"]++
+	for i := len(a.unsynced) - 1; i >= 0; i-- {
+		a.unsynced[i]()
+	}
+	a.unsynced = nil
+	for _, n := range a.s.neighbours(a.name) {
+		a.s.cut(a.name, n, down+time.Millisecond)
+	}
+	a.s.say("%s down for %v", a.name, down)
+	a.s.after(down, func() {
+		if !a.up {
+			a.start()
+		}
+	})
+}
+
+// write makes a change of the agent's disk; it may crash before or after.
+func (a *agent) write(change func()) bool {
+	if a.s.rough(0.004) {
+		a.crash(a.s.between(20*time.Millisecond, 3*time.Second))
+		return false
+	}
+	change()
+	if a.s.rough(0.004) {
+		a.crash(a.s.between(20*time.Millisecond, 3*time.Second))
+		return false
+	}
+	return true
+}
+
+// loseDisk: the machine comes back without its key, and makes a new one.
+func (a *agent) loseDisk() {
+	a.s.Stats["lost keys of instances"]++
+	a.crash(a.s.between(100*time.Millisecond, 2*time.Second))
+	a.s.say("%s lost its key", a.name)
+	if a.s.off != SameKeyAfterLoss {
+		a.key++
+		a.s.retired = append(a.s.retired, a.who)
+	}
+	a.who, a.disk = everybody.actor(a.name, a.key), newAgentDisk()
+}
+
+// stop is the orderly one: gate closed, leave persisted, said, exit.
+func (a *agent) stop() {
+	if a.disk.admission > a.disk.left {
+		if a.s.off != LeavesServing {
+			a.serving = 0
+		}
+		if !a.write(func() {
+			a.disk.left = a.disk.admission
+			a.disk.leave = a.leaves(a.disk.admission, a.disk.highest)
+		}) {
+			return
+		}
+		a.s.say("%s leaves admission %d", a.name, a.disk.left)
+		a.tell(a.disk.leave)
+	}
+	run, exit := a.run, 5*time.Millisecond
+	if a.s.off == LeavesServing {
+		exit = 2 * time.Second
+	}
+	a.s.after(exit, func() {
+		if a.run == run {
+			a.crash(a.s.between(100*time.Millisecond, 2*time.Second))
+		}
+	})
+}
+
+func (a *agent) tell(e signalbox.Evidence) {
+	for _, n := range a.s.neighbours(a.name) {
+		g := a.s.gateway(n)
+		a.s.send(a.name, n, func() { g.statement(e) })
+	}
+}
+
+// tick looks at the own clock, and asks for what is missing.
+func (a *agent) tick(run int) {
+	if !a.up || a.run != run {
+		return
+	}
+	a.serve()
+	a.renew()
+	if a.ticks++; a.ticks%4 == 0 && a.open() {
+		a.status()
+	}
+	if !a.fresh {
+		a.ask(run)
+	}
+	c := a.disk.cert
+	missing := c == nil || c.DataCenter() == a.DataCenter && c.Term >= a.disk.floor && (a.basis() == 0 || a.held)
+	if a.serving == 0 && missing {
+		for _, n := range a.s.neighbours(a.name) {
+			g := a.s.gateway(n)
+			a.s.send(a.name, n, func() { g.wants(a) })
+		}
+	}
+	a.s.after(100*time.Millisecond, func() { a.tick(run) })
+}
+
+// granted takes a certificate, and the block that admits it.
+func (a *agent) granted(c *signalbox.Certificate, admitted *signalbox.DecidedBlock) {
+	newer := a.disk.cert == nil || c.Term > a.disk.cert.Term
+	var ad *signalbox.Admission
+	if admitted != nil {
+		if ad = admitted.Admission(orders); ad != nil && (ad.Identity != a.Identity || admitted.Index < a.disk.admission) {
+			ad = nil
+		}
+	}
+	if newer || ad != nil && (a.disk.admitted != ad.Term || a.disk.admission != admitted.Index) {
+		kept := a.write(func() {
+			if newer {
+				a.disk.cert = c
+				if c.Handover().Lists(a.Identity, c.Term) && !c.IsFallback() {
+					a.disk.admission = max(a.disk.admission, c.Block.Index)
+				}
+			}
+			if ad != nil {
+				a.disk.admitted, a.disk.admission = ad.Term, max(a.disk.admission, admitted.Index)
+			}
+		})
+		if !kept {
+			return
+		}
+	}
+	if newer {
+		a.drained = signalbox.Digest{}
+		a.serving = 0 // until it may serve the new term
+	}
+	run := a.run
+	a.s.after(a.s.between(time.Millisecond, 10*time.Millisecond), func() {
+		if a.up && a.run == run {
+			a.serve()
+		}
+	})
+}
+
+// basis is the admission by which it may serve the certificate's term, 0 for none.
+func (a *agent) basis() uint64 {
+	c := a.disk.cert
+	if c == nil {
+		return 0
+	}
+	var by uint64
+	if h := c.Handover(); h.Lists(a.Identity, c.Term) || a.s.off == ServesUnlisted {
+		by = c.Block.Index
+		if e, ok := h.Entry(a.Identity); ok && c.IsFallback() {
+			by = e.Admission
+		}
+	}
+	if a.disk.admitted == c.Term {
+		by = max(by, a.disk.admission)
+	}
+	if by <= a.disk.left && a.s.off != LeaveIsNotFinal {
+		return 0
+	}
+	return by
+}
+
+// may reports whether all but the lease lets it serve.
+func (a *agent) may() bool {
+	c := a.disk.cert
+	return a.up && a.fresh && c != nil && c.DataCenter() == a.DataCenter && c.Term >= a.disk.floor && a.basis() != 0 && a.drained.IsZero()
+}
+
+func (a *agent) serve() {
+	if !a.may() {
+		return
+	}
+	c := a.disk.cert
+	if a.serving != c.Term {
+		a.serving, a.lease, a.told = c.Term, nil, false
+		a.s.say("%s may serve term %d by %d", a.name, c.Term, a.basis())
+		a.s.oracle.serves(a)
+		a.renew()
+	}
+	if a.open() && !a.told {
+		a.status()
+	}
+}
+
+// status tells that it serves, unsigned.
+func (a *agent) status() {
+	a.told = true
+	for _, n := range a.s.neighbours(a.name) {
+		g, serves := a.s.gateway(n), handover.Serves{Identity: a.Identity, Term: a.serving}
+		a.s.send(a.name, n, func() {
+			if g.up {
+				g.broadcast(func(p *gateway) { p.step(serves) })
+				g.step(serves)
+			}
+		})
+	}
+}

@@ -1,0 +1,256 @@
+package sim
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/membership/lease"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+func (a *agent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
+	h := b.Handover(orders)
+	if e, ok := a.disk.answers[b.Digest]; ok {
+		if a.tell(e); a.s.off != TwoAnswers || a.s.chance(0.5) || !h.Voidable() {
+			return
+		}
+		a.answer(signalbox.SaysRefuse, b)
+	}
+	entry, listed := h.Entry(a.Identity)
+	if !listed || a.disk.cert != nil && a.disk.cert.Term >= h.Term {
+		return
+	}
+	if a.disk.left >= entry.Admission {
+		a.tell(a.disk.leave)
+		return
+	}
+	if a.disk.first[b.Digest].IsZero() {
+		if now := a.s.now; !a.write(func() { a.disk.first[b.Digest] = now }) {
+			return
+		}
+		if h.Voidable() {
+			a.s.after(h.HoldBudget, func() { a.expire(b) })
+		}
+	}
+	switch {
+	case h.Voidable() && (kind == handover.OrderRefuse || !a.s.now.Before(a.disk.first[b.Digest].Add(h.HoldBudget))):
+		a.answer(signalbox.SaysRefuse, b)
+	case a.s.off == AckWithGateOpen && kind == handover.OrderDrain:
+		a.answer(signalbox.SaysAck, b)
+	case kind == handover.OrderAck && a.drained == b.Digest:
+		a.answer(signalbox.SaysAck, b)
+	case kind == handover.OrderDrain || kind == handover.OrderAck:
+		a.drain(b)
+	}
+}
+
+func (a *agent) expire(b *signalbox.DecidedBlock) {
+	entry, listed := b.Handover(orders).Entry(a.Identity)
+	if !listed || a.disk.left >= entry.Admission {
+		return // the leave is the only answer, or it has another key since
+	}
+	if _, ok := a.disk.answers[b.Digest]; a.up && !ok && (a.disk.cert == nil || a.disk.cert.Term < b.Handover(orders).Term) {
+		a.answer(signalbox.SaysRefuse, b)
+	}
+}
+
+func (a *agent) drain(b *signalbox.DecidedBlock) {
+	if a.drained == b.Digest {
+		a.tell(a.who.answer(signalbox.SaysDrained, b))
+		return
+	}
+	if a.hangs && b.Handover(orders).Voidable() {
+		return
+	}
+	run := a.run
+	a.s.after(a.s.between(time.Millisecond, 30*time.Millisecond), func() {
+		if _, ok := a.disk.answers[b.Digest]; !a.up || a.run != run || ok || a.drained == b.Digest {
+			return
+		}
+		if c := a.disk.cert; c != nil && c.Term >= b.Handover(orders).Term {
+			return
+		}
+		a.serving, a.drained = 0, b.Digest
+		a.tell(a.who.answer(signalbox.SaysDrained, b))
+		if a.s.rough(0.08) { // for good, as far as the others can wait
+			a.s.after(0, func() { a.crash(a.s.between(3*time.Second, 9*time.Second)) })
+		}
+	})
+}
+
+// answer closes the gate, persists, then says it.
+func (a *agent) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) {
+	h := b.Handover(orders)
+	ack, before := kind == signalbox.SaysAck, a.disk.floor
+	if !ack || a.s.off == ForgetsItsAck {
+		a.drained = signalbox.Digest{}
+	}
+	if ack && a.s.off != AckWithGateOpen {
+		a.serving = 0
+	}
+	e := a.who.answer(kind, b)
+	kept := a.write(func() {
+		if ack && a.s.off != ForgetsItsAck && a.s.off != AckWithGateOpen {
+			a.disk.floor = max(a.disk.floor, h.Term)
+		}
+		a.disk.answers[b.Digest], a.disk.highest = e, max(a.disk.highest, h.Term)
+	})
+	if !kept {
+		return
+	}
+	if a.s.off == AckUnsynced {
+		a.unsynced = append(a.unsynced, func() {
+			a.disk.floor = before
+			delete(a.disk.answers, b.Digest)
+		})
+	}
+	a.s.say("%s: %s to term %d", a.name, kind, h.Term)
+	if ack {
+		a.s.oracle.acked(a.Identity, h.Term)
+	}
+	a.tell(e)
+	a.serve()
+}
+
+// ask has the voters answer the nonce of the agent's start, by way of a gateway.
+func (a *agent) ask(run int) {
+	for _, n := range a.s.neighbours(a.name) {
+		g := a.s.gateway(n)
+		a.s.send(a.name, n, func() {
+			if g.up {
+				a.askBy(g, run)
+			}
+		})
+	}
+}
+
+func (a *agent) askBy(g *gateway, run int) {
+	for i, v := range a.s.voters {
+		asked := func() {
+			answer, ok := v.answer(a.Identity)
+			if !ok {
+				return
+			}
+			hand := func() {
+				a.s.send(g.name, a.name, func() {
+					if a.up && (a.run == run || a.s.off == NonceIsStale) {
+						a.answered(i, answer)
+					}
+				})
+			}
+			if v == g {
+				hand()
+			} else {
+				a.s.send(v.name, g.name, hand)
+			}
+		}
+		if v == g {
+			asked()
+		} else {
+			a.s.send(g.name, v.name, asked)
+		}
+	}
+}
+
+// answered is rule 2: nothing newer than its own entry may have taken the
+// mastership away, as a quorum of voters has it.
+func (a *agent) answered(voter int, answer rpc.Answer) {
+	if before, ok := a.answers[voter]; !ok || before.Index < answer.Index {
+		a.answers[voter] = answer
+	}
+	var own uint64
+	if a.disk.cert != nil {
+		own = max(a.disk.cert.Block.Index, a.basis())
+	}
+	clear, quorum := 0, len(a.s.voters)-a.s.plan.u
+	for _, said := range a.answers {
+		if said.Beyond <= own && (said.Index <= own || said.Allowed&signalbox.ByOthers == 0) {
+			clear++
+		}
+	}
+	if a.s.off == OneAnswerIsEnough {
+		quorum = 1
+	}
+	a.fresh = a.fresh || clear >= quorum
+	a.held = !a.fresh && len(a.answers) >= quorum
+	if a.fresh {
+		a.serve()
+	}
+}
+
+// open reports whether it would answer a request as master now.
+func (a *agent) open() bool {
+	if !a.up || a.serving == 0 {
+		return false
+	}
+	if a.disk.cert == nil || !a.disk.cert.Leases().Used() || a.s.off == LeaseIgnored {
+		return true
+	}
+	if a.lease == nil {
+		return false
+	}
+	now := a.s.instant(a.clock)
+	if a.s.off == LeaseOverstayed {
+		late := a.disk.cert.Leases().TTL
+		now.Boot, now.Wall = now.Boot-late, now.Wall-late
+	}
+	return a.lease.Live(now)
+}
+
+// renew asks all voters for the lease of the term that it serves.
+func (a *agent) renew() {
+	c := a.disk.cert
+	if a.serving == 0 || c == nil || c.Term != a.serving || !c.Leases().Used() {
+		return
+	}
+	if a.lease == nil || a.leaseBy != a.basis() {
+		a.leaseBy, a.renewAt = a.basis(), time.Time{}
+		quorum := len(a.s.voters) - a.s.plan.u
+		if a.s.off == LeaseOfOne {
+			quorum = 1
+		}
+		a.lease = lease.NewHolder(c.Leases(), quorum, lease.Request{
+			Service: orders, Term: c.Term, Identity: a.Identity, Admission: a.leaseBy, Incarnation: uint64(a.run),
+		})
+	}
+	if a.s.now.Before(a.renewAt) {
+		return
+	}
+	a.renewAt = a.s.now.Add(lease.Renewal(c.Leases()))
+	a.nonces++
+	var nonce lease.Nonce
+	binary.BigEndian.PutUint64(nonce[:], a.nonces)
+	holder, r, run := a.lease, a.lease.Renew(nonce, a.s.instant(a.clock)), a.run
+	for _, n := range a.s.neighbours(a.name) {
+		g := a.s.gateway(n)
+		a.s.send(a.name, n, func() {
+			for i, v := range a.s.voters {
+				asked := func() {
+					if !v.grant(r) {
+						return
+					}
+					hand := func() {
+						a.s.send(g.name, a.name, func() {
+							if a.up && a.run == run {
+								holder.Granted(signalbox.Identity(rune('A'+i)), r, a.s.instant(a.clock))
+								a.serve()
+							}
+						})
+					}
+					if v == g {
+						hand()
+					} else {
+						a.s.send(v.name, g.name, hand)
+					}
+				}
+				if v == g {
+					asked()
+				} else if g.up {
+					a.s.send(g.name, v.name, asked)
+				}
+			}
+		})
+	}
+}

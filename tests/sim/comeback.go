@@ -1,0 +1,100 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agreement"
+	"github.com/signalbox-io/signalbox/membership/lease"
+)
+
+// standing is what a voter says of itself to another one.
+type standing struct {
+	index uint64
+	begun bool
+}
+
+// loseDisk: the machine comes back with an empty one.
+func (g *gateway) loseDisk() {
+	g.s.Stats["lost disks of voters"]++
+	g.s.say("%s loses its disk", g.name)
+	g.crash(g.s.between(100*time.Millisecond, 2*time.Second))
+	g.book = g.s.newBook()
+	g.notes = nil
+	if g.voter != nil {
+		g.voter.disk = voterDisk{}
+	}
+}
+
+// comeBack is journal.Comeback: a voter that forgot votes again when others have
+// decided every slot that it may have voted in.
+func (g *gateway) comeBack() {
+	v := g.voter
+	if v.replica != nil {
+		return
+	}
+	own := g.book.Index()
+	if v.disk.silent == 0 {
+		begun, newest := 0, uint64(0)
+		for _, s := range v.said {
+			if s.begun {
+				begun++
+			}
+			newest = max(newest, s.index)
+		}
+		if quorum := len(g.s.voters) - g.s.plan.u; begun >= min(quorum, len(g.s.voters)-1) && own >= newest {
+			g.write(true, func() { v.disk.silent = own + 2 }, nil)
+		}
+	} else if own >= v.disk.silent {
+		saved := impliedByLog(g.book.log)
+		if g.write(true, func() { v.disk.begun, v.disk.leases = true, saved }, nil) {
+			g.s.say("%s may vote", g.name)
+			g.startVoter()
+			g.keepUp()
+		}
+		return
+	} else {
+		g.sendAgreement(agreement.Outgoing{To: agreement.Everyone, Message: &agreement.Message{Kind: agreement.Request, Slot: own + 1}})
+	}
+	run := g.run
+	for i, p := range g.s.voters {
+		if p == g {
+			continue
+		}
+		g.s.send(g.name, p.name, func() {
+			if !p.up {
+				return
+			}
+			said := standing{p.book.Index(), p.voter.disk.begun}
+			if p.voter.liar != nil {
+				said = standing{0, true}
+			}
+			g.s.send(p.name, g.name, func() {
+				if g.up && g.run == run {
+					v.said[i] = said
+				}
+			})
+		})
+	}
+}
+
+// impliedByLog is what any voter may have promised and granted, by the log.
+func impliedByLog(log []*signalbox.DecidedBlock) (saved lease.Saved) {
+	for _, b := range log {
+		for i := range b.Requests {
+			r := &b.Requests[i]
+			if h := r.Handover; h != nil {
+				saved.Apply(lease.Change{Longest: max(h.Leases.LapseWait(), h.FallbackLeases.LapseWait())})
+				for _, e := range h.Roster {
+					if e.Leased && h.Allowed.Has(signalbox.Lapse) {
+						saved.Apply(lease.Change{Of: lease.Of{Service: orders, Identity: e.Identity}, Promise: lease.Promise{Below: h.Term, UpTo: b.Index}})
+					}
+				}
+			}
+			if a := r.Remove; a != nil && a.Announces() && a.Allowed.Has(signalbox.Lapse) {
+				saved.Apply(lease.Change{Of: lease.Of{Service: orders, Identity: a.Identity}, Promise: lease.Promise{Below: a.Below, UpTo: b.Index}})
+			}
+		}
+	}
+	return saved
+}

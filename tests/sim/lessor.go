@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/lease"
+	"github.com/signalbox-io/signalbox/membership/signature"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+// clock is a machine's: it runs apart from real time by parts per million.
+type clock struct {
+	rate int64
+	boot time.Duration
+}
+
+func (s *Sim) newClock() clock {
+	c := clock{rate: s.plan.drift, boot: s.between(time.Second, time.Hour)}
+	switch s.rnd.IntN(3) {
+	case 0:
+		c.rate = -c.rate
+	case 1:
+		c.rate = s.rnd.Int64N(2*s.plan.drift+1) - s.plan.drift
+	}
+	return c
+}
+
+func (s *Sim) instant(c clock) lease.Instant {
+	real := s.now.Sub(epoch)
+	lived := real + real*time.Duration(c.rate)/1_000_000
+	return lease.Instant{Boot: c.boot + lived, Wall: time.Duration(epoch.UnixNano()) + lived}
+}
+
+func (g *gateway) startLessor() {
+	v := g.voter
+	now := g.s.instant(v.clock)
+	saved := v.disk.leases
+	switch g.s.off {
+	case PromiseForgotten:
+		saved.Promises = nil
+	case StartNotWaited:
+		now = lease.Instant{Boot: now.Boot - time.Hour, Wall: now.Wall - time.Hour}
+	}
+	v.grantor = lease.NewGrantor(1, saved, now)
+}
+
+// keepLease writes a change of the leases and tells the grantor.
+func (g *gateway) keepLease(c *lease.Change) bool {
+	if c == nil {
+		return true
+	}
+	kept := g.write(true, func() {
+		var next lease.Saved
+		next.Apply(lease.Change{Longest: g.voter.disk.leases.Longest})
+		for of, p := range g.voter.disk.leases.Promises {
+			next.Apply(lease.Change{Of: of, Promise: p})
+		}
+		next.Apply(*c)
+		g.voter.disk.leases = next
+	}, nil)
+	if kept {
+		g.voter.grantor.Kept(*c)
+	}
+	return kept
+}
+
+// grant is journal.Lessor's.
+func (g *gateway) grant(r lease.Request) bool {
+	v := g.voter
+	if v.liar != nil {
+		return true
+	}
+	if !g.up || v.grantor == nil {
+		return false
+	}
+	leases, ok := g.leasesOf(r)
+	if !ok {
+		return false
+	}
+	for {
+		c, err := v.grantor.Grant(r, leases, g.s.instant(v.clock))
+		if err != nil {
+			return false
+		}
+		if c == nil {
+			return true
+		}
+		if !g.keepLease(c) {
+			return false
+		}
+	}
+}
+
+func (g *gateway) leasesOf(r lease.Request) (signalbox.Leases, bool) {
+	st := g.book.Service(orders)
+	if st == nil {
+		return signalbox.Leases{}, false
+	}
+	if _, ok := st.Outstanding[r.Identity]; !ok {
+		return signalbox.Leases{}, false
+	}
+	if st.Term() == r.Term {
+		return st.Certificate.Leases(), true
+	}
+	for _, b := range st.Open {
+		switch h := b.Handover(orders); r.Term {
+		case h.Term:
+			return h.Leases, true
+		case h.Fallback:
+			return h.FallbackLeases, true
+		}
+	}
+	return signalbox.Leases{}, false
+}
+
+// lapse promises, and signs when everything granted has run out.
+func (g *gateway) lapse(payload []byte) (share signature.Share, ok bool) {
+	v := g.voter
+	sign := func() (signature.Share, bool) {
+		share, err := v.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, cluster, payload))
+		return share, err == nil
+	}
+	if v.liar != nil {
+		return sign()
+	}
+	if !g.up || v.grantor == nil {
+		return share, false
+	}
+	t, err := rpc.DecodeTestimony(signalbox.SaysLapse, payload)
+	if err != nil {
+		g.s.fail("%s cannot read a lapse: %v", g.name, err)
+		return share, false
+	}
+	st := g.book.Service(orders)
+	for _, b := range st.Open {
+		h := b.Handover(orders)
+		entry, listed := h.Entry(t.Identity)
+		if b.Digest != t.Block || !listed || rpc.Proves(h, b.Digest, entry, t.Statement) != nil {
+			continue
+		}
+		of, promise := lease.Of{Service: orders, Identity: t.Identity}, lease.Promise{Below: h.Term, UpTo: b.Index}
+		if g.s.off == NoPromise {
+			return g.lapseWithoutPromise(of, sign)
+		}
+		c, err := v.grantor.Promise(of, promise)
+		if err != nil || !g.keepLease(c) {
+			return share, false
+		}
+		ready, _ := v.grantor.Lapsed(of, promise, g.longest(st.Open), g.s.instant(v.clock))
+		if ready || g.s.off == LapseNotWaited {
+			return sign()
+		}
+	}
+	return share, false
+}
+
+// lapseWithoutPromise waits, and goes on granting.
+func (g *gateway) lapseWithoutPromise(of lease.Of, sign func() (signature.Share, bool)) (share signature.Share, ok bool) {
+	if g.asked == nil {
+		g.asked = map[lease.Of]time.Time{}
+	}
+	if g.asked[of].IsZero() {
+		g.asked[of] = g.s.now
+	}
+	if g.s.now.Sub(g.asked[of]) < 2*g.s.plan.leases.LapseWait() {
+		return share, false
+	}
+	return sign()
+}
+
+func (g *gateway) longest(open []*signalbox.DecidedBlock) signalbox.Leases {
+	longest := g.book.Service(orders).Certificate.Leases()
+	for _, b := range open {
+		h := b.Handover(orders)
+		for _, l := range []signalbox.Leases{h.Leases, h.FallbackLeases} {
+			if l.LapseWait() > longest.LapseWait() {
+				longest = l
+			}
+		}
+	}
+	return longest
+}

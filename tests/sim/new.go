@@ -1,0 +1,146 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/rpc"
+)
+
+// New lays out the history of a seed, with a rule switched off or none.
+func New(seed uint64, off Switch) *Sim {
+	s := &Sim{
+		rnd: rand.New(rand.NewPCG(seed, 11)), now: epoch, links: map[string]*link{}, oneway: map[string]time.Time{}, off: off, Stats: map[string]int{},
+	}
+	s.oracle = oracle{terms: map[signalbox.Term]signalbox.DataCenter{}, acks: map[signalbox.Identity]signalbox.Term{}, strict: off == None}
+	s.plan = s.draw()
+	s.quorum = fake{voters: len(s.plan.voters), quorum: len(s.plan.voters) - s.plan.u}
+	for i, n := range append(append([]string(nil), s.plan.voters...), s.plan.followers...) {
+		g := &gateway{s: s, name: n, dc: dataCenter(n)}
+		if i < len(s.plan.voters) {
+			scheme := s.quorum
+			scheme.self = i
+			g.voter = &voter{self: i, scheme: scheme, clock: s.newClock(), disk: voterDisk{begun: true}}
+			s.voters = append(s.voters, g)
+		}
+		s.gateways = append(s.gateways, g)
+	}
+	s.lay(s.genesis())
+	for _, n := range []string{"e1", "e2", "w1", "w2"} {
+		s.agents = append(s.agents, s.newAgent(n))
+	}
+	if s.plan.liars > 0 {
+		l := &liar{s: s}
+		for _, i := range s.rnd.Perm(len(s.voters))[:s.plan.liars] {
+			s.voters[i].voter.liar = l
+			l.voters = append(l.voters, i)
+		}
+	}
+	for _, g := range s.gateways {
+		g.start()
+	}
+	for _, a := range s.agents {
+		a.start()
+	}
+	return s
+}
+
+func dataCenter(name string) signalbox.DataCenter {
+	return map[byte]signalbox.DataCenter{'e': east, 'w': west, 'n': "north", 's': "south"}[name[0]]
+}
+
+func (s *Sim) newAgent(name string) *agent {
+	return &agent{who: everybody.actor(name, 0), s: s, name: name, disk: newAgentDisk(), clock: s.newClock()}
+}
+
+// draw chooses what the seed is about.
+func (s *Sim) draw() plan {
+	layouts := []plan{
+		{voters: []string{"east-1", "west-1", "north-1"}, u: 1},
+		{voters: []string{"east-1", "west-1", "north-1"}, followers: []string{"east-2", "west-2"}, u: 1},
+		{voters: []string{"east-1", "west-1", "north-1", "south-1"}, u: 1, r: 1},
+		{voters: []string{"east-1", "east-2", "west-1", "west-2"}, u: 1, r: 1},
+	}
+	n := s.rnd.IntN(len(layouts))
+	if s.off.lying() || s.off == OneLiarTooMany {
+		n = 2 + n%2
+	}
+	p := layouts[n]
+	p.liars = s.rnd.IntN(p.r + 1)
+	if s.off == OneLiarTooMany {
+		p.liars = p.r + 1
+	} else if s.off.lying() {
+		p.liars = p.r
+	}
+	p.drift = 10_000
+	if s.rnd.IntN(3) == 0 || s.off.leasing() {
+		p.leases = signalbox.Leases{TTL: time.Second, Drift: 50_000}
+		p.drift = 50_000
+		if s.off == ClocksRunApart {
+			p.drift = 250_000
+		}
+	}
+	p.faultsFor = 12 * time.Second
+	return p
+}
+
+func (s *Sim) trust() rpc.Trust {
+	return rpc.Trust{Cluster: cluster, Quorum: s.quorum, Fencers: fencer, FenceQuorum: 1, Operators: operator}
+}
+
+var fencer, operator = signer("gateway"), signer("ada")
+
+// genesis is a log in which east is master at term 1 by e1 and e2; west has w1 and
+// w2 as standbys.
+func (s *Sim) genesis() []*signalbox.DecidedBlock {
+	var requests []signalbox.Request
+	for _, n := range []string{"e1", "e2", "w1", "w2"} {
+		requests = append(requests, everybody.actor(n, 0).admit(0))
+	}
+	requests = append(requests, signalbox.Request{Handover: &signalbox.Handover{
+		ID: "adopt", Service: orders, Term: 1, To: east, Allowed: signalbox.AckOnly, Leases: s.plan.leases,
+		Incoming: []signalbox.Identity{everybody.actor("e1", 0).Identity, everybody.actor("e2", 0).Identity},
+	}})
+	ledger := handover.NewLedger(s.trust(), enrolled)
+	var log []*signalbox.DecidedBlock
+	for _, r := range requests {
+		raw, err := rpc.EncodeBlock(&signalbox.Block{
+			Cluster: cluster, Epoch: 1, Index: ledger.Index() + 1, Prev: ledger.Digest(), At: epoch, Requests: []signalbox.Request{r},
+		})
+		if err != nil {
+			panic(err)
+		}
+		var combined []byte
+		for v := range s.quorum.quorum {
+			combined = append(append(combined, byte(v)), shareOf(v, rpc.DecisionInput(cluster, 1, raw))...)
+		}
+		b, err := rpc.SealDecision(raw, 1, s.quorum.Name(), combined)
+		if err != nil {
+			panic(err)
+		}
+		if err := ledger.Check(&r); err != nil {
+			panic(err)
+		}
+		if err := ledger.Apply(b); err != nil {
+			panic(err)
+		}
+		log = append(log, b)
+	}
+	return log
+}
+
+func (s *Sim) lay(log []*signalbox.DecidedBlock) {
+	s.oracle.log = append(s.oracle.log, log...)
+	for _, g := range s.gateways {
+		g.book = s.newBook()
+		for _, b := range log {
+			if err := g.book.Apply(b); err != nil {
+				panic(err)
+			}
+			g.book.log = append(g.book.log, b)
+		}
+		g.book.ids["adopt"] = true
+	}
+}
