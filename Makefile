@@ -188,7 +188,7 @@ bench: envoy build ## Signalbox, its floor and its peers, side by side on this m
 	$(GO) run ./tests/bench $(BENCH_FLAGS)
 
 .PHONY: bench-databases
-bench-databases: envoy debian-peers build ## PostgreSQL moved by Signalbox and by its peers, side by side (BENCH_FLAGS=...)
+bench-databases: envoy debian-peers build ## PostgreSQL and Redis moved by Signalbox and by its peers, side by side (BENCH_FLAGS=...)
 	$(GO) run ./tests/bench/databases $(BENCH_FLAGS)
 
 # The peers are needed by nothing else, so `make tools` leaves them out. Their packages start services; nothing of them is
