@@ -39,6 +39,8 @@ type outages struct {
 	failed    int
 	unordered int            // orders that were refused before one was taken
 	failures  map[string]int // by reason
+	latest    float64        // ms after a kill that a request began which failed
+	killed    int64          // load.Now
 	verdict   oracle.Verdict
 }
 
@@ -124,6 +126,11 @@ func (f *outages) one(ctx context.Context, dead string) error {
 	for reason, n := range report.Failures {
 		f.failures[reason] += n
 	}
+	for r := range l.Records {
+		if r.Failed() {
+			f.latest = max(f.latest, float64(r.Begin-f.killed)/1e6)
+		}
+	}
 	if err := f.site.UpAll(dead); err != nil {
 		return err
 	}
@@ -135,6 +142,7 @@ func (f *outages) outage(ctx context.Context, dead string, before uint64, l *dem
 	gateway := f.site.ClientOf(f.site.GatewayIn(other(dead)))
 	began := time.Now()
 	killed, err := f.site.DownAll(dead)
+	f.killed = killed
 	if err != nil {
 		return err
 	}
@@ -217,6 +225,9 @@ func (r *report) failover(f *outages) {
 			name+", overlap in ms, and all other checks of the oracle")))
 	if f.unordered > 0 {
 		r.notes = append(r.notes, fmt.Sprintf("%s: %d orders were refused at first; the time until one was taken counts", name, f.unordered))
+	}
+	if f.failed > 0 {
+		r.notes = append(r.notes, fmt.Sprintf("%s: the last request that failed began %.1f ms after the kill", name, f.latest))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(f.failures)) {
 		r.notes = append(r.notes, fmt.Sprintf("%s: %d requests failed: %s", name, f.failures[reason], reason))

@@ -46,7 +46,7 @@ Three data centers with one voter each, leases of 3 s (evidence lapse). Everythi
 gateways with a voter, agents, instances, Envoys; then it is brought back, and the other one is next. Milliseconds from the kill to
 the first answer of the new master through an Envoy of the living side, by the load generator (200/s). *Agreed* is when the
 failover was decided, *certified* when every dead instance's lapse was signed; both from the kill, median / max.
-*Failed* are those that were on their way to the dead instances, or were sent there before the living side's Envoys held.
+What reaches no instance is tried again by the Envoys until the new master answers; *failed* is what the old one had taken before it died.
 
 | failover | runs | min | median | p99 | max | agreed | certified | requests | failed | overlap, ms |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
