@@ -22,7 +22,14 @@ type policyMetrics struct {
 	lag           *prometheus.GaugeVec
 	common        *prometheus.GaugeVec
 	expiry        *prometheus.GaugeVec
+
+	// rows are those that the last survey showed: looking for them in the
+	// vectors takes as long as there are rows, for each service.
+	rows map[row]bool
 }
+
+// row is a service's data center, or one check of it.
+type row struct{ service, dc, check string }
 
 func newPolicyMetrics(reg prometheus.Registerer) policyMetrics {
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
@@ -81,18 +88,20 @@ func (m *Metrics) readiness(v *api.Readiness, expiries []Expiry) {
 	for _, c := range v.Checks {
 		p.common.WithLabelValues(c.Name).Set(one(c.OK))
 	}
+	rows := map[row]bool{}
 	for _, s := range v.Services {
-		p.forget(s.Service, s.Master)
 		for _, t := range s.Targets {
-			p.check.DeletePartialMatch(prometheus.Labels{"service": s.Service, "data_center": t.DataCenter})
+			rows[row{service: s.Service, dc: t.DataCenter}] = true
 			p.ready.WithLabelValues(s.Service, t.DataCenter).Set(one(t.Ready))
 			p.standing.WithLabelValues(s.Service, t.DataCenter).Set(float64(t.Standing))
 			p.lag.WithLabelValues(s.Service, t.DataCenter).Set(float64(t.LagBytes))
 			for _, c := range t.Checks {
+				rows[row{s.Service, t.DataCenter, c.Name}] = true
 				p.check.WithLabelValues(s.Service, t.DataCenter, c.Name).Set(one(c.OK))
 			}
 		}
 	}
+	p.forget(rows)
 	first := map[string]time.Time{}
 	for _, e := range expiries {
 		if at, ok := first[e.Kind]; !ok || e.NotAfter.Before(at) {
@@ -104,11 +113,20 @@ func (m *Metrics) readiness(v *api.Readiness, expiries []Expiry) {
 	}
 }
 
-// forget drops the rows of a data center that has become master.
-func (p *policyMetrics) forget(service, master string) {
-	for _, vec := range []*prometheus.GaugeVec{p.ready, p.check, p.standing, p.lag} {
-		vec.DeletePartialMatch(prometheus.Labels{"service": service, "data_center": master})
+// forget drops the rows that were shown and are not any more.
+func (p *policyMetrics) forget(now map[row]bool) {
+	for r := range p.rows {
+		switch {
+		case now[r]:
+		case r.check != "":
+			p.check.DeleteLabelValues(r.service, r.dc, r.check)
+		default:
+			for _, vec := range []*prometheus.GaugeVec{p.ready, p.standing, p.lag} {
+				vec.DeleteLabelValues(r.service, r.dc)
+			}
+		}
 	}
+	p.rows = now
 }
 
 func one(b bool) float64 {
