@@ -16,12 +16,19 @@ type oracle struct {
 	strict bool // looks at more than two masters and two logs
 }
 
+func side(a *agent) int {
+	if a.DataCenter == west {
+		return 1
+	}
+	return 0
+}
+
 // judge is rule 2 as clients see it: no two data centers serve at once.
 func (s *Sim) judge() {
 	var sides [2]bool
 	for _, a := range s.agents {
 		if a.up && a.serving != 0 {
-			sides[a.name[0]&1] = true
+			sides[side(a)] = true
 		}
 	}
 	if !sides[0] || !sides[1] {
@@ -31,12 +38,12 @@ func (s *Sim) judge() {
 	var open []string
 	for _, a := range s.agents {
 		if a.open() {
-			sides[a.name[0]&1] = true
+			sides[side(a)] = true
 			open = append(open, fmt.Sprintf("%s@%d", a.name, a.serving))
 		}
 	}
 	if sides[0] && sides[1] {
-		s.fail("two data centers serve: %s", strings.Join(open, " "))
+		s.violated("two data centers serve: %s", strings.Join(open, " "))
 	}
 }
 
@@ -52,14 +59,14 @@ func (o *oracle) block(g *gateway, b *signalbox.DecidedBlock) {
 
 func (o *oracle) fork(g *gateway, b *signalbox.DecidedBlock) {
 	if b.Index <= uint64(len(o.log)) && o.log[b.Index-1].Digest != b.Digest {
-		g.s.fail("two blocks are decided for index %d: %s has %s, another one %s", b.Index, g.name, b.Digest, o.log[b.Index-1].Digest)
+		g.s.violated("two blocks are decided for index %d: %s has %s, another one %s", b.Index, g.name, b.Digest, o.log[b.Index-1].Digest)
 	}
 }
 
 // certified: a term names one data center.
 func (o *oracle) certified(s *Sim, c *signalbox.Certificate) {
 	if dc, ok := o.terms[c.Term]; ok && dc != c.DataCenter() {
-		s.fail("term %d is certified for %s and %s", c.Term, dc, c.DataCenter())
+		s.violated("term %d is certified for %s and %s", c.Term, dc, c.DataCenter())
 	}
 	o.terms[c.Term] = c.DataCenter()
 }

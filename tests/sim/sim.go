@@ -41,6 +41,8 @@ type Sim struct {
 
 	// Problem is the first violation, "" for none.
 	Problem string
+	// Unsafe: it is two masters, two logs, or a term of two data centers.
+	Unsafe bool
 	// Stats counts what happened.
 	Stats map[string]int
 }
@@ -105,6 +107,12 @@ func (s *Sim) fail(format string, args ...any) {
 		s.Problem = fmt.Sprintf(format, args...)
 		s.say("PROBLEM: %s", s.Problem)
 	}
+}
+
+// violated is a failure of what no fault may lead to.
+func (s *Sim) violated(format string, args ...any) {
+	s.Unsafe = s.Unsafe || s.Problem == ""
+	s.fail(format, args...)
 }
 
 // Trace is the history in words, when it was asked for.

@@ -1,0 +1,44 @@
+package sim
+
+import (
+	"slices"
+	"testing"
+)
+
+// wanted are the switches that must lead to two masters, or two logs.
+func wanted() []Switch {
+	out := []Switch{
+		AckWithGateOpen, ForgetsItsAck, AckUnsynced, TwoAnswers, LeaveIsNotFinal, LeavesServing, NonceNotAsked, NonceIsStale,
+		OneAnswerIsEnough, ServesUnlisted, SameKeyAfterLoss, LeaseIgnored, LeaseOverstayed, LeaseOfOne,
+		VotesForgotten, VotesUnsynced, LostDiskVotes, RosterUnchecked, AdmitsWhileOpen, SilenceRemoves, AnswersLeaveVoteOut,
+		PromiseForgotten, NoPromise, LapseNotWaited, StartNotWaited, FenceCutsNothing, AttestsTheLiving, OneLiarTooMany, ClocksRunApart,
+	}
+	var rules []Switch
+	for rule := range agreementRules {
+		rules = append(rules, rule)
+	}
+	slices.Sort(rules)
+	return append(out, rules...)
+}
+
+// TestSwitches guards the simulation itself: with a rule switched off, or an
+// assumption that does not hold, it finds two masters or two logs.
+func TestSwitches(t *testing.T) {
+	most := number("SIM_N", 1000)
+	for _, off := range wanted() {
+		t.Run(string(off), func(t *testing.T) {
+			stuck := 0
+			for seed := uint64(1); seed <= most; seed++ {
+				s := Run(seed, off, false)
+				if s.Unsafe {
+					t.Logf("seed %d: %s", seed, s.Problem)
+					return
+				}
+				if s.Problem != "" {
+					stuck++
+				}
+			}
+			t.Errorf("not seen in %d histories (%d were not settled)", most, stuck)
+		})
+	}
+}
