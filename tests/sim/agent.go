@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -19,6 +20,7 @@ type agent struct {
 	up       bool
 	run      int // counts starts, so that what an earlier process began is void
 	disk     agentDisk
+	image    agentDisk // a backup that somebody made
 	unsynced []func()
 	clock    clock
 
@@ -48,13 +50,25 @@ type agentDisk struct {
 	leave     signalbox.Evidence
 }
 
+// copied is an image of the disk.
+func (d agentDisk) copied() agentDisk {
+	d.answers, d.first = maps.Clone(d.answers), maps.Clone(d.first)
+	return d
+}
+
 func newAgentDisk() agentDisk {
 	return agentDisk{answers: map[signalbox.Digest]signalbox.Evidence{}, first: map[signalbox.Digest]time.Time{}}
 }
 
 func (a *agent) start() {
+	if a.image.answers == nil {
+		a.image = a.disk.copied()
+	}
 	a.up, a.run, a.serving, a.lease, a.drained = true, a.run+1, 0, nil, signalbox.Digest{}
-	a.answers, a.held = map[int]rpc.Answer{}, false
+	a.held = false
+	if a.answers == nil || a.s.off != NonceIsStale {
+		a.answers = map[int]rpc.Answer{}
+	}
 	a.fresh = a.s.off == NonceNotAsked
 	a.hangs = a.s.rough(0.1)
 	for _, n := range a.s.neighbours(a.name) {
@@ -104,10 +118,12 @@ func (a *agent) loseDisk() {
 	a.s.Stats["lost keys of instances"]++
 	a.crash(a.s.between(100*time.Millisecond, 2*time.Second))
 	a.s.say("%s lost its key", a.name)
-	if a.s.off != SameKeyAfterLoss {
-		a.key++
-		a.s.retired = append(a.s.retired, a.who)
+	if a.s.off == RolledBack {
+		a.disk = a.image
+		return
 	}
+	a.key++
+	a.s.retired = append(a.s.retired, a.who)
 	a.who, a.disk = everybody.actor(a.name, a.key), newAgentDisk()
 }
 
@@ -151,6 +167,9 @@ func (a *agent) tick(run int) {
 	}
 	a.serve()
 	a.renew()
+	if a.serving != 0 && a.s.off == RolledBack && a.s.chance(0.02) {
+		a.image = a.disk.copied()
+	}
 	if a.ticks++; a.ticks%4 == 0 && a.open() {
 		a.status()
 	}

@@ -61,7 +61,7 @@ func (a *agent) drain(b *signalbox.DecidedBlock) {
 		a.tell(a.who.answer(signalbox.SaysDrained, b))
 		return
 	}
-	if a.hangs && b.Handover(orders).Voidable() {
+	if h := b.Handover(orders); a.hangs && (h.Voidable() || h.Allowed.Has(signalbox.Lapse)) {
 		return
 	}
 	run := a.run
@@ -112,6 +112,12 @@ func (a *agent) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) 
 	}
 	a.tell(e)
 	a.serve()
+	switch {
+	case ack && a.s.off == AckUnsynced && a.s.rough(0.3):
+		a.s.after(a.s.between(time.Millisecond, 40*time.Millisecond), func() { a.crash(50 * time.Millisecond) })
+	case ack && a.s.off == TwoAnswers && h.Voidable() && a.s.chance(0.3):
+		a.s.after(a.s.between(time.Millisecond, 40*time.Millisecond), func() { a.answer(signalbox.SaysRefuse, b) })
+	}
 }
 
 // ask has the voters answer the nonce of the agent's start, by way of a gateway.

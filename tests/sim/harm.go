@@ -87,6 +87,12 @@ func (s *Sim) disaster(down time.Duration) {
 			master = st.Master()
 		}
 	}
+	g := s.anyGateway()
+	defer func() { s.after(s.between(10*time.Millisecond, 500*time.Millisecond), g.failover) }()
+	if s.chance(0.25) {
+		s.isolate(master, down)
+		return
+	}
 	cutOff := s.chance(0.3)
 	for _, a := range s.agents {
 		if !a.up || a.DataCenter != master || !s.chance(0.8) {
@@ -100,8 +106,17 @@ func (s *Sim) disaster(down time.Duration) {
 			s.cut(a.name, n, down)
 		}
 	}
-	g := s.anyGateway()
-	s.after(s.between(10*time.Millisecond, 500*time.Millisecond), g.failover)
+}
+
+// isolate cuts a whole data center off.
+func (s *Sim) isolate(dc signalbox.DataCenter, d time.Duration) {
+	for _, g := range s.gateways {
+		for _, p := range s.gateways {
+			if g.dc == dc && p.dc != dc {
+				s.cut(g.name, p.name, d)
+			}
+		}
+	}
 }
 
 // partition lets nothing through one way, for a time.

@@ -118,11 +118,17 @@ func (g *gateway) leasesOf(r lease.Request) (signalbox.Leases, bool) {
 func (g *gateway) lapse(payload []byte) (share signature.Share, ok bool) {
 	v := g.voter
 	sign := func() (signature.Share, bool) {
+		if g.s.off == PromiseForgotten {
+			g.s.after(0, func() { g.crash(20 * time.Millisecond) })
+		}
 		share, err := v.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, cluster, payload))
 		return share, err == nil
 	}
 	if v.liar != nil {
 		return sign()
+	}
+	if g.s.off == StartNotWaited && g.s.rough(0.3) {
+		g.crash(20 * time.Millisecond)
 	}
 	if !g.up || v.grantor == nil {
 		return share, false

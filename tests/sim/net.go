@@ -67,7 +67,11 @@ func (s *Sim) send(from, to string, f func()) {
 
 // post is for what may be lost by itself: the agreement repeats it.
 func (s *Sim) post(from, to string, f func()) {
-	if !s.rough(0.03) {
+	loss := 0.03
+	if s.off.forgetting() {
+		loss = 0.3
+	}
+	if !s.rough(loss) {
 		s.send(from, to, f)
 	}
 }

@@ -17,6 +17,9 @@ func New(seed uint64, off Switch) *Sim {
 	s.oracle = oracle{terms: map[signalbox.Term]signalbox.DataCenter{}, acks: map[signalbox.Identity]signalbox.Term{}, strict: off == None}
 	s.plan = s.draw()
 	s.quorum = fake{voters: len(s.plan.voters), quorum: len(s.plan.voters) - s.plan.u}
+	if s.off == "agreement: FullQuorum" {
+		s.quorum.quorum--
+	}
 	for i, n := range append(append([]string(nil), s.plan.voters...), s.plan.followers...) {
 		g := &gateway{s: s, name: n, dc: dataCenter(n)}
 		if i < len(s.plan.voters) {
@@ -64,14 +67,14 @@ func (s *Sim) draw() plan {
 		{voters: []string{"east-1", "east-2", "west-1", "west-2"}, u: 1, r: 1},
 	}
 	n := s.rnd.IntN(len(layouts))
-	if s.off.lying() || s.off == OneLiarTooMany {
+	if s.off.lying() || s.off == OneLiarTooMany || s.off == OneAnswerIsEnough {
 		n = 2 + n%2
 	}
 	p := layouts[n]
 	p.liars = s.rnd.IntN(p.r + 1)
 	if s.off == OneLiarTooMany {
 		p.liars = p.r + 1
-	} else if s.off.lying() {
+	} else if s.off.lying() || s.off == OneAnswerIsEnough {
 		p.liars = p.r
 	}
 	p.drift = 10_000

@@ -21,7 +21,7 @@ const (
 	NonceIsStale      Switch = "answers to an earlier start count"
 	OneAnswerIsEnough Switch = "one voter's answer is enough after a start"
 	ServesUnlisted    Switch = "an instance serves a term that does not list it"
-	SameKeyAfterLoss  Switch = "an instance keeps its key when its state is lost"
+	RolledBack        Switch = "an instance keeps its key when its state is rolled back"
 	LeaseIgnored      Switch = "an instance serves without a live lease"
 	LeaseOverstayed   Switch = "an instance overlooks the end of its lease for one TTL"
 	LeaseOfOne        Switch = "one voter's grant is a lease"
@@ -77,4 +77,10 @@ func (o Switch) leasing() bool {
 		return true
 	}
 	return false
+}
+
+// forgetting reports whether the switch shows when voters crash in the middle of
+// their votes.
+func (o Switch) forgetting() bool {
+	return o == VotesForgotten || o == VotesUnsynced || o == LostDiskVotes
 }

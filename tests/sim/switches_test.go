@@ -9,7 +9,7 @@ import (
 func wanted() []Switch {
 	out := []Switch{
 		AckWithGateOpen, ForgetsItsAck, AckUnsynced, TwoAnswers, LeaveIsNotFinal, LeavesServing, NonceNotAsked, NonceIsStale,
-		OneAnswerIsEnough, ServesUnlisted, SameKeyAfterLoss, LeaseIgnored, LeaseOverstayed, LeaseOfOne,
+		OneAnswerIsEnough, ServesUnlisted, RolledBack, LeaseIgnored, LeaseOverstayed, LeaseOfOne,
 		VotesForgotten, VotesUnsynced, LostDiskVotes, RosterUnchecked, AdmitsWhileOpen, SilenceRemoves, AnswersLeaveVoteOut,
 		PromiseForgotten, NoPromise, LapseNotWaited, StartNotWaited, FenceCutsNothing, AttestsTheLiving, OneLiarTooMany, ClocksRunApart,
 	}

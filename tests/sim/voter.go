@@ -255,6 +255,10 @@ func (g *gateway) carry(e agreement.Effects, err error) {
 			return
 		}
 	}
+	if g.s.off.forgetting() && e.Persist != nil && g.s.rough(0.15) {
+		g.crash(g.s.between(20*time.Millisecond, 300*time.Millisecond))
+		return
+	}
 	if e.Decide != nil {
 		g.decide(e.Decide)
 	}
