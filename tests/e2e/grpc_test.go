@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,9 +17,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/xds"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/api/client"
@@ -48,7 +51,11 @@ type greeter struct {
 func (g *greeter) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	g.mu.Lock()
 	if !g.master {
+		term := g.term
 		g.mu.Unlock()
+		if in, _ := metadata.FromIncomingContext(ctx); len(in.Get(signalbox.HeaderTerm)) > 0 { // through an Envoy
+			_ = grpc.SetHeader(ctx, metadata.Pairs(signalbox.HeaderNotMaster, strconv.FormatUint(term, 10)))
+		}
 		return nil, status.Error(codes.ResourceExhausted, "not master")
 	}
 	g.inFlight++
