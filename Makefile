@@ -175,6 +175,10 @@ chaos: build ## kill every process at every step, with the real binary
 model: ## search the interlock's model to a larger bound
 	SIGNALBOX_MODEL=large $(GO) test -count=1 -timeout 120m -v ./tests/model/...
 
+.PHONY: sim
+sim: ## simulate a whole cluster under faults for N seeds from SEED on (N=2000 SEED=1)
+	SIM_N=$(or $(N),2000) SIM_SEED=$(or $(SEED),1) $(GO) test -count=1 -timeout 600m -run 'TestSimulation$$' -v ./tests/sim
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZ_TIME (10s)
 	@{ grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . || true; } | sed -E 's|^(.*)/[^/]*:[0-9]+:func (.*)$$|\1 \2|' | sort | \

@@ -71,15 +71,15 @@ func (g *gateway) crash(down time.Duration) {
 	}
 	g.up = false
 	g.s.Stats["crashes of gateways"]++
-	if len(g.unsynced) > 0 && g.s.chance(0.7) {
-		for i := len(g.unsynced) - 1; i >= g.s.rnd.IntN(len(g.unsynced)); i-- {
+	if n := len(g.unsynced); n > 0 {
+		for i := n - 1; i >= max(0, n-g.s.rnd.IntN(5)); i-- {
 			g.unsynced[i]()
 		}
 	}
 	g.unsynced = nil
 	if g.voter != nil {
 		g.voter.replica, g.voter.grantor = nil, nil
-		if g.s.off == VotesForgotten {
+		if g.s.off == VotesForgotten || g.s.off == LostDiskVotes {
 			g.voter.disk.votes = nil
 		}
 	}

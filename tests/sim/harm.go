@@ -60,7 +60,11 @@ func (s *Sim) harm(until time.Time) {
 	case k < 63:
 		s.anyGateway().crash(down)
 	case k < 73:
-		s.agents[s.rnd.IntN(len(s.agents))].crash(down)
+		a := s.agents[s.rnd.IntN(len(s.agents))]
+		if s.off == RolledBack && a.up {
+			a.loseDisk()
+		}
+		a.crash(down)
 	case k < 80:
 		if a := s.agents[s.rnd.IntN(len(s.agents))]; a.up {
 			a.stop()

@@ -366,6 +366,13 @@ func (g *gateway) decide(d *agreement.Decision) {
 		g.s.fail("%s cannot seal a decision: %v", g.name, err)
 		return
 	}
+	if g.s.off.forgetting() && g.s.rough(0.5) { // nobody else is told
+		for _, n := range g.s.neighbours(g.name) {
+			if g.s.gateway(n) != nil {
+				g.s.cut(g.name, n, 3*time.Second)
+			}
+		}
+	}
 	g.append(b)
 }
 
