@@ -156,6 +156,7 @@ generate: ## regenerate the protobuf code
 .PHONY: test
 test: build vet lint ## the whole test suite
 	$(GO) test -vet=off $(TEST_FLAGS) ./...
+	$(GO) test -vet=off ./tests/sim
 
 .PHONY: vet
 vet: ## go vet, for the tests behind a build tag as well

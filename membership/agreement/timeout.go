@@ -20,21 +20,21 @@ func (r *Replica) Tick(now time.Time) (Effects, error) {
 		if r.st.Ended < r.st.View {
 			err = r.endView(r.st.View)
 		} else {
-			r.tellEnded() // nobody has heard, or too few
+			err = r.tellEnded() // nobody has heard, or too few
 		}
 	case !r.resend.IsZero() && !now.Before(r.resend):
-		r.repeat()
+		err = r.repeat()
 	}
 	r.wait()
 	return r.flush(), err
 }
 
 // repeat sends again what was not answered.
-func (r *Replica) repeat() {
+func (r *Replica) repeat() error {
 	r.repeatLater()
 	switch {
 	case r.st.Ended >= r.st.View:
-		r.tellEnded()
+		return r.tellEnded()
 	case r.wants != signalbox.Digest{}:
 		r.want()
 	case r.leading(r.st.View):
@@ -52,6 +52,7 @@ func (r *Replica) repeat() {
 			}
 		}
 	}
+	return nil
 }
 
 // endView times out of a view: no vote in it, or in an earlier one, from now on.
@@ -89,18 +90,22 @@ func (r *Replica) timeoutMessage() (*Message, error) {
 }
 
 // tellEnded repeats the own timeout; after a restart it is made again, of the
-// same state.
-func (r *Replica) tellEnded() {
-	m := r.ended[r.cfg.Self]
+// same state, and counted: the others' may have come before.
+func (r *Replica) tellEnded() error {
+	m, made := r.ended[r.cfg.Self], false
 	if m == nil || m.View != r.st.Ended {
 		var err error
 		if m, err = r.timeoutMessage(); err != nil {
-			return
+			return fmt.Errorf("repeat the end of a view: %w", err)
 		}
-		r.ended[r.cfg.Self] = m
+		r.ended[r.cfg.Self], made = m, true
 	}
 	r.repeatLater()
 	r.send(Everyone, m)
+	if made {
+		return r.countEnded()
+	}
+	return nil
 }
 
 // onTimeout keeps a voter's word that it ended a view. One that lies about its

@@ -17,6 +17,14 @@ func number(name string, otherwise uint64) uint64 {
 	return otherwise
 }
 
+// seeds is how many histories are run when nobody says.
+func seeds() uint64 {
+	if raced {
+		return 50
+	}
+	return 2000
+}
+
 func table(stats map[string]int) string {
 	var lines []string
 	for what, n := range stats {
@@ -31,7 +39,7 @@ func table(stats map[string]int) string {
 // two data centers serve at once; and once the faults stop every handover ends
 // and somebody serves.
 func TestSimulation(t *testing.T) {
-	first, n := number("SIM_SEED", 1), number("SIM_N", 400)
+	first, n := number("SIM_SEED", 1), number("SIM_N", seeds())
 	total := map[string]int{}
 	for seed := first; seed < first+n; seed++ {
 		s := Run(seed, None, false)
