@@ -82,14 +82,19 @@ func (w *warden) kill(c *child, why string) {
 	if gone {
 		return
 	}
+	killed := map[int]uint64{} // by pid, with when they were born
 	for round := 0; ; round++ {
 		if c.grouped {
 			w.group.killAll()
 		}
 		left := w.members(c)
 		for _, pid := range left {
+			if p, ok := readProcess(pid); ok {
+				killed[pid] = p.born
+			}
 			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended meanwhile
 		}
+		left = append(left, dying(killed)...)
 		w.mu.Lock()
 		reaped := !c.ours || c.reaped
 		w.mu.Unlock()
@@ -112,6 +117,17 @@ func (w *warden) kill(c *child, why string) {
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
+}
+
+// dying lists who was killed and is not dead yet: whose parent died first may be
+// nobody's of the service any more.
+func dying(killed map[int]uint64) (out []int) {
+	for pid, born := range killed {
+		if p, ok := readProcess(pid); ok && p.born == born && !p.dead {
+			out = append(out, pid)
+		}
+	}
+	return out
 }
 
 // members are the processes of the service that are there, by pid: all
