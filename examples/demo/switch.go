@@ -14,11 +14,12 @@ import (
 
 // Adopt makes a data center the service's first master and waits until it serves everywhere.
 func (s *Site) Adopt(ctx context.Context, service, dc string) error {
-	// An instance says that it is ready a moment before its enrolment is in the log.
+	// An instance says that it is ready a moment before its enrolment is in the log, and a gateway runs a moment before
+	// its voter has asked all others.
 	var refused error
 	err := Await(ctx, service+" to be adoptable", func(ctx context.Context) error {
 		_, err := s.client.Adopt(ctx, client.NewKey(), service, api.AdoptRequest{DataCenter: dc, Reason: "demo"})
-		if errors.Is(err, signalbox.ErrNotReady) {
+		if errors.Is(err, signalbox.ErrNotReady) || errors.Is(err, signalbox.ErrUnavailable) {
 			return err
 		}
 		refused = err
