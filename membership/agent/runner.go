@@ -98,6 +98,7 @@ func (r *runner) open() error {
 func (r *runner) start(s *store) {
 	opts := r.agent.opts
 	r.store = s
+	r.outbox = outbox{} // what the last core had to tell is told anew to every session
 	self := signalbox.Instance{
 		Service: r.in.Service, DataCenter: opts.DataCenter, Name: r.in.Name,
 		Identity: s.identity(), PublicKey: s.key.Public().(ed25519.PublicKey),
