@@ -122,8 +122,8 @@ func (l *Ledger) checkAdoption(h *signalbox.Handover, st *ServiceState) error {
 		return fmt.Errorf("%w: an adoption is term 1 without roster and fallback", signalbox.ErrInvalid)
 	case h.Allowed != signalbox.AckOnly:
 		return fmt.Errorf("%w: an adoption takes no evidence, it allows %s", signalbox.ErrInvalid, h.Allowed)
-	case h.FallbackLeases != (signalbox.Leases{}) || h.Previous != "" || h.Singleton && len(h.Incoming) != 1:
-		return fmt.Errorf("%w: an adoption restores no term, follows nobody, and a singleton's lists one instance", signalbox.ErrInvalid)
+	case h.FallbackLeases != (signalbox.Leases{}) || h.Previous != "" || h.Singleton && len(h.Incoming) > 1:
+		return fmt.Errorf("%w: an adoption restores no term, follows nobody, and a singleton's lists at most one instance", signalbox.ErrInvalid)
 	}
 	if err := h.Leases.Check(); err != nil {
 		return err

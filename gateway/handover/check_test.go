@@ -116,6 +116,8 @@ func otherRefusals() []refusal {
 		{"adoption with a roster", enrolledOnly, adopt(func(h *signalbox.Handover) { h.Roster = []signalbox.RosterEntry{entry("e1", 1)} }), signalbox.ErrInvalid, "term 1"},
 		{"adoption with other evidence", enrolledOnly, adopt(func(h *signalbox.Handover) { h.Allowed = 0xff }), signalbox.ErrInvalid, "takes no evidence"},
 		{"adoption by nobody", enrolledOnly, adopt(func(h *signalbox.Handover) { h.Incoming = nil }), signalbox.ErrNotReady, "start its agents"},
+		{"adoption of a singleton by nobody", enrolledOnly, adopt(func(h *signalbox.Handover) { h.Singleton, h.Incoming = true, nil }), signalbox.ErrNotReady, "start its agents"},
+		{"adoption of a singleton by two", enrolledOnly, adopt(func(h *signalbox.Handover) { h.Singleton, h.Incoming = true, ids("e1", "e2") }), signalbox.ErrInvalid, "at most one"},
 
 		{"an enrollment that does not verify", adopted, func(*book) signalbox.Request { r := admit("e3", 0); r.Admit.Enrollment = []byte("x"); return r }, signalbox.ErrUntrusted, "admit e3"},
 		{"another's enrollment", adopted, func(*book) signalbox.Request {

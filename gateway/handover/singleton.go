@@ -43,7 +43,7 @@ func checkSingleton(h *signalbox.Handover, st *ServiceState) error {
 		}
 		return nil
 	}
-	if len(h.Incoming) != 1 {
+	if len(h.Incoming) > 1 { // none is not ready yet: checkIncoming
 		return fmt.Errorf("%w: %s is a singleton: one instance comes in, not %d", signalbox.ErrInvalid, h.Service, len(h.Incoming))
 	}
 	if h.Fallback == 0 {
