@@ -77,7 +77,20 @@ func newPair(t *testing.T, change func(*postgres.Config)) *pair {
 	t.Cleanup(func() { p.logs() })
 	p.west = newSite(t, west, change, eastName)
 	p.follow(p.west, p.east, 1)
+	p.inStep(p.west, p.east)
 	return p
+}
+
+// inStep waits until a standby has replayed all that its primary wrote: a standby is
+// ready as soon as it streams and lags by less than max_lag.
+func (p *pair) inStep(standby, primary *site) {
+	p.t.Helper()
+	written := value[string](p.ctx, primary, "select pg_current_wal_lsn()::text")
+	replayed := ""
+	await(p.t, p.ctx, func() bool {
+		replayed = value[string](p.ctx, standby, "select pg_last_wal_replay_lsn()::text")
+		return value[bool](p.ctx, standby, "select $1::pg_lsn <= $2::pg_lsn", written, replayed)
+	}, func() any { return fmt.Sprintf("written to %s, replayed to %s", written, replayed) })
 }
 
 func newSite(t *testing.T, n *pgtest.Node, change func(*postgres.Config), others ...string) *site {
