@@ -154,6 +154,9 @@ func (s *Site) gatewayConfig(g Gateway) string {
 		if m.HoldBudget > 0 {
 			fmt.Fprintf(&b, "    hold_budget: %s\n", m.HoldBudget)
 		}
+		if m.Failover != "" {
+			fmt.Fprintf(&b, "    failover: %s\n", m.Failover)
+		}
 		if m.Port != 0 {
 			fmt.Fprintf(&b, "    listener:\n      address: 127.0.0.1\n      port: %d\n", m.Port)
 		}

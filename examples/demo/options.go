@@ -58,6 +58,8 @@ type MoreService struct {
 	HoldBudget time.Duration
 	// Singleton has one instance of the master data center serve.
 	Singleton bool
+	// Failover is the service's failover in the gateways' configuration, YAML in one line; empty for the default.
+	Failover string
 }
 
 // Maxima of Options: a site is for one machine.

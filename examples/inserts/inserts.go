@@ -249,16 +249,23 @@ func (l *Load) since(after time.Time) int {
 // Check looks for every acknowledged row on a server and returns how many it has
 // not. Rows without an acknowledgement may be there or not.
 func (l *Load) Check(ctx context.Context, server Store) (lost int, err error) {
+	missing, err := l.Missing(ctx, server, time.Unix(math.MaxInt32, 0))
+	return len(missing), err
+}
+
+// Missing is when each row was acknowledged that was so before a moment and that
+// a server has not.
+func (l *Load) Missing(ctx context.Context, server Store, before time.Time) (at []time.Time, err error) {
 	there, err := server.Rows(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("check inserts: %w", err)
+		return nil, fmt.Errorf("check inserts: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.acked {
-		if !there[a.Row] {
-			lost++
+		if a.at.Before(before) && !there[a.Row] {
+			at = append(at, a.at)
 		}
 	}
-	return lost, nil
+	return at, nil
 }

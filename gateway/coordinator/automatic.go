@@ -13,6 +13,10 @@ import (
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
+// watchedFor is how much longer than a failover takes to be due a silence is
+// watched closely.
+const watchedFor = 5 * time.Second
+
 // watchSilence tells the peers, as a voter, for how long nobody of the master's
 // data center was heard of, and fails over when a quorum says so for long enough.
 func (c *Coordinator) watchSilence(s *service) {
@@ -20,11 +24,15 @@ func (c *Coordinator) watchSilence(s *service) {
 	if s.silence == nil || cert == nil {
 		return
 	}
+	delete(c.silent, s)
 	now, master := c.opt.Now(), cert.DataCenter()
 	if slices.Contains(c.opt.Voters, c.opt.Gateway) {
 		own := handover.Silence{Voter: c.opt.Gateway, DataCenter: master, For: c.silentFor(s, master, now)}
 		s.silence.Report(own, now)
 		if own.For > 0 {
+			if own.For < s.silence.After()+watchedFor {
+				c.silent[s] = true
+			}
 			c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_Silence{Silence: &wire.Silence{
 				Service: string(s.conf.Name), DataCenter: string(master), SilentNano: int64(own.For),
 			}}})

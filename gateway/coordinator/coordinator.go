@@ -160,6 +160,10 @@ type Coordinator struct {
 	inflight sync.WaitGroup
 	ctx      context.Context
 	kept     time.Time // when housekeeping was done last
+	watched  time.Time // when silence was looked at last
+	// silent are the services that are failed over by themselves and whose master this voter has not heard of for a
+	// while, but not for so long that all is said.
+	silent   map[*service]bool
 	surveyed time.Time // when readiness was looked at last
 	told     []byte    // what peers were told last of the own proxies
 	toldAt   time.Time
@@ -211,7 +215,7 @@ func New(opt Options) (*Coordinator, error) {
 	c := &Coordinator{
 		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
-		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, peersUp: map[string]bool{}, configs: map[string]map[signalbox.Service]configDigest{},
+		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, silent: map[*service]bool{}, peersUp: map[string]bool{}, configs: map[string]map[signalbox.Service]configDigest{},
 		gathered: map[string]*gathering{}, fencings: map[fenceKey]*fencing{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
 		rumours: make(chan delayed, maxInbox), several: severalOthers(&opt), news: map[*instance]bool{},
@@ -236,10 +240,12 @@ func New(opt Options) (*Coordinator, error) {
 	return c, c.loadIncarnations()
 }
 
-// The clock of the owner: often while a handover is open, else seldom.
+// The clock of the owner: often while a handover is open or a master's silence
+// is watched, else seldom.
 const (
-	tickBusy = 5 * time.Millisecond
-	tickIdle = 500 * time.Millisecond
+	tickBusy  = 5 * time.Millisecond
+	tickWatch = 50 * time.Millisecond
+	tickIdle  = 500 * time.Millisecond
 )
 
 // Run owns the state until ctx ends, and waits for what it started.
@@ -298,6 +304,9 @@ func (c *Coordinator) nextTick() time.Duration {
 	if len(c.busy) > 0 || len(c.news) > 0 || len(c.unhurried) > 0 {
 		return tickBusy
 	}
+	if len(c.silent) > 0 {
+		return tickWatch
+	}
 	return tickIdle
 }
 
@@ -309,9 +318,16 @@ func (c *Coordinator) tick() {
 		c.step(s, handover.Tick{})
 		c.sayWaiting(s)
 	}
-	if now := c.opt.Now(); now.Sub(c.kept) >= tickIdle {
-		c.kept = now
+	now := c.opt.Now()
+	if now.Sub(c.kept) >= tickIdle {
+		c.kept, c.watched = now, now
 		c.housekeeping()
+	}
+	if now.Sub(c.watched) >= tickWatch {
+		c.watched = now
+		for s := range c.silent {
+			c.watchSilence(s)
+		}
 	}
 }
 

@@ -50,6 +50,9 @@ func NewSilenceWatch(voters []string, quorum int, after time.Duration) *SilenceW
 	return &SilenceWatch{voters: voters, quorum: quorum, after: max(after, MinSilence), reports: map[string]report{}}
 }
 
+// After is how long the silence has to last.
+func (w *SilenceWatch) After() time.Duration { return w.after }
+
 // Report takes a voter's report in; others' count for nothing.
 func (w *SilenceWatch) Report(s Silence, now time.Time) {
 	if slices.Contains(w.voters, s.Voter) {

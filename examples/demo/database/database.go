@@ -28,6 +28,7 @@ const Service = "ledger"
 type Database struct {
 	*demo.Site
 	server server
+	opts   Options
 	stop   string // Result.Stop
 	notice func(line string)
 }
@@ -38,7 +39,8 @@ type server interface {
 	kind() string
 	// open makes a place for a server in each data center.
 	open() error
-	// begin starts the server in east as it ran before Signalbox was there.
+	// begin starts the server in east as it ran before Signalbox was there; with
+	// Options.Failover it leaves the start to the agent.
 	begin(ctx context.Context) error
 	// yaml is the agent's entry of a data center's server.
 	yaml(dc string) string
@@ -46,6 +48,8 @@ type server interface {
 	standby(ctx context.Context, dc string) error
 	// store is a data center's own server, or with "" the one behind the proxies.
 	store(dc string) inserts.Store
+	// pid is the main process of a data center's own server, 0 when it does not run.
+	pid(dc string) int
 	// close ends the servers and removes what they wrote.
 	close() error
 }
@@ -61,12 +65,13 @@ func other(dc string) string {
 
 // start starts the site, a server that runs in east as it did before Signalbox
 // was there, and a standby in west; the service is adopted.
-func (d *Database) start(ctx context.Context, o demo.Options, hold time.Duration) (err error) {
+func (d *Database) start(ctx context.Context) (err error) {
 	if err := d.server.open(); err != nil {
 		return err
 	}
+	o := d.opts.site()
 	o.Gateways, o.Empty, o.Notice = 1, true, d.notice
-	o.More = []demo.MoreService{{Name: Service, Protocol: "tcp", Listen: true, Singleton: true, HoldBudget: hold}}
+	o.More = []demo.MoreService{{Name: Service, Protocol: "tcp", Listen: true, Singleton: true, HoldBudget: d.opts.HoldBudget, Failover: d.opts.Failover}}
 	if d.Site, err = demo.Start(ctx, o); err != nil {
 		return err
 	}
@@ -103,7 +108,7 @@ func (d *Database) Settled(ctx context.Context, dc string) error {
 			return fmt.Errorf("%s is %s with master %q, waiting for %v", Service, v.State, v.Master, v.Waiting)
 		}
 		for _, site := range v.DataCenters {
-			if !site.Master && !site.Target {
+			if !site.Master && !site.Target && site.DataCenter != demo.North {
 				return fmt.Errorf("a switch to %s is not possible: %v", site.DataCenter, site.Problems)
 			}
 		}
@@ -126,7 +131,7 @@ func (d *Database) Close() error {
 	var wardens []string
 	if d.Site != nil {
 		for _, dc := range demo.DataCenters() {
-			wardens = append(wardens, filepath.Join(d.StatePath("agent-"+dc), Service, instance(dc), d.server.kind(), "warden"))
+			wardens = append(wardens, d.wardenOf(dc))
 			_ = d.Down("agent-"+dc, 9) // or it would start the server again
 		}
 	}
@@ -144,6 +149,11 @@ func (d *Database) Close() error {
 	return errors.Join(errs...)
 }
 
+// wardenOf is the directory of the warden of a data center's server.
+func (d *Database) wardenOf(dc string) string {
+	return filepath.Join(d.StatePath("agent-"+dc), Service, instance(dc), d.server.kind(), "warden")
+}
+
 // known returns nil when the gateways know the server in east and could adopt it.
 func (d *Database) known(ctx context.Context) error {
 	list, err := d.API().Instances(ctx, Service)
@@ -151,7 +161,7 @@ func (d *Database) known(ctx context.Context) error {
 		return err
 	}
 	for _, in := range list {
-		if in.Name == instance(demo.East) && in.Ready {
+		if in.Name == instance(demo.East) && (in.Ready || d.opts.Failover != "") {
 			return nil
 		}
 	}

@@ -22,9 +22,16 @@ type Options struct {
 	Stop postgres.Mode
 	// HoldBudget of the service; 0 is the gateway's default.
 	HoldBudget time.Duration
-	LogLevel   string
-	Keep       bool
-	Notice     func(line string)
+	// Failover is the service's failover in the gateways' configuration, YAML in
+	// one line. With it there is a third data center, each has a voter, and the
+	// servers run under their wardens from the first start on.
+	Failover string
+	// More is added to the driver's configuration of each server, "key: value"
+	// lines; empty for none.
+	More     []string
+	LogLevel string
+	Keep     bool
+	Notice   func(line string)
 }
 
 // Postgres is a site with a PostgreSQL server in each data center.
@@ -45,15 +52,15 @@ func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
 		opts.Notice = func(string) {}
 	}
 	p := &Postgres{opts: opts, nodes: map[string]*pgtest.Node{}}
-	p.Database = &Database{server: p, stop: string(opts.Stop), notice: opts.Notice}
-	if err := p.start(ctx, opts.site(), opts.HoldBudget); err != nil {
+	p.Database = &Database{server: p, stop: string(opts.Stop), opts: opts, notice: opts.Notice}
+	if err := p.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start PostgreSQL site: %w", err), p.Close())
 	}
 	return p, nil
 }
 
 func (o Options) site() demo.Options {
-	return demo.Options{Binaries: o.Binaries, LogLevel: o.LogLevel, Keep: o.Keep}
+	return demo.Options{Binaries: o.Binaries, LogLevel: o.LogLevel, Keep: o.Keep, North: o.Failover != ""}
 }
 
 func (p *Postgres) kind() string { return "postgres" }
@@ -76,8 +83,14 @@ func (p *Postgres) begin(ctx context.Context) error {
 	if _, err := p.lab.Run(ctx, "pg_ctl", "-D", east.Data, "-o", fmt.Sprintf("-c port=%d", east.Port), "-l", east.Data+".log", "-w", "start"); err != nil {
 		return err
 	}
-	return p.exec(ctx, east.DSN(), inserts.Schema)
+	if err := p.exec(ctx, east.DSN(), inserts.Schema); err != nil || p.opts.Failover == "" {
+		return err
+	}
+	_, err := p.lab.Run(ctx, "pg_ctl", "-D", east.Data, "-w", "stop")
+	return err
 }
+
+func (p *Postgres) pid(dc string) int { return p.nodes[dc].PID() }
 
 func (p *Postgres) close() error {
 	if p.lab == nil {
@@ -99,6 +112,9 @@ func (p *Postgres) yaml(dc string) string {
 	user := ""
 	if p.lab.As != nil {
 		user = "  user: " + pgtest.UserName(p.lab.As) + "\n"
+	}
+	for _, line := range p.opts.More {
+		user = "  " + line + "\n" + user
 	}
 	return fmt.Sprintf(`service: %s
 name: %s

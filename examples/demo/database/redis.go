@@ -26,8 +26,8 @@ func StartRedis(ctx context.Context, opts Options) (*Redis, error) {
 		opts.Notice = func(string) {}
 	}
 	r := &Redis{nodes: map[string]*redistest.Node{}}
-	r.Database = &Database{server: r, notice: opts.Notice}
-	if err := r.start(ctx, opts.site(), opts.HoldBudget); err != nil {
+	r.Database = &Database{server: r, opts: opts, notice: opts.Notice}
+	if err := r.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start Redis site: %w", err), r.Close())
 	}
 	return r, nil
@@ -48,12 +48,17 @@ func (r *Redis) open() (err error) {
 }
 
 func (r *Redis) begin(ctx context.Context) error {
+	if r.opts.Failover != "" {
+		return nil // its agent starts it
+	}
 	east := r.nodes[demo.East]
 	if err := east.Start(); err != nil {
 		return err
 	}
 	return east.Up(ctx)
 }
+
+func (r *Redis) pid(dc string) int { return r.nodes[dc].PID() }
 
 func (r *Redis) close() error {
 	if r.lab == nil {
@@ -71,6 +76,9 @@ func (r *Redis) yaml(dc string) string {
 			as = u.Username
 		}
 		as = "  user: " + as + "\n"
+	}
+	for _, line := range r.opts.More {
+		as = "  " + line + "\n" + as
 	}
 	return fmt.Sprintf(`service: %s
 name: %s
