@@ -36,7 +36,8 @@ type measured struct {
 	by           map[string][]float64 // interruption by the data center that became master
 	added        []float64            // ms, of all requests that met a hold
 	addedP99     []float64            // ms, of each switch
-	excess       []float64            // ms, hold less the longest request in flight when it began
+	excess       []float64            // ms, hold until the release less the longest request in flight when it began
+	excessSeen   []float64            // ms, the same until the new master's first answer
 	phases       map[string][]float64
 	phasesTo     map[string]map[string][]float64
 	requests     int
@@ -163,12 +164,12 @@ func (m *measured) sum(l *demo.Load, cuts []cutover) {
 		m.interruption = append(m.interruption, s.InterruptionMs)
 		m.by[cuts[i].to] = append(m.by[cuts[i].to], s.InterruptionMs)
 		m.addedP99 = append(m.addedP99, s.AddedP99Ms)
-		m.met(l, window.Holds[i], s.NormMs)
+		m.met(l, window.Holds[i], cuts[i].end, s.NormMs)
 	}
 }
 
-// met looks at the requests that met one hold.
-func (m *measured) met(l *demo.Load, hold load.Hold, norm float64) {
+// met looks at the requests that met one hold, until the first answer; the system says when it released.
+func (m *measured) met(l *demo.Load, hold load.Hold, released int64, norm float64) {
 	longest := int64(0)
 	for r := range l.Records {
 		if r.Sched > hold.End {
@@ -184,7 +185,8 @@ func (m *measured) met(l *demo.Load, hold load.Hold, norm float64) {
 			longest = max(longest, r.End-r.Begin)
 		}
 	}
-	m.excess = append(m.excess, float64(hold.End-hold.Begin-longest)/1e6)
+	m.excess = append(m.excess, float64(released-hold.Begin-longest)/1e6)
+	m.excessSeen = append(m.excessSeen, float64(hold.End-hold.Begin-longest)/1e6)
 }
 
 // done has the oracle judge, and sorts.
@@ -195,7 +197,7 @@ func (m *measured) done(ctx context.Context) (err error) {
 		return err
 	}
 	m.loads = nil // they are large
-	for _, values := range []map[string][]float64{m.by, m.phases, {"": m.interruption, "added": m.added, "p99": m.addedP99, "excess": m.excess}} {
+	for _, values := range []map[string][]float64{m.by, m.phases, {"": m.interruption, "added": m.added, "p99": m.addedP99, "excess": m.excess, "seen": m.excessSeen}} {
 		for _, v := range values {
 			slices.Sort(v)
 		}

@@ -154,12 +154,18 @@ func (r *report) peers(all []*measured, kinds []peers.Kind) {
 	}
 }
 
-func (r *report) slow(m *measured, c load.Config) {
+// slow tells of a load with slow requests. A hold ends with the release; until the first answer, the proxies work off
+// what they parked, which the floor's do as well.
+func (r *report) slow(m, floor *measured, c load.Config) {
 	name := fmt.Sprintf("%s, %.0f%% slow (%s)", m.of, 100*c.SlowFraction, c.SlowFor)
 	most := quantile(m.excess, 1)
 	r.other(fmt.Sprintf("%s: hold less the slowest request in flight, worst of %d, ms", name, len(m.excess)), ms(median(m.excess))+" in the median",
 		r.judged(ms(most), most <= goalExcess, "+30", name+", worst hold over the slowest request in flight in ms"))
-	r.other(name+": interruption, median / p99, ms", ms(median(m.interruption))+" / "+ms(quantile(m.interruption, 0.99)), "")
+	for _, of := range []*measured{m, floor} {
+		r.other(fmt.Sprintf("%s: %s: until the first answer, less the slowest request in flight, median / worst of %d, ms", name, of.name, len(of.excessSeen)),
+			ms(median(of.excessSeen))+" / "+ms(quantile(of.excessSeen, 1)), "")
+		r.other(fmt.Sprintf("%s: %s: interruption, median / p99, ms", name, of.name), ms(median(of.interruption))+" / "+ms(quantile(of.interruption, 0.99)), "")
+	}
 	r.other(name+": failed requests", fmt.Sprintf("of %d", m.requests), r.judged(fmt.Sprint(m.failed), m.failed == 0, "0", name+", failed requests"))
 	r.other(name+": overlap, ms", fmt.Sprintf("%d writes", m.verdict.Writes),
 		r.judged(ms(m.verdict.OverlapMs), m.verdict.OverlapMs == 0 && m.verdict.OK(), "0", name+", overlap in ms, and all other checks of the oracle"))

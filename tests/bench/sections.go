@@ -8,18 +8,18 @@ import (
 	"github.com/signalbox-io/signalbox/examples/load"
 )
 
-// runSwitches measures the floor and Signalbox in every configuration, in turns. In the first one the floor that has its
-// instances obey comes as well: it tells how much of the distance is draining and promoting.
+// runSwitches measures the floor, Signalbox and the floor that has its instances obey in every configuration, in turns.
+// The last one tells how much of the distance is draining and promoting.
 func runSwitches(ctx context.Context, o options, r *report) error {
-	for n, of := range o.configs {
-		if err := oneConfig(ctx, o, of, n == 0, r); err != nil {
+	for _, of := range o.configs {
+		if err := oneConfig(ctx, o, of, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func oneConfig(ctx context.Context, o options, of config, stepwise bool, r *report) (err error) {
+func oneConfig(ctx context.Context, o options, of config, r *report) (err error) {
 	o.say("%s: starting", of)
 	f, err := startFloor(ctx, o, of)
 	if err != nil {
@@ -31,12 +31,8 @@ func oneConfig(ctx context.Context, o options, of config, stepwise bool, r *repo
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	floor, signalbox := newMeasured(nameFloor, of, f), newMeasured(nameSignalbox, of, w)
-	all := []*measured{floor, signalbox}
-	if stepwise {
-		// The same site as the floor's, so its master is the floor's: an even number of switches leaves it in east.
-		all = append(all, newMeasured(nameObeying, of, f.stepwise()))
-	}
+	// The obeying floor has the same site as the floor, so its master is the floor's: an even number of switches leaves it in east.
+	all := []*measured{newMeasured(nameFloor, of, f), newMeasured(nameSignalbox, of, w), newMeasured(nameObeying, of, f.stepwise())}
 	if err := inTurns(ctx, o, o.switches, all, noSlow); err != nil {
 		return err
 	}
@@ -44,7 +40,8 @@ func oneConfig(ctx context.Context, o options, of config, stepwise bool, r *repo
 	return nil
 }
 
-// runSlow is Signalbox with slow requests in the load: a hold lasts as long as they do.
+// runSlow is Signalbox with slow requests in the load: a hold lasts as long as they do. Beside it the floor that has its
+// instances obey, which waits for them too.
 func runSlow(ctx context.Context, o options, r *report) (err error) {
 	of := o.configs[min(1, len(o.configs)-1)]
 	w, err := startWhole(ctx, o, demo.Options{Envoys: of.envoys / 2})
@@ -52,12 +49,17 @@ func runSlow(ctx context.Context, o options, r *report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	m := newMeasured(nameSignalbox, of, w)
-	var slow load.Config
-	if err := inTurns(ctx, o, o.switches, []*measured{m}, func(c *load.Config) { slow = *c }); err != nil {
+	f, err := startFloor(ctx, o, of)
+	if err != nil {
 		return err
 	}
-	r.slow(m, slow)
+	defer func() { err = errors.Join(err, f.close()) }()
+	m, floor := newMeasured(nameSignalbox, of, w), newMeasured(nameObeying, of, f.stepwise())
+	var slow load.Config
+	if err := inTurns(ctx, o, o.switches, []*measured{m, floor}, func(c *load.Config) { slow = *c }); err != nil {
+		return err
+	}
+	r.slow(m, floor, slow)
 	return nil
 }
 
