@@ -32,6 +32,20 @@ type Trust struct {
 	Operators SignerLookup
 	// SignersOf names the voters of a combined signature, for people; may be nil.
 	SignersOf func(signature []byte) []string
+	// Single checks the signature of one key: an instance's, an operator's or a
+	// gateway's. nil is Ed25519, and what every process uses; simulations have
+	// something faster here.
+	Single SingleVerifier
+}
+
+// A SingleVerifier reports whether a signature over a message is the key's.
+type SingleVerifier func(key ed25519.PublicKey, message, signature []byte) bool
+
+func (t Trust) single() SingleVerifier {
+	if t.Single == nil {
+		return ed25519.Verify
+	}
+	return t.Single
 }
 
 // EncodeBlock returns the bytes that voters sign. They are what the block is

@@ -109,6 +109,10 @@ type KeyLookup func(signalbox.Identity) ed25519.PublicKey
 // ErrInvalid (malformed), ErrUnknown (no such signer) or ErrUntrusted (the
 // signature is not the signer's over these bytes for this cluster).
 func Open(d Domain, cluster string, raw []byte, limit int, keys KeyLookup) ([]byte, signalbox.Identity, error) {
+	return open(d, cluster, raw, limit, keys, ed25519.Verify)
+}
+
+func open(d Domain, cluster string, raw []byte, limit int, keys KeyLookup, verify SingleVerifier) ([]byte, signalbox.Identity, error) {
 	env, signer, err := peek(d, raw, limit)
 	if err != nil {
 		return nil, "", err
@@ -120,7 +124,7 @@ func Open(d Domain, cluster string, raw []byte, limit int, keys KeyLookup) ([]by
 	if len(key) != ed25519.PublicKeySize || IdentityOf(key) != signer {
 		return nil, signer, fmt.Errorf("%w: key does not belong to signer %s", signalbox.ErrUntrusted, signer)
 	}
-	if !ed25519.Verify(key, SigningInput(d, cluster, env.Payload), env.Signature) {
+	if !verify(key, SigningInput(d, cluster, env.Payload), env.Signature) {
 		return nil, signer, fmt.Errorf("%w: signature of %s does not fit (another key, another cluster or changed bytes)", signalbox.ErrUntrusted, signer)
 	}
 	return env.Payload, signer, nil

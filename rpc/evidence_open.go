@@ -29,7 +29,7 @@ func OpenEvidence(trust Trust, raw []byte, keys KeyLookup) (signalbox.Evidence, 
 		return signalbox.Evidence{}, err
 	}
 	if !kind.ByOthers() {
-		return OpenStatement(trust.Cluster, raw, keys)
+		return openStatement(trust.Cluster, raw, keys, trust.single())
 	}
 	e, err := openTestimony(trust, kind, raw)
 	if err != nil {
@@ -127,7 +127,7 @@ func openFence(trust Trust, message []byte, shares []*wire.Share) ([]string, err
 			return nil, fmt.Errorf("%w: %s is no gateway that may sign a fence", signalbox.ErrUntrusted, id)
 		case seen[id]:
 			return nil, fmt.Errorf("%w: gateway %s signed twice", signalbox.ErrUntrusted, signer.Name)
-		case !ed25519.Verify(signer.Key, message, s.GetSignature()):
+		case !trust.single()(signer.Key, message, s.GetSignature()):
 			return nil, fmt.Errorf("%w: signature of gateway %s does not fit", signalbox.ErrUntrusted, signer.Name)
 		}
 		seen[id] = true
@@ -147,7 +147,7 @@ func openAttest(trust Trust, raw []byte, operator string) error {
 		}
 		return nil
 	}
-	_, _, err := Open(DomainAttest, trust.Cluster, raw, MaxEvidence, keys)
+	_, _, err := open(DomainAttest, trust.Cluster, raw, MaxEvidence, keys, trust.single())
 	if err != nil {
 		return fmt.Errorf("%w: operator %q: %w (its key has to stand in cluster.json: signalbox keys issue operator, then rotate the bundles)", signalbox.ErrUntrusted, operator, err)
 	}

@@ -49,7 +49,11 @@ func SealStatement(cluster string, s signalbox.Statement, key ed25519.PrivateKey
 
 // OpenStatement verifies a statement; errors as Open.
 func OpenStatement(cluster string, raw []byte, keys KeyLookup) (signalbox.Evidence, error) {
-	payload, signer, err := Open(DomainStatement, cluster, raw, MaxStatement, keys)
+	return openStatement(cluster, raw, keys, ed25519.Verify)
+}
+
+func openStatement(cluster string, raw []byte, keys KeyLookup, verify SingleVerifier) (signalbox.Evidence, error) {
+	payload, signer, err := open(DomainStatement, cluster, raw, MaxStatement, keys, verify)
 	if err != nil {
 		return signalbox.Evidence{}, fmt.Errorf("open statement: %w", err)
 	}
