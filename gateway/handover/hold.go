@@ -2,6 +2,7 @@ package handover
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func holdDetail(h Held) string {
 // reached and did not say how their proxies are.
 func (m *Machine) holdState(r *run, now time.Time) (ready bool, late, mute []string) {
 	waited := now.Sub(r.began)
-	acknowledged, unheld := map[string]bool{}, map[string]bool{}
+	unheld := false
 	ready = true
 	look := func(name string, up bool) {
 		h, ok := r.held[name]
@@ -57,26 +58,40 @@ func (m *Machine) holdState(r *run, now time.Time) (ready bool, late, mute []str
 			// is over; its proxies then report through another gateway.
 			ready = false
 		}
-		for _, p := range h.Proxies {
-			if p.Acknowledged {
-				acknowledged[p.ID] = true
-			} else if up {
-				unheld[p.ID] = true
-			}
-		}
+		unheld = unheld || up && slices.ContainsFunc(h.Proxies, func(p ProxyHold) bool { return !p.Acknowledged })
 	}
 	look(m.opt.Gateway, true)
 	for name := range m.opt.Peers {
 		look(name, m.peers[name].up)
 	}
-	for id := range unheld {
-		if !acknowledged[id] {
-			late = append(late, id)
+	if unheld {
+		late = m.late(r)
+	}
+	sort.Strings(mute)
+	return ready, late, mute
+}
+
+// late names the proxies of gateways that can be reached which no gateway says
+// hold.
+func (m *Machine) late(r *run) (late []string) {
+	acknowledged := map[string]bool{}
+	for _, h := range r.held {
+		for _, p := range h.Proxies {
+			acknowledged[p.ID] = acknowledged[p.ID] || p.Acknowledged
+		}
+	}
+	for name, h := range r.held {
+		if name != m.opt.Gateway && !m.peers[name].up {
+			continue
+		}
+		for _, p := range h.Proxies {
+			if !acknowledged[p.ID] && !slices.Contains(late, p.ID) {
+				late = append(late, p.ID)
+			}
 		}
 	}
 	sort.Strings(late)
-	sort.Strings(mute)
-	return ready, late, mute
+	return late
 }
 
 // doubt says why the interruption must not go on to the drain although waiting

@@ -1,7 +1,9 @@
 package handover
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/signalbox-io/signalbox"
@@ -80,6 +82,21 @@ type Ledger struct {
 	// that it verified for it.
 	accepted signalbox.Digest
 	outcomes map[signalbox.Service]*signalbox.Certificate
+	// proven is, of each service, the outcome that was verified last: a voter
+	// looks at the same one when it is asked, when it is proposed and when it is
+	// decided, and verifying the evidence of a whole roster is what takes longest.
+	proven map[signalbox.Service]proven
+}
+
+// proven is a verified certificate with the outcome that it was made from.
+type proven struct {
+	outcome     *signalbox.Outcome
+	certificate *signalbox.Certificate
+}
+
+func (p proven) of(o *signalbox.Outcome) bool {
+	return p.outcome != nil && p.outcome.Block == o.Block && p.outcome.Certified == o.Certified &&
+		slices.EqualFunc(p.outcome.Evidence, o.Evidence, bytes.Equal)
 }
 
 // NewLedger returns the state of an empty log. enrollment may be nil for a
@@ -88,6 +105,7 @@ func NewLedger(trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, err
 	return &Ledger{
 		trust: trust, enrollment: enrollment,
 		services: map[signalbox.Service]*ServiceState{}, enrolled: map[signalbox.Identity]signalbox.Instance{},
+		proven: map[signalbox.Service]proven{},
 	}
 }
 
@@ -338,9 +356,17 @@ func (l *Ledger) outcomeCertificate(o *signalbox.Outcome) (*signalbox.Certificat
 		return nil, fmt.Errorf("%w: service %q", signalbox.ErrUnknown, o.Service)
 	}
 	for _, b := range st.Open {
-		if b.Digest == o.Block {
-			return rpc.BuildCertificate(l.trust, b, o.Service, o.Certified, o.Evidence)
+		if b.Digest != o.Block {
+			continue
 		}
+		if before := l.proven[o.Service]; before.of(o) {
+			return before.certificate, nil
+		}
+		c, err := rpc.BuildCertificate(l.trust, b, o.Service, o.Certified, o.Evidence)
+		if err == nil {
+			l.proven[o.Service] = proven{o, c}
+		}
+		return c, err
 	}
 	return nil, fmt.Errorf("%w: block %s of %s is not open (its outcome may be logged already)", signalbox.ErrConflict, o.Block, o.Service)
 }

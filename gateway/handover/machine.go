@@ -99,11 +99,16 @@ func NewMachine(opt Options) *Machine {
 
 // byIndex lists the runs, oldest block first.
 func (m *Machine) byIndex() []*run {
+	if len(m.runs) == 0 {
+		return nil
+	}
 	out := make([]*run, 0, len(m.runs))
 	for _, r := range m.runs {
 		out = append(out, r)
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].block.Index < out[j].block.Index })
+	if len(out) > 1 {
+		sort.Slice(out, func(i, j int) bool { return out[i].block.Index < out[j].block.Index })
+	}
 	return out
 }
 
@@ -271,10 +276,11 @@ func (m *Machine) logged(e Logged) {
 // advance does whatever is due now, for every open run.
 func (m *Machine) advance(now time.Time) []Effect {
 	out := m.handOut(now)
-	for _, r := range m.byIndex() {
+	runs := m.byIndex()
+	for _, r := range runs {
 		out = append(out, m.advanceRun(r, now)...)
 	}
-	for _, r := range m.byIndex() {
+	for _, r := range runs {
 		if r.logged && r.phase == PhaseDone {
 			delete(m.runs, r.block.Digest)
 			m.prune(r)

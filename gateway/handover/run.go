@@ -95,6 +95,9 @@ func (m *Machine) superseded(r *run) bool {
 // evidence returns the statement that proves the entry, if one is known.
 func (m *Machine) evidence(r *run, e signalbox.RosterEntry) (signalbox.Evidence, bool) {
 	for _, s := range m.statements[e.Identity] {
+		if s.Kind != signalbox.SaysLeave && s.Block != r.block.Digest {
+			continue
+		}
 		if rpc.Proves(r.h, r.block.Digest, e, s.Statement) == nil {
 			return s, true
 		}
