@@ -216,13 +216,16 @@ func (m *Member) forward(now time.Time) {
 // forwardAgain is after what time a request is forwarded again.
 const forwardAgain = 500 * time.Millisecond
 
+// forwardOne sends a request to the leader and to r + 1 who follow it: with them
+// waiting too, a view in which it is not decided ends. A leader that has ended its
+// own view, alone with the request, needs them as well.
 func (m *Member) forwardOne(a *ask) {
 	a.forwarded = true
 	lying := len(m.opt.Voters) - 1 - 2*m.opt.Unavailable
 	told := map[int]bool{m.self: true}
 	for i := 0; i < len(m.opt.Voters) && len(told) < lying+2; i++ {
 		to := m.replica.LeaderAfter(i)
-		if to == m.self && i == 0 {
+		if to == m.self && i == 0 && !m.replica.EndedView() {
 			return // it leads: it proposes
 		}
 		if !told[to] {

@@ -110,6 +110,10 @@ func (r *Replica) Leader() int { return r.leader(r.st.View) }
 // LeaderAfter leads the view that many views later.
 func (r *Replica) LeaderAfter(views int) int { return r.leader(r.st.View + uint64(views)) }
 
+// EndedView reports whether this voter has ended the view that it is in: it has
+// no vote there any more, and proposes nothing, also when it leads.
+func (r *Replica) EndedView() bool { return r.st.Ended >= r.st.View }
+
 func (r *Replica) leader(view uint64) int {
 	if r.cfg.lead != nil {
 		return r.cfg.lead(view)
