@@ -14,8 +14,8 @@ import (
 // block, never below what it acked. Its disk survives a crash.
 type agent struct {
 	*who
+	*node
 	s        *Sim
-	name     string
 	key      int // counts its keys
 	up       bool
 	run      int // counts starts, so that what an earlier process began is void
@@ -71,8 +71,8 @@ func (a *agent) start() {
 	}
 	a.fresh = a.s.off == NonceNotAsked
 	a.hangs = a.s.rough(0.1)
-	for _, n := range a.s.neighbours(a.name) {
-		a.s.connect(a.name, n)
+	for _, n := range a.s.neighbours(a.node) {
+		a.s.connect(a.node, n)
 	}
 	a.serve()
 	a.tick(a.run)
@@ -88,8 +88,8 @@ func (a *agent) crash(down time.Duration) {
 		a.unsynced[i]()
 	}
 	a.unsynced = nil
-	for _, n := range a.s.neighbours(a.name) {
-		a.s.cut(a.name, n, down+time.Millisecond)
+	for _, n := range a.s.neighbours(a.node) {
+		a.s.cut(a.node, n, down+time.Millisecond)
 	}
 	a.s.say("%s down for %v", a.name, down)
 	a.s.after(down, func() {
@@ -154,9 +154,9 @@ func (a *agent) stop() {
 }
 
 func (a *agent) tell(e signalbox.Evidence) {
-	for _, n := range a.s.neighbours(a.name) {
-		g := a.s.gateway(n)
-		a.s.send(a.name, n, func() { g.statement(e) })
+	for _, n := range a.s.neighbours(a.node) {
+		g := n.gw
+		a.s.send(a.node, n, func() { g.statement(e) })
 	}
 }
 
@@ -179,9 +179,9 @@ func (a *agent) tick(run int) {
 	c := a.disk.cert
 	missing := c == nil || c.DataCenter() == a.DataCenter && c.Term >= a.disk.floor && (a.basis() == 0 || a.held)
 	if a.serving == 0 && missing {
-		for _, n := range a.s.neighbours(a.name) {
-			g := a.s.gateway(n)
-			a.s.send(a.name, n, func() { g.wants(a) })
+		for _, n := range a.s.neighbours(a.node) {
+			g := n.gw
+			a.s.send(a.node, n, func() { g.wants(a) })
 		}
 	}
 	a.s.after(100*time.Millisecond, func() { a.tick(run) })
@@ -271,9 +271,9 @@ func (a *agent) serve() {
 // status tells that it serves, unsigned.
 func (a *agent) status() {
 	a.told = true
-	for _, n := range a.s.neighbours(a.name) {
-		g, serves := a.s.gateway(n), handover.Serves{Identity: a.Identity, Term: a.serving}
-		a.s.send(a.name, n, func() {
+	for _, n := range a.s.neighbours(a.node) {
+		g, serves := n.gw, handover.Serves{Identity: a.Identity, Term: a.serving}
+		a.s.send(a.node, n, func() {
 			if g.up {
 				g.broadcast(func(p *gateway) { p.step(serves) })
 				g.step(serves)

@@ -122,9 +122,9 @@ func (a *agent) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) 
 
 // ask has the voters answer the nonce of the agent's start, by way of a gateway.
 func (a *agent) ask(run int) {
-	for _, n := range a.s.neighbours(a.name) {
-		g := a.s.gateway(n)
-		a.s.send(a.name, n, func() {
+	for _, n := range a.s.neighbours(a.node) {
+		g := n.gw
+		a.s.send(a.node, n, func() {
 			if g.up {
 				a.askBy(g, run)
 			}
@@ -140,7 +140,7 @@ func (a *agent) askBy(g *gateway, run int) {
 				return
 			}
 			hand := func() {
-				a.s.send(g.name, a.name, func() {
+				a.s.send(g.node, a.node, func() {
 					if a.up && (a.run == run || a.s.off == NonceIsStale) {
 						a.answered(i, answer)
 					}
@@ -149,13 +149,13 @@ func (a *agent) askBy(g *gateway, run int) {
 			if v == g {
 				hand()
 			} else {
-				a.s.send(v.name, g.name, hand)
+				a.s.send(v.node, g.node, hand)
 			}
 		}
 		if v == g {
 			asked()
 		} else {
-			a.s.send(g.name, v.name, asked)
+			a.s.send(g.node, v.node, asked)
 		}
 	}
 }
@@ -229,16 +229,16 @@ func (a *agent) renew() {
 	var nonce lease.Nonce
 	binary.BigEndian.PutUint64(nonce[:], a.nonces)
 	holder, r, run := a.lease, a.lease.Renew(nonce, a.s.instant(a.clock)), a.run
-	for _, n := range a.s.neighbours(a.name) {
-		g := a.s.gateway(n)
-		a.s.send(a.name, n, func() {
+	for _, n := range a.s.neighbours(a.node) {
+		g := n.gw
+		a.s.send(a.node, n, func() {
 			for i, v := range a.s.voters {
 				asked := func() {
 					if !v.grant(r) {
 						return
 					}
 					hand := func() {
-						a.s.send(g.name, a.name, func() {
+						a.s.send(g.node, a.node, func() {
 							if a.up && a.run == run {
 								holder.Granted(signalbox.Identity(rune('A'+i)), r, a.s.instant(a.clock))
 								a.serve()
@@ -248,13 +248,13 @@ func (a *agent) renew() {
 					if v == g {
 						hand()
 					} else {
-						a.s.send(v.name, g.name, hand)
+						a.s.send(v.node, g.node, hand)
 					}
 				}
 				if v == g {
 					asked()
 				} else if g.up {
-					a.s.send(g.name, v.name, asked)
+					a.s.send(g.node, v.node, asked)
 				}
 			}
 		})

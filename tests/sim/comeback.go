@@ -61,7 +61,7 @@ func (g *gateway) comeBack() {
 		if p == g {
 			continue
 		}
-		g.s.send(g.name, p.name, func() {
+		g.s.send(g.node, p.node, func() {
 			if !p.up {
 				return
 			}
@@ -69,7 +69,7 @@ func (g *gateway) comeBack() {
 			if p.voter.liar != nil {
 				said = standing{0, true}
 			}
-			g.s.send(p.name, g.name, func() {
+			g.s.send(p.node, g.node, func() {
 				if g.up && g.run == run {
 					v.said[i] = said
 				}

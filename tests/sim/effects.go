@@ -14,7 +14,11 @@ func (g *gateway) step(e handover.Event) {
 	for len(events) > 0 && g.up {
 		next := events[0]
 		events = events[1:]
-		for _, effect := range g.machine.Step(next, g.s.now) {
+		effects := g.machine.Step(next, g.s.now)
+		if len(effects) > 0 {
+			g.idle = 0
+		}
+		for _, effect := range effects {
 			events = append(events, g.do(effect)...)
 		}
 	}
@@ -33,7 +37,7 @@ func (g *gateway) do(effect handover.Effect) []handover.Event {
 	case handover.Order:
 		for _, id := range e.To {
 			if a := g.s.agentOf(id); a != nil {
-				g.s.send(g.name, a.name, func() {
+				g.s.send(g.node, a.node, func() {
 					if a.up {
 						a.ordered(e.Kind, e.Block)
 					}
@@ -115,14 +119,14 @@ func (g *gateway) hold(block signalbox.Digest) {
 // hand gives an agent of the own data center the certificate, and its admission.
 func (g *gateway) hand(a *agent) {
 	c := g.machine.Certificate()
-	if c == nil || a.name[0] != g.name[0] {
+	if c == nil || a.zone != g.zone {
 		return
 	}
 	var admitted *signalbox.DecidedBlock
 	if st := g.book.Service(orders); st != nil && st.Term() == c.Term {
 		admitted = st.Admissions[a.Identity]
 	}
-	g.s.send(g.name, a.name, func() {
+	g.s.send(g.node, a.node, func() {
 		if a.up {
 			a.granted(c, admitted)
 		}

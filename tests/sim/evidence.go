@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/ed25519"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -42,9 +43,12 @@ func (s *Sim) testify(t rpc.Testimony) signalbox.Evidence {
 	var err error
 	if t.Kind == signalbox.SaysFence {
 		payload := encoded(t)
-		raw, err = rpc.SealFence(payload, []rpc.Share{rpc.SignTestimony(rpc.DomainFence, cluster, payload, keyOf("gateway"))})
+		public := gatewayKey.Public().(ed25519.PublicKey)
+		raw, err = rpc.SealFence(payload, []rpc.Share{{
+			Signer: rpc.IdentityOf(public), Signature: stamp(public, rpc.SigningInput(rpc.DomainFence, cluster, payload)),
+		}})
 	} else {
-		raw, err = rpc.SealAttest(cluster, t, keyOf("ada"))
+		raw = seal(rpc.DomainAttest, encoded(t), operatorKey)
 	}
 	if err != nil {
 		panic(err)
@@ -121,13 +125,13 @@ func (g *gateway) askLapse(run int, key string, b *signalbox.DecidedBlock) {
 			if v == g {
 				take()
 			} else {
-				g.s.send(v.name, g.name, take)
+				g.s.send(v.node, g.node, take)
 			}
 		}
 		if v == g {
 			asked()
 		} else {
-			g.s.send(g.name, v.name, asked)
+			g.s.send(g.node, v.node, asked)
 		}
 	}
 	g.s.after(250*time.Millisecond, func() { g.askLapse(run, key, b) })

@@ -13,8 +13,8 @@ import (
 // gateway does what gateway/coordinator does around a machine. The log, the notes
 // and the voter's disk survive a crash.
 type gateway struct {
+	*node
 	s        *Sim
-	name     string
 	dc       signalbox.DataCenter
 	voter    *voter // nil: it follows
 	up       bool
@@ -29,6 +29,7 @@ type gateway struct {
 	lapses   map[string]*collection
 	asked    map[lease.Of]time.Time
 	late     bool // its proxy does not acknowledge
+	idle     time.Duration
 }
 
 // book is a ledger with its log.
@@ -59,8 +60,8 @@ func (g *gateway) start() {
 	if g.voter != nil {
 		g.startVoter()
 	}
-	for _, n := range g.s.neighbours(g.name) {
-		g.s.connect(g.name, n)
+	for _, n := range g.s.neighbours(g.node) {
+		g.s.connect(g.node, n)
 	}
 	g.tick(g.run)
 }
@@ -83,8 +84,8 @@ func (g *gateway) crash(down time.Duration) {
 			g.voter.disk.votes = nil
 		}
 	}
-	for _, n := range g.s.neighbours(g.name) {
-		g.s.cut(g.name, n, down+time.Millisecond)
+	for _, n := range g.s.neighbours(g.node) {
+		g.s.cut(g.node, n, down+time.Millisecond)
 	}
 	g.s.say("%s down for %v", g.name, down)
 	g.s.after(down, func() {
@@ -105,7 +106,7 @@ func (g *gateway) tick(run int) {
 		if p != g && p.book.Index() > next {
 			upTo := min(p.book.Index(), next+16)
 			blocks := p.book.log[next:upTo]
-			g.s.send(p.name, g.name, func() { g.follow(blocks) })
+			g.s.send(p.node, g.node, func() { g.follow(blocks) })
 		}
 	}
 	if v := g.voter; v != nil {
@@ -120,11 +121,23 @@ func (g *gateway) tick(run int) {
 		}
 	}
 	g.remove()
-	wait := 50 * time.Millisecond
-	if g.machine.Owes() || g.voter != nil && len(g.voter.pending) > 0 {
-		wait = 20 * time.Millisecond
+	g.s.after(g.untilTick(), func() { g.tick(run) })
+}
+
+// untilTick is short when something has just happened, and grows while nothing
+// does: a tick that does nothing is no part of a history.
+func (g *gateway) untilTick() time.Duration {
+	g.idle = min(2*g.idle+20*time.Millisecond, 150*time.Millisecond)
+	wait := g.idle
+	if v := g.voter; v != nil && v.replica != nil {
+		if at := v.replica.Deadline(); !at.IsZero() {
+			wait = min(wait, max(at.Sub(g.s.now), time.Millisecond))
+		}
+		if v.liar != nil {
+			wait = min(wait, 40*time.Millisecond)
+		}
 	}
-	g.s.after(wait, func() { g.tick(run) })
+	return wait
 }
 
 func (g *gateway) follow(blocks []*signalbox.DecidedBlock) {
@@ -202,12 +215,12 @@ func (g *gateway) told(b *signalbox.DecidedBlock, r *signalbox.Request, resumed 
 	}
 }
 
-func (g *gateway) linkChanged(other string, up bool) {
-	if a := g.s.agent(other); a != nil {
+func (g *gateway) linkChanged(other *node, up bool) {
+	if a := other.ag; a != nil {
 		g.agentChanged(a)
 		for _, p := range g.s.gateways {
 			if p != g && p.dc == g.dc && p.up {
-				g.s.send(g.name, p.name, func() { p.agentChanged(a) })
+				g.s.send(g.node, p.node, func() { p.agentChanged(a) })
 			}
 		}
 		if up {
@@ -216,9 +229,9 @@ func (g *gateway) linkChanged(other string, up bool) {
 		return
 	}
 	if up {
-		g.everything(g.s.gateway(other))
+		g.everything(other.gw)
 	}
-	g.step(handover.PeerChanged{Gateway: other, Up: up})
+	g.step(handover.PeerChanged{Gateway: other.name, Up: up})
 }
 
 // agentChanged: whether a gateway of the data center has a session with it.
@@ -228,14 +241,14 @@ func (g *gateway) agentChanged(a *agent) {
 	}
 	up := false
 	for _, p := range g.s.gateways {
-		up = up || p.up && p.dc == g.dc && g.s.link(p.name, a.name).up
+		up = up || p.up && p.dc == g.dc && g.s.link(p.node, a.node).up
 	}
 	g.step(handover.AgentChanged{Identity: a.Identity, Up: up})
 }
 
 func (g *gateway) everything(p *gateway) {
 	cert, said, holds := g.machine.Certificate(), g.machine.Statements(), g.machine.OwnHolds()
-	g.s.send(g.name, p.name, func() {
+	g.s.send(g.node, p.node, func() {
 		if cert != nil {
 			p.step(handover.Certified{Certificate: cert})
 		}
@@ -247,9 +260,9 @@ func (g *gateway) everything(p *gateway) {
 		}
 	})
 	for _, a := range g.s.agents {
-		if a.name[0] == g.name[0] && a.open() {
+		if a.zone == g.zone && a.open() {
 			serves := handover.Serves{Identity: a.Identity, Term: a.serving}
-			g.s.send(g.name, p.name, func() { p.step(serves) })
+			g.s.send(g.node, p.node, func() { p.step(serves) })
 		}
 	}
 }
@@ -302,7 +315,7 @@ func (g *gateway) tell(p *gateway, f func(p *gateway)) {
 	if p == g {
 		return
 	}
-	g.s.send(g.name, p.name, func() {
+	g.s.send(g.node, p.node, func() {
 		if p.up {
 			f(p)
 		}

@@ -106,8 +106,8 @@ func (s *Sim) disaster(down time.Duration) {
 			a.crash(down)
 			continue
 		}
-		for _, n := range s.neighbours(a.name) {
-			s.cut(a.name, n, down)
+		for _, n := range s.neighbours(a.node) {
+			s.cut(a.node, n, down)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (s *Sim) isolate(dc signalbox.DataCenter, d time.Duration) {
 	for _, g := range s.gateways {
 		for _, p := range s.gateways {
 			if g.dc == dc && p.dc != dc {
-				s.cut(g.name, p.name, d)
+				s.cut(g.node, p.node, d)
 			}
 		}
 	}
@@ -126,12 +126,12 @@ func (s *Sim) isolate(dc signalbox.DataCenter, d time.Duration) {
 // partition lets nothing through one way, for a time.
 func (s *Sim) partition(d time.Duration) {
 	g := s.anyGateway()
-	for _, n := range s.neighbours(g.name) {
+	for _, n := range s.neighbours(g.node) {
 		if s.chance(0.6) {
 			if s.chance(0.5) {
-				s.oneway[g.name+">"+n] = s.now.Add(d)
+				s.oneway[g.id][n.id] = s.now.Add(d)
 			} else {
-				s.oneway[n+">"+g.name] = s.now.Add(d)
+				s.oneway[n.id][g.id] = s.now.Add(d)
 			}
 		}
 	}
@@ -140,15 +140,15 @@ func (s *Sim) partition(d time.Duration) {
 // cutOff breaks one session, or all of a gateway's to its peers.
 func (s *Sim) cutOff(d time.Duration) {
 	g := s.anyGateway()
-	others := s.neighbours(g.name)
+	others := s.neighbours(g.node)
 	g.late = s.chance(0.2)
 	if s.chance(0.6) {
-		s.cut(g.name, others[s.rnd.IntN(len(others))], d)
+		s.cut(g.node, others[s.rnd.IntN(len(others))], d)
 		return
 	}
 	for _, n := range others {
-		if s.gateway(n) != nil {
-			s.cut(g.name, n, d)
+		if n.gw != nil {
+			s.cut(g.node, n, d)
 		}
 	}
 }
@@ -159,6 +159,7 @@ func (s *Sim) join() {
 		if s.agent(n) == nil && s.chance(0.5) {
 			a := s.newAgent(n)
 			s.agents = append(s.agents, a)
+			s.forgetNeighbours()
 			s.Stats["instances that joined"]++
 			a.start()
 			return

@@ -143,8 +143,8 @@ func keyOf(name string) ed25519.PrivateKey {
 }
 
 // signer knows one key.
-func signer(name string) rpc.SignerLookup {
-	key := keyOf(name).Public().(ed25519.PublicKey)
+func signer(name string, private ed25519.PrivateKey) rpc.SignerLookup {
+	key := private.Public().(ed25519.PublicKey)
 	own := rpc.IdentityOf(key)
 	return func(id signalbox.Identity) (rpc.Signer, bool) { return rpc.Signer{Name: name, Key: key}, id == own }
 }
@@ -197,12 +197,47 @@ func enrolled(raw []byte) (signalbox.Instance, error) {
 
 // says signs a statement of an instance.
 func (w *who) says(s signalbox.Statement) signalbox.Evidence {
-	s.Service = orders
-	e, err := rpc.SealStatement(cluster, s, w.key)
+	s.Service, s.Identity = orders, w.Identity
+	payload := marshal(&wire.Statement{
+		Kind: uint32(s.Kind), Service: string(s.Service), Term: uint64(s.Term), Admission: s.Admission, Block: blockOf(s.Block),
+	})
+	return signalbox.Evidence{Statement: s, Envelope: seal(rpc.DomainStatement, payload, w.key)}
+}
+
+func blockOf(d signalbox.Digest) []byte {
+	if d.IsZero() {
+		return nil
+	}
+	return d[:]
+}
+
+func marshal(m proto.Message) []byte {
+	raw, err := proto.Marshal(m)
 	if err != nil {
 		panic(err)
 	}
-	return e
+	return raw
+}
+
+// seal is rpc.Seal with a signature without a key: a hash of the public key and
+// the message, which everybody could make and nobody here does for another.
+func seal(d rpc.Domain, payload []byte, key ed25519.PrivateKey) []byte {
+	public := key.Public().(ed25519.PublicKey)
+	fp := rpc.Fingerprint(public)
+	return marshal(&wire.Envelope{
+		Version: rpc.Version, Domain: uint32(d), Payload: payload, Signer: fp[:], Signature: stamp(public, rpc.SigningInput(d, cluster, payload)),
+	})
+}
+
+// stamp stands for an Ed25519 signature, and is as long.
+func stamp(key ed25519.PublicKey, message []byte) []byte {
+	inner := sha256.Sum256(message)
+	sum := sha256.Sum256(append(inner[:], key...))
+	return append(sum[:], inner[:]...)
+}
+
+func stamped(key ed25519.PublicKey, message, signature []byte) bool {
+	return bytes.Equal(signature, stamp(key, message))
 }
 
 // answer signs ack, refuse or drained to a block, as its roster has it.

@@ -97,10 +97,9 @@ func (l *liar) lie(g *gateway) {
 			continue
 		}
 		m.Epoch, m.Slot, m.View = 1, slot, max(m.View, 1)
-		if raw, err := m.Encode(); err == nil {
+		if m = l.s.wire(g, m); m != nil {
 			l.s.Stats["lies"]++
-			name := l.s.voters[from].name
-			l.s.post(name, to.name, func() { to.heard(from, raw) })
+			l.s.post(l.s.voters[from].node, to.node, func() { to.heard(from, m) })
 		}
 	}
 }

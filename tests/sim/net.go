@@ -9,21 +9,30 @@ type link struct {
 	era int
 }
 
-func linkKey(a, b string) string { return min(a, b) + "|" + max(a, b) }
+// maxNodes is how many processes there are at most.
+const maxNodes = 24
 
-func (s *Sim) link(a, b string) *link {
-	key := linkKey(a, b)
-	l := s.links[key]
-	if l == nil {
-		l = &link{}
-		s.links[key] = l
-	}
-	return l
+// node is a process as the network knows it.
+type node struct {
+	id   int
+	name string
+	zone byte // the first letter, that of its data center
+	gw   *gateway
+	ag   *agent
+	near []*node // its neighbours, nil when they have to be looked up
 }
 
-func (s *Sim) delay(from, to string) time.Duration {
+func (s *Sim) newNode(name string) *node {
+	n := &node{id: len(s.nodes), name: name, zone: name[0]}
+	s.nodes = append(s.nodes, n)
+	return n
+}
+
+func (s *Sim) link(a, b *node) *link { return &s.links[min(a.id, b.id)][max(a.id, b.id)] }
+
+func (s *Sim) delay(from, to *node) time.Duration {
 	d := s.between(200*time.Microsecond, 3*time.Millisecond)
-	if from[0] != to[0] {
+	if from.zone != to.zone {
 		d += 10 * time.Millisecond
 	}
 	if s.rough(0.02) {
@@ -33,14 +42,13 @@ func (s *Sim) delay(from, to string) time.Duration {
 }
 
 // deaf reports whether nothing gets from one process to another now.
-func (s *Sim) deaf(from, to string) bool {
-	until, ok := s.oneway[from+">"+to]
-	return ok && s.faults && s.now.Before(until)
+func (s *Sim) deaf(from, to *node) bool {
+	return s.faults && s.now.Before(s.oneway[from.id][to.id])
 }
 
 // send delivers f, perhaps twice, unless the session breaks first. Messages
 // overtake each other. A one-way partition breaks the session when it is noticed.
-func (s *Sim) send(from, to string, f func()) {
+func (s *Sim) send(from, to *node, f func()) {
 	l := s.link(from, to)
 	if !l.up {
 		return
@@ -66,7 +74,7 @@ func (s *Sim) send(from, to string, f func()) {
 }
 
 // post is for what may be lost by itself: the agreement repeats it.
-func (s *Sim) post(from, to string, f func()) {
+func (s *Sim) post(from, to *node, f func()) {
 	loss := 0.03
 	if s.off.forgetting() {
 		loss = 0.3
@@ -77,7 +85,7 @@ func (s *Sim) post(from, to string, f func()) {
 }
 
 // cut breaks a session; both ends notice, and connect again after a while.
-func (s *Sim) cut(a, b string, d time.Duration) {
+func (s *Sim) cut(a, b *node, d time.Duration) {
 	l := s.link(a, b)
 	if l.up {
 		l.up = false
@@ -92,9 +100,9 @@ func (s *Sim) cut(a, b string, d time.Duration) {
 	})
 }
 
-func (s *Sim) connect(a, b string) {
+func (s *Sim) connect(a, b *node) {
 	l := s.link(a, b)
-	if l.up || !s.alive(a) || !s.alive(b) {
+	if l.up || !a.alive() || !b.alive() {
 		return
 	}
 	if s.deaf(a, b) || s.deaf(b, a) {
@@ -106,36 +114,44 @@ func (s *Sim) connect(a, b string) {
 	s.noticed(a, b, true)
 }
 
-func (s *Sim) alive(name string) bool {
-	if g := s.gateway(name); g != nil {
-		return g.up
+func (n *node) alive() bool {
+	if n.gw != nil {
+		return n.gw.up
 	}
-	return s.agent(name).up
+	return n.ag.up
 }
 
-func (s *Sim) noticed(a, b string, up bool) {
-	for _, pair := range [][2]string{{a, b}, {b, a}} {
-		if g := s.gateway(pair[0]); g != nil && g.up {
+func (s *Sim) noticed(a, b *node, up bool) {
+	for _, pair := range [2][2]*node{{a, b}, {b, a}} {
+		if g := pair[0].gw; g != nil && g.up {
 			g.linkChanged(pair[1], up)
 		}
 	}
 }
 
 // neighbours are the sessions that a process has.
-func (s *Sim) neighbours(name string) []string {
-	var out []string
-	own := s.gateway(name) != nil
+func (s *Sim) neighbours(of *node) []*node {
+	if of.near != nil {
+		return of.near
+	}
 	for _, g := range s.gateways {
-		if g.name != name && (own || g.name[0] == name[0]) {
-			out = append(out, g.name)
+		if g.node != of && (of.gw != nil || g.zone == of.zone) {
+			of.near = append(of.near, g.node)
 		}
 	}
-	if own {
+	if of.gw != nil {
 		for _, a := range s.agents {
-			if a.name[0] == name[0] {
-				out = append(out, a.name)
+			if a.zone == of.zone {
+				of.near = append(of.near, a.node)
 			}
 		}
 	}
-	return out
+	return of.near
+}
+
+// forgetNeighbours is for when somebody joined.
+func (s *Sim) forgetNeighbours() {
+	for _, n := range s.nodes {
+		n.near = nil
+	}
 }

@@ -12,7 +12,7 @@ import (
 // New lays out the history of a seed, with a rule switched off or none.
 func New(seed uint64, off Switch) *Sim {
 	s := &Sim{
-		rnd: rand.New(rand.NewPCG(seed, 11)), now: epoch, links: map[string]*link{}, oneway: map[string]time.Time{}, off: off, Stats: map[string]int{},
+		rnd: rand.New(rand.NewPCG(seed, 11)), now: epoch, off: off, Stats: map[string]int{},
 	}
 	s.oracle = oracle{terms: map[signalbox.Term]signalbox.DataCenter{}, acks: map[signalbox.Identity]signalbox.Term{}, strict: off == None}
 	s.plan = s.draw()
@@ -21,7 +21,8 @@ func New(seed uint64, off Switch) *Sim {
 		s.quorum.quorum--
 	}
 	for i, n := range append(append([]string(nil), s.plan.voters...), s.plan.followers...) {
-		g := &gateway{s: s, name: n, dc: dataCenter(n)}
+		g := &gateway{node: s.newNode(n), s: s, dc: dataCenter(n)}
+		g.gw = g
 		if i < len(s.plan.voters) {
 			scheme := s.quorum
 			scheme.self = i
@@ -55,7 +56,9 @@ func dataCenter(name string) signalbox.DataCenter {
 }
 
 func (s *Sim) newAgent(name string) *agent {
-	return &agent{who: everybody.actor(name, 0), s: s, name: name, disk: newAgentDisk(), clock: s.newClock()}
+	a := &agent{who: everybody.actor(name, 0), node: s.newNode(name), s: s, disk: newAgentDisk(), clock: s.newClock()}
+	a.ag = a
+	return a
 }
 
 // draw chooses what the seed is about.
@@ -90,10 +93,13 @@ func (s *Sim) draw() plan {
 }
 
 func (s *Sim) trust() rpc.Trust {
-	return rpc.Trust{Cluster: cluster, Quorum: s.quorum, Fencers: fencer, FenceQuorum: 1, Operators: operator}
+	return rpc.Trust{Cluster: cluster, Quorum: s.quorum, Fencers: fencer, FenceQuorum: 1, Operators: operator, Single: stamped}
 }
 
-var fencer, operator = signer("gateway"), signer("ada")
+var (
+	gatewayKey, operatorKey = keyOf("gateway"), keyOf("ada")
+	fencer, operator        = signer("gateway", gatewayKey), signer("ada", operatorKey)
+)
 
 // genesis is a log in which east is master at term 1 by e1 and e2; west has w1 and
 // w2 as standbys.

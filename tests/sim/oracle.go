@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/signalbox-io/signalbox"
 )
@@ -128,6 +129,7 @@ func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 		case r.Remove != nil:
 			s.Stats["removals"]++
 		case r.Outcome != nil:
+			s.ended()
 			c := g.book.Service(orders).Certificate
 			if c.Block.Digest == r.Outcome.Block && c.IsFallback() {
 				s.Stats["outcomes fallback"]++
@@ -135,6 +137,14 @@ func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 				s.Stats["outcomes forward"]++
 			}
 		}
+	}
+}
+
+// ended lets a switchover begin that waited.
+func (s *Sim) ended() {
+	if s.wanted > 0 && s.faults {
+		s.wanted--
+		s.after(s.between(time.Millisecond, 150*time.Millisecond), func() { s.anyGateway().order() })
 	}
 }
 

@@ -29,7 +29,7 @@ func (g *gateway) propose(r signalbox.Request) {
 	}
 	for _, p := range g.s.voters {
 		if p != g {
-			g.s.send(g.name, p.name, func() {
+			g.s.send(g.node, p.node, func() {
 				if p.up {
 					p.ask(raw)
 				}
@@ -76,7 +76,7 @@ func (g *gateway) remove() {
 				g.propose(signalbox.Request{Remove: &signalbox.Removal{Service: orders, Identity: a.Identity, Evidence: e.Envelope}})
 			}
 		}
-		if _, outstanding := st.Outstanding[a.Identity]; outstanding && g.s.off == SilenceRemoves && g.s.rough(0.02) && a.name[0] == g.name[0] && !g.s.link(g.name, a.name).up {
+		if _, outstanding := st.Outstanding[a.Identity]; outstanding && g.s.off == SilenceRemoves && g.s.rough(0.02) && a.zone == g.zone && !g.s.link(g.node, a.node).up {
 			g.propose(signalbox.Request{Remove: &signalbox.Removal{Service: orders, Identity: a.Identity, Evidence: []byte("silence")}})
 		}
 	}
@@ -90,7 +90,7 @@ func (g *gateway) candidates(dc signalbox.DataCenter) []signalbox.Identity {
 			continue
 		}
 		for _, p := range g.s.gateways {
-			if p.dc == dc && g.s.link(p.name, a.name).up {
+			if p.dc == dc && g.s.link(p.node, a.node).up {
 				out = append(out, a.Identity)
 				break
 			}
@@ -142,10 +142,14 @@ func other(dc signalbox.DataCenter) signalbox.DataCenter {
 	return west
 }
 
-// order starts a switchover, when nothing is open.
+// order starts a switchover: now, or when what is open has ended.
 func (g *gateway) order() {
 	st := g.book.Service(orders)
-	if !g.up || st == nil || st.Certificate == nil || len(st.Open) > 0 {
+	if !g.up || st == nil || st.Certificate == nil {
+		return
+	}
+	if len(st.Open) > 0 {
+		g.s.wanted++
 		return
 	}
 	if who := g.candidates(other(st.Master())); len(who) > 0 {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -23,6 +22,7 @@ var epoch = time.Unix(1_700_000_000, 0)
 type Sim struct {
 	rnd      *rand.Rand
 	now      time.Time
+	since    int64 // nanoseconds from the epoch to now
 	queue    agenda
 	seq      int
 	plan     plan
@@ -31,9 +31,11 @@ type Sim struct {
 	agents   []*agent
 	retired  []*who // whose keys are lost
 	quorum   fake   // knows all voters, verifies
-	links    map[string]*link
-	oneway   map[string]time.Time
+	nodes    []*node
+	links    [maxNodes][maxNodes]link
+	oneway   [maxNodes][maxNodes]time.Time
 	faults   bool
+	wanted   int    // switchovers that wait for the end of one
 	off      Switch // the rule that is switched off
 	tracing  bool
 	trace    []string
@@ -58,33 +60,63 @@ type plan struct {
 }
 
 type event struct {
-	at  time.Time
+	at  int64 // nanoseconds since the epoch
 	seq int
 	run func()
 }
 
+func (e *event) before(other *event) bool {
+	return e.at < other.at || e.at == other.at && e.seq < other.seq
+}
+
+// agenda is a heap of events, the next one first.
 type agenda []event
 
-func (q agenda) Len() int { return len(q) }
-func (q agenda) Less(i, j int) bool {
-	if !q[i].at.Equal(q[j].at) {
-		return q[i].at.Before(q[j].at)
+func (q *agenda) push(e event) {
+	*q = append(*q, e)
+	h := *q
+	i := len(h) - 1
+	for i > 0 {
+		up := (i - 1) / 4
+		if !e.before(&h[up]) {
+			break
+		}
+		h[i], i = h[up], up
 	}
-	return q[i].seq < q[j].seq
+	h[i] = e
 }
-func (q agenda) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *agenda) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *agenda) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1].run = nil
-	*q = old[:len(old)-1]
-	return e
+
+func (q *agenda) pop() event {
+	h := *q
+	first, last := h[0], h[len(h)-1]
+	h[len(h)-1].run = nil
+	h = h[:len(h)-1]
+	*q = h
+	i := 0
+	for len(h) > 0 {
+		next, end := i*4+1, min(i*4+5, len(h))
+		if next >= end {
+			break
+		}
+		for c := next + 1; c < end; c++ {
+			if h[c].before(&h[next]) {
+				next = c
+			}
+		}
+		if !h[next].before(&last) {
+			break
+		}
+		h[i], i = h[next], next
+	}
+	if len(h) > 0 {
+		h[i] = last
+	}
+	return first
 }
 
 func (s *Sim) after(d time.Duration, f func()) {
 	s.seq++
-	heap.Push(&s.queue, event{s.now.Add(max(d, 0)), s.seq, f})
+	s.queue.push(event{s.since + int64(max(d, 0)), s.seq, f})
 }
 
 func (s *Sim) between(low, high time.Duration) time.Duration {
@@ -119,17 +151,20 @@ func (s *Sim) violated(format string, args ...any) {
 func (s *Sim) Trace() []string { return s.trace }
 
 func (s *Sim) run(until time.Time) {
+	last := int64(until.Sub(epoch))
 	for len(s.queue) > 0 && s.Problem == "" {
-		if s.queue[0].at.After(until) {
+		if s.queue[0].at > last {
 			break
 		}
-		e := heap.Pop(&s.queue).(event)
-		s.now = e.at
+		e := s.queue.pop()
+		s.clock(e.at)
 		e.run()
 		s.judge()
 	}
-	s.now = until
+	s.clock(last)
 }
+
+func (s *Sim) clock(at int64) { s.since, s.now = at, epoch.Add(time.Duration(at)) }
 
 func (s *Sim) gateway(name string) *gateway {
 	for _, g := range s.gateways {

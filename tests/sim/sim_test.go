@@ -3,11 +3,18 @@ package sim
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
+
+// Histories leave little behind, so that collecting it often only costs.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(1000)
+	os.Exit(m.Run())
+}
 
 // number reads a number from the environment: SIM_N and SIM_SEED are `make sim`'s.
 func number(name string, otherwise uint64) uint64 {
@@ -49,6 +56,9 @@ func TestSimulation(t *testing.T) {
 		}
 		for what, count := range s.Stats {
 			total[what] += count
+		}
+		if done := seed - first + 1; done%5000 == 0 && done < n {
+			t.Logf("%d seeds from %d on, %d handovers so far", done, first, total["handovers"])
 		}
 	}
 	t.Logf("%d seeds, %d handovers\n%s", n, total["handovers"], table(total))

@@ -265,9 +265,8 @@ func (g *gateway) carry(e agreement.Effects, err error) {
 }
 
 func (g *gateway) sendAgreement(o agreement.Outgoing) {
-	raw, err := o.Message.Encode()
-	if err != nil {
-		g.s.fail("%s cannot encode a message: %v", g.name, err)
+	m := g.s.wire(g, o.Message)
+	if m == nil {
 		return
 	}
 	for i, to := range g.s.voters {
@@ -277,17 +276,27 @@ func (g *gateway) sendAgreement(o agreement.Outgoing) {
 		if g.voter.liar != nil && g.s.rough(0.3) {
 			continue // withheld
 		}
-		g.s.post(g.name, to.name, func() { to.heard(g.voter.self, raw) })
+		g.s.post(g.node, to.node, func() { to.heard(g.voter.self, m) })
 	}
 }
 
-func (g *gateway) heard(from int, raw []byte) {
-	if !g.up {
-		return
-	}
-	m, err := agreement.Decode(raw)
+// wire is the message as it arrives: one for all receivers, which do not change
+// it.
+func (s *Sim) wire(g *gateway, m *agreement.Message) *agreement.Message {
+	raw, err := m.Encode()
 	if err != nil {
-		g.s.fail("%s cannot read a message: %v", g.name, err)
+		s.fail("%s cannot encode a message: %v", g.name, err)
+		return nil
+	}
+	if m, err = agreement.Decode(raw); err != nil {
+		s.fail("%s cannot read a message: %v", g.name, err)
+		return nil
+	}
+	return m
+}
+
+func (g *gateway) heard(from int, m *agreement.Message) {
+	if !g.up {
 		return
 	}
 	if l := g.voter.liar; l != nil {
@@ -315,16 +324,16 @@ func (g *gateway) requested(m *agreement.Message) {
 
 // ask keeps a request that is to be decided.
 func (g *gateway) ask(raw []byte) {
-	r, err := rpc.DecodeRequest(raw)
-	if err != nil {
-		g.s.fail("%s cannot read a request: %v", g.name, err)
-		return
-	}
 	key := sha256.Sum256(raw)
 	for _, a := range g.voter.pending {
 		if a.key == key {
 			return
 		}
+	}
+	r, err := rpc.DecodeRequest(raw)
+	if err != nil {
+		g.s.fail("%s cannot read a request: %v", g.name, err)
+		return
 	}
 	if g.voter.replica == nil || g.decidedAlready(r) || g.check(r) != nil {
 		return
@@ -349,7 +358,7 @@ func (g *gateway) forward() {
 		told := map[int]bool{v.self: true}
 		for i := 0; i < len(g.s.voters) && len(told) < g.s.plan.r+2; i++ {
 			to := v.replica.LeaderAfter(i)
-			if to == v.self && i == 0 {
+			if to == v.self && i == 0 && !v.replica.EndedView() {
 				break
 			}
 			if !told[to] {
@@ -367,9 +376,9 @@ func (g *gateway) decide(d *agreement.Decision) {
 		return
 	}
 	if g.s.off.forgetting() && g.s.rough(0.5) { // nobody else is told
-		for _, n := range g.s.neighbours(g.name) {
-			if g.s.gateway(n) != nil {
-				g.s.cut(g.name, n, 3*time.Second)
+		for _, n := range g.s.neighbours(g.node) {
+			if n.gw != nil {
+				g.s.cut(g.node, n, 3*time.Second)
 			}
 		}
 	}
