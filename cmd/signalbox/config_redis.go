@@ -78,7 +78,7 @@ func (c *AgentConfig) redisDriver(in InstanceConfig, log zerolog.Logger) (*redis
 		if err != nil {
 			return nil, fmt.Errorf("redis.user: %w", err)
 		}
-		cfg.As = &warden.User{UID: as.Uid, GID: as.Gid, Groups: as.Groups}
+		cfg.As = warden.As(as)
 	}
 	if cfg.Warden, err = warden.New(filepath.Join(dir, "warden"), nil); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -68,6 +69,14 @@ type User struct {
 	UID    uint32   `json:"uid"`
 	GID    uint32   `json:"gid"`
 	Groups []uint32 `json:"groups,omitempty"`
+}
+
+// As is the user that a credential stands for; nil for nil.
+func As(c *syscall.Credential) *User {
+	if c == nil {
+		return nil
+	}
+	return &User{UID: c.Uid, GID: c.Gid, Groups: c.Groups}
 }
 
 func (s *Spec) check() error {

@@ -90,7 +90,7 @@ func (c *cluster) start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, name := range []string{"etcd", "etcd-peer", demo.East, demo.West, "rest-east", "rest-west", "haproxy", "pgbouncer"} {
-		if c.ports[name], err = pgtest.FreePort(); err != nil {
+		if c.ports[name], err = c.lab.Port(); err != nil {
 			return err
 		}
 	}

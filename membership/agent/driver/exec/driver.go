@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 	"github.com/signalbox-io/signalbox/membership/agent/warden"
 )
 
@@ -29,10 +29,9 @@ type Driver struct {
 	opt    Options
 	warden *warden.Client // of Run, nil without one
 
-	mu      sync.Mutex // guards what is below
-	rec     record
-	lease   driver.LeaseOrder // the newest that was given
-	started time.Time         // when Run was last started as a standby
+	mem     *managed.Memory[record]
+	lease   managed.Lease
+	started managed.Pace // of starting Run as a standby
 }
 
 // Managed is a Driver that runs the service itself and can end it with its lease.
@@ -60,11 +59,11 @@ func New(o Options) (driver.Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("exec driver of %s: %w", o.Instance, err)
 	}
-	rec, err := readRecord(o.Dir)
+	mem, err := managed.OpenMemory[record](filepath.Join(o.Dir, recordName))
 	if err != nil {
 		return nil, fmt.Errorf("exec driver of %s: %w", o.Instance, err)
 	}
-	d := &Driver{opt: o, rec: rec}
+	d := &Driver{opt: o, mem: mem}
 	if len(o.Run) == 0 {
 		return d, nil
 	}
@@ -72,12 +71,6 @@ func New(o Options) (driver.Driver, error) {
 		return nil, fmt.Errorf("exec driver of %s: %w", o.Instance, err)
 	}
 	return Managed{d}, nil
-}
-
-func (d *Driver) record() record {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rec
 }
 
 // Ready implements driver.Driver.
@@ -118,7 +111,7 @@ func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
 	if err != nil {
 		return driver.Status{}, err
 	}
-	rec := d.record()
+	rec := d.mem.Get()
 	if s.Master { // also when nobody ordered it: the agent closes it then
 		s.Term = rec.Newest
 	}
@@ -159,7 +152,7 @@ func (d *Driver) look(ctx context.Context) (driver.Status, error) {
 
 // StepDown implements driver.Driver.
 func (d *Driver) StepDown(ctx context.Context, o driver.StepDown) (driver.Position, error) {
-	rec := d.record()
+	rec := d.mem.Get()
 	if rec.Open && o.Term < rec.Newest {
 		return nil, fmt.Errorf("step down from term %d: %w: it was promoted to term %d", o.Term, signalbox.ErrConflict, rec.Newest)
 	}
@@ -240,7 +233,7 @@ func (d *Driver) close(ctx context.Context, o driver.StepDown) (said string, err
 
 // Promote implements driver.Driver.
 func (d *Driver) Promote(ctx context.Context, o driver.Promotion) error {
-	before := d.record()
+	before := d.mem.Get()
 	if o.Term < before.Newest || o.Term == 0 {
 		return fmt.Errorf("promote to term %d: %w: it has served term %d", o.Term, signalbox.ErrRefused, before.Newest)
 	}
@@ -310,7 +303,7 @@ func (d *Driver) open(ctx context.Context, o driver.Promotion) error {
 func (d *Driver) shut(ctx context.Context, before record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.opt.Timeout)
 	defer cancel()
-	now := record{Newest: d.record().Newest, Position: before.Position}
+	now := record{Newest: d.mem.Get().Newest, Position: before.Position}
 	switch {
 	case d.warden != nil && len(d.opt.Promote) == 0:
 		if err := d.stopRun(ctx); err != nil {
@@ -343,7 +336,7 @@ func (d *Driver) Prepare(ctx context.Context, o driver.Preparation) error {
 // Follow implements driver.Follower. From here on it is a standby: it has no
 // position of its own any more.
 func (d *Driver) Follow(ctx context.Context, o driver.Follow) error {
-	rec := d.record()
+	rec := d.mem.Get()
 	if rec.Open {
 		return fmt.Errorf("follow %s: %w: it serves term %d", o.Address, signalbox.ErrConflict, rec.Newest)
 	}

@@ -29,13 +29,7 @@ func (d *Driver) runs(ctx context.Context) (warden.State, error) {
 	if err != nil || state.Running || !d.always() {
 		return state, err
 	}
-	d.mu.Lock()
-	due := time.Since(d.started) >= restartEvery
-	if due {
-		d.started = time.Now()
-	}
-	d.mu.Unlock()
-	if !due {
+	if !d.started.Due(restartEvery) {
 		return state, nil
 	}
 	return d.launch(ctx, driver.LeaseOrder{})
@@ -54,20 +48,10 @@ func (d *Driver) launch(ctx context.Context, lease driver.LeaseOrder) (warden.St
 	return state, err
 }
 
-// leaseOf returns the lease of a term, zero without one.
-func (d *Driver) leaseOf(term signalbox.Term) driver.LeaseOrder {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.lease.Term == term {
-		return d.lease
-	}
-	return driver.LeaseOrder{}
-}
-
 // startRun has Run run for a term: armed from the start where the term has a
 // lease, without a deadline where it has none.
 func (d *Driver) startRun(ctx context.Context, term signalbox.Term) error {
-	lease := d.leaseOf(term)
+	lease := d.lease.Of(term)
 	state, err := d.warden.State(ctx)
 	if err != nil {
 		return err
@@ -103,13 +87,9 @@ func (d *Driver) stopRun(ctx context.Context) error {
 // first moment on.
 func (m Managed) Lease(ctx context.Context, o driver.LeaseOrder) error {
 	d := m.Driver
-	d.mu.Lock()
-	if o.Term > d.lease.Term || o.Term == d.lease.Term && o.Boot > d.lease.Boot {
-		d.lease = o
-	}
-	armed := d.rec.Open && d.rec.Newest == o.Term
-	d.mu.Unlock()
-	if !armed {
+	d.lease.Offer(o)
+	rec := d.mem.Get()
+	if !rec.Open || rec.Newest != o.Term {
 		return nil
 	}
 	err := d.warden.Arm(ctx, o.Term, o.Boot)

@@ -1,7 +1,6 @@
 package execdriver_test
 
 import (
-	"context"
 	"net/http/httptest"
 	"os"
 	"syscall"
@@ -41,25 +40,6 @@ func orders(t *testing.T, base string) execdriver.Options {
 		Service: "subject", Instance: "subject-1", Address: "127.0.0.1:1", Dir: t.TempDir(),
 		Status: c, Ready: c, StepDown: c, Promote: c, Prepare: c, Follow: c,
 	}
-}
-
-// end ends what runs under a warden, and the warden.
-func end(t *testing.T, dir string) {
-	t.Helper()
-	w, err := warden.New(dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if _, err := w.Stop(ctx, syscall.SIGKILL, 0, "the test is over"); err != nil {
-			t.Error(err)
-		}
-		if err := w.Quit(ctx); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // kill ends what runs under a warden as a crash does.
@@ -114,7 +94,7 @@ func TestStandby(t *testing.T) {
 		address := freeAddress(t)
 		o := orders(t, "http://"+address)
 		o.Run, o.KillTime = execdriver.Command{self(t), "gated", address}, time.Second
-		end(t, o.Dir)
+		drivertest.Warden(t, o.Dir, syscall.SIGKILL)
 		d := open(t, o)
 		started(t, d)
 		return drivertest.Subject{
@@ -147,7 +127,7 @@ func TestRun(t *testing.T) {
 			Service: "subject", Instance: "subject-1", Dir: t.TempDir(), Run: execdriver.Command{self(t), "plain", address},
 			Status: execdriver.Command{self(t), "probe", address}, KillTime: time.Second,
 		}
-		end(t, o.Dir)
+		drivertest.Warden(t, o.Dir, syscall.SIGKILL)
 		d := open(t, o)
 		return drivertest.Subject{
 			Driver: d, Reopen: func(t *testing.T) driver.Driver { return open(t, o) },

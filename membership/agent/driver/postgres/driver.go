@@ -14,6 +14,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // Driver drives one server. Safe for concurrent use.
@@ -21,17 +22,16 @@ type Driver struct {
 	cfg   Config
 	tools tools
 
-	turn   chan struct{} // holds the token of who carries out an order
-	orders *session      // of who holds the turn
-	watch  *session      // of Status and Ready
+	turn   managed.Turn // of who carries out an order
+	orders *session     // of who has the turn
+	watch  *session     // of Status and Ready
 	stream *stream
+	mem    *managed.Memory[memory]
+	lease  managed.Lease
 
 	mu   sync.Mutex // guards what follows
-	mem  memory
-	up   *session // to the primary that is followed
-	seen sight    // the primary's log when it was last looked at
-	// lease is the newest that the agent gave.
-	lease driver.LeaseOrder
+	up   *session   // to the primary that is followed
+	seen sight      // the primary's log when it was last looked at
 }
 
 // sight is how far a primary's log reached at a moment.
@@ -61,51 +61,17 @@ func New(cfg Config) (*Driver, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("postgres driver: %w", err)
 	}
-	mem, err := loadMemory(cfg.State)
+	mem, err := managed.OpenMemory[memory](filepath.Join(cfg.State, memoryFile))
 	if err != nil {
 		return nil, fmt.Errorf("postgres driver: %w", err)
 	}
 	d := &Driver{
-		cfg: cfg, mem: mem, turn: make(chan struct{}, 1),
+		cfg: cfg, mem: mem, turn: managed.NewTurn(),
 		tools:  tools{bin: cfg.Bin, data: cfg.Data, as: cfg.As},
 		orders: newSession(cfg.Connect), watch: newSession(cfg.Connect), stream: newStream(cfg.Connect),
 	}
-	d.turn <- struct{}{}
-	d.followed(mem.Upstream)
+	d.followed(mem.Get().Upstream)
 	return d, nil
-}
-
-// take waits for the turn to carry out an order.
-func (d *Driver) take(ctx context.Context) error {
-	select {
-	case <-d.turn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (d *Driver) give() { d.turn <- struct{}{} }
-
-// remember changes what the driver knows, on the disk first.
-func (d *Driver) remember(change func(*memory)) error {
-	d.mu.Lock()
-	next := d.mem
-	d.mu.Unlock()
-	change(&next)
-	if err := next.save(d.cfg.State); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mem = next
-	return nil
-}
-
-func (d *Driver) memory() memory {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.mem
 }
 
 // followed keeps a session to the primary that is followed; "" for none.
@@ -139,7 +105,7 @@ func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
 	if err != nil {
 		return driver.Status{}, err
 	}
-	mem := d.memory()
+	mem := d.mem.Get()
 	status := driver.Status{Term: mem.Term}
 	if p == nil || p.pid == 0 {
 		return status, nil
@@ -171,11 +137,9 @@ func (d *Driver) unfreeze(p *postmaster) {
 	if !p.frozen() {
 		return
 	}
-	select {
-	case <-d.turn:
+	if d.turn.Try() { // else an order is being carried out
+		defer d.turn.Give()
 		p.thaw()
-		d.give()
-	default: // an order is being carried out
 	}
 }
 
@@ -199,4 +163,4 @@ var errOpen = errors.New("the server is primary: step it down first")
 
 // Loss is what the last rewind of this server took back; nil when it was never
 // rewound.
-func (d *Driver) Loss() *Loss { return d.memory().Loss }
+func (d *Driver) Loss() *Loss { return d.mem.Get().Loss }

@@ -20,14 +20,7 @@ import (
 // the new one's has not is rewound; the log of what is lost is kept beside, and
 // how much it is stands in the driver's state.
 func (d *Driver) Follow(ctx context.Context, order driver.Follow) error {
-	if err := d.take(ctx); err != nil {
-		return err
-	}
-	defer d.give()
-	if err := d.follow(ctx, order); err != nil {
-		return fmt.Errorf("follow %s: %w", order.Address, err)
-	}
-	return nil
+	return d.turn.Run(ctx, "follow "+order.Address, func() error { return d.follow(ctx, order) })
 }
 
 func (d *Driver) follow(ctx context.Context, order driver.Follow) error {
@@ -35,7 +28,7 @@ func (d *Driver) follow(ctx context.Context, order driver.Follow) error {
 	if err != nil {
 		return err
 	}
-	mem := d.memory()
+	mem := d.mem.Get()
 	running := p != nil && p.pid != 0
 	if running {
 		p.thaw()
@@ -60,7 +53,7 @@ func (d *Driver) follow(ctx context.Context, order driver.Follow) error {
 	if err := d.align(ctx, order.Address, up, mem.Rewinding); err != nil {
 		return err
 	}
-	err = d.remember(func(m *memory) {
+	err = d.mem.Change(func(m *memory) {
 		m.Role, m.Position, m.Upstream, m.Rewinding = roleStandby, "", order.Address, false
 	})
 	if err != nil {
@@ -88,7 +81,7 @@ func (d *Driver) follows(ctx context.Context, address string) (bool, error) {
 	if !own.InRecovery {
 		return false, errOpen
 	}
-	if d.memory().Upstream != address {
+	if d.mem.Get().Upstream != address {
 		return false, nil
 	}
 	if own.Receiver != nil && own.Receiver.Status == "streaming" {
@@ -144,7 +137,7 @@ func (d *Driver) align(ctx context.Context, address string, up *upstream, again 
 			return fmt.Errorf("keep the log of what is lost: %w", err)
 		}
 	}
-	err = d.remember(func(m *memory) {
+	err = d.mem.Change(func(m *memory) {
 		m.Rewinding = true
 		if plan.rewind {
 			m.Loss = &loss

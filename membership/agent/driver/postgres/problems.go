@@ -1,11 +1,10 @@
 package postgres
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // limits are what judge measures against.
@@ -26,28 +25,13 @@ type upstream struct {
 	history history // of the primary's timeline
 }
 
-// finding is a problem, and whether it keeps the instance from being ready.
-type finding struct {
-	driver.Problem
-	blocks bool
-}
-
-func found(blocks bool, name, do, what string, args ...any) finding {
-	return finding{blocks: blocks, Problem: driver.Problem{Name: name, What: fmt.Sprintf(what, args...), Do: do}}
-}
-
 // judge says what a person should look at before this server is switched over
 // to or from. up is nil for a primary and for a standby that follows nobody yet.
-func judge(own *server, up *upstream, disks []disk, l limits) []finding {
+func judge(own *server, up *upstream, disks []managed.Disk, l limits) []managed.Finding {
 	out := judgeAccess(own)
-	for _, d := range disks {
-		if d.Free < l.minFree {
-			out = append(out, found(true, "disk-low", "make room on that disk; a promotion, a rewind and every commit write there",
-				"%s has %s free, less than %s", d.Path, size(d.Free), size(l.minFree)))
-		}
-	}
+	out = append(out, managed.JudgeDisks(disks, l.minFree, "a promotion, a rewind and every commit write there")...)
 	if l.rewindOK && own.Settings["wal_log_hints"] != "on" && own.Settings["data_checksums"] != "on" {
-		out = append(out, found(false, "rewind-impossible", "set wal_log_hints = on and restart at a quiet time, or enable checksums with pg_checksums while it is stopped",
+		out = append(out, managed.Found(false, "rewind-impossible", "set wal_log_hints = on and restart at a quiet time, or enable checksums with pg_checksums while it is stopped",
 			"neither wal_log_hints nor checksums are on: after a failover the old primary cannot be rewound and must be copied anew"))
 	}
 	if own.InRecovery {
@@ -59,64 +43,64 @@ func judge(own *server, up *upstream, disks []disk, l limits) []finding {
 	return append(out, judgeSlots(own)...)
 }
 
-func judgeAccess(own *server) []finding {
+func judgeAccess(own *server) []managed.Finding {
 	if own.Superuser {
 		return nil
 	}
-	return []finding{found(true, "not-superuser", "ALTER ROLE ... SUPERUSER for the driver's role: ending superusers' sessions, promoting and rewinding need it",
+	return []managed.Finding{managed.Found(true, "not-superuser", "ALTER ROLE ... SUPERUSER for the driver's role: ending superusers' sessions, promoting and rewinding need it",
 		"the driver's role is not a superuser")}
 }
 
 // judgeStandby names what stops a promotion, or what the server would do wrong
 // once promoted.
-func judgeStandby(own *server) []finding {
-	var out []finding
+func judgeStandby(own *server) []managed.Finding {
+	var out []managed.Finding
 	if own.Paused {
-		out = append(out, found(true, "replay-paused", "SELECT pg_wal_replay_resume(); if it pauses again, the log says why: often a setting lower than the primary's",
+		out = append(out, managed.Found(true, "replay-paused", "SELECT pg_wal_replay_resume(); if it pauses again, the log says why: often a setting lower than the primary's",
 			"the replay is paused: the standby receives the log and does not apply it"))
 	}
 	if d := own.Settings["recovery_min_apply_delay"]; d != "" && d != "0" {
-		out = append(out, found(true, "replay-delayed", "set recovery_min_apply_delay = 0 and reload, or switch to another standby",
+		out = append(out, managed.Found(true, "replay-delayed", "set recovery_min_apply_delay = 0 and reload, or switch to another standby",
 			"recovery_min_apply_delay is %s ms: the standby is behind on purpose and a promotion would wait for it", d))
 	}
 	for _, name := range []string{"recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid"} {
 		if v := own.Settings[name]; v != "" {
-			out = append(out, found(true, "recovery-target-set", "ALTER SYSTEM RESET "+name+" and restart the standby",
+			out = append(out, managed.Found(true, "recovery-target-set", "ALTER SYSTEM RESET "+name+" and restart the standby",
 				"%s is %q: the standby stops replaying there", name, v))
 		}
 	}
 	if t := own.Settings["recovery_target_timeline"]; t != "" && t != "latest" {
-		out = append(out, found(true, "timeline-pinned", "set recovery_target_timeline = latest and restart the standby",
+		out = append(out, managed.Found(true, "timeline-pinned", "set recovery_target_timeline = latest and restart the standby",
 			"recovery_target_timeline is %q: the standby cannot follow a new primary", t))
 	}
 	if own.Settings["default_transaction_read_only"] == "on" {
-		out = append(out, found(true, "read-only-default", "ALTER SYSTEM RESET default_transaction_read_only and reload",
+		out = append(out, managed.Found(true, "read-only-default", "ALTER SYSTEM RESET default_transaction_read_only and reload",
 			"default_transaction_read_only is on: after a promotion every insert would fail"))
 	}
 	if v := own.Settings["synchronous_standby_names"]; v != "" {
-		out = append(out, found(false, "sync-standby-set", "leave synchronous_standby_names empty, or make sure that a standby which it names follows this server at once",
+		out = append(out, managed.Found(false, "sync-standby-set", "leave synchronous_standby_names empty, or make sure that a standby which it names follows this server at once",
 			"synchronous_standby_names is %q: after a promotion commits wait until such a standby follows", v))
 	}
 	return out
 }
 
 // judgeStream compares a standby with its primary.
-func judgeStream(own *server, up *upstream, l limits) []finding {
+func judgeStream(own *server, up *upstream, l limits) []managed.Finding {
 	switch {
 	case up == nil:
-		return []finding{found(true, "no-upstream", "wait until a master serves and is known; `signalbox status` shows who does",
+		return []managed.Finding{managed.Found(true, "no-upstream", "wait until a master serves and is known; `signalbox status` shows who does",
 			"the standby does not know whom to follow")}
 	case up.err != nil:
-		return []finding{found(false, "upstream-unreachable", "look whether the primary runs and whether the driver's role may connect from here (pg_hba.conf, password)",
+		return []managed.Finding{managed.Found(false, "upstream-unreachable", "look whether the primary runs and whether the driver's role may connect from here (pg_hba.conf, password)",
 			"the primary at %s cannot be looked at: %v", up.address, up.err)}
 	case up.server.System != own.System:
-		return []finding{found(true, "system-differs", "this is a standby of another database cluster: make it anew with pg_basebackup from the primary",
+		return []managed.Finding{managed.Found(true, "system-differs", "this is a standby of another database cluster: make it anew with pg_basebackup from the primary",
 			"the system identifier is %d here and %d on the primary at %s", own.System, up.server.System, up.address)}
 	case up.server.InRecovery:
-		return []finding{found(true, "upstream-not-primary", "wait for the primary's promotion; if it lasts, look at `signalbox status`",
+		return []managed.Finding{managed.Found(true, "upstream-not-primary", "wait for the primary's promotion; if it lasts, look at `signalbox status`",
 			"the server at %s is a standby itself", up.address)}
 	case !up.history.contains(own.Timeline, own.LSN, own.LSN):
-		return []finding{found(true, "timeline-differs", "the driver rewinds it at its next start as a standby; if it does not, make it anew with pg_basebackup",
+		return []managed.Finding{managed.Found(true, "timeline-differs", "the driver rewinds it at its next start as a standby; if it does not, make it anew with pg_basebackup",
 			"the standby is at %s of timeline %d, which the primary's timeline %d does not contain", own.LSN, own.Timeline, up.server.Timeline)}
 	}
 	out := judgeSettings(own, up.server)
@@ -124,82 +108,82 @@ func judgeStream(own *server, up *upstream, l limits) []finding {
 		return append(out, judgeBroken(up, l))
 	}
 	if lag := own.LSN.Behind(up.server.LSN); lag > l.maxLag {
-		out = append(out, found(true, "lag", "wait until it has caught up; if it does not, look at the network and at long queries on the standby",
-			"the standby is %s (%s) behind, more than %s", size(lag), own.ReplayAge.Round(time.Millisecond), size(l.maxLag)))
+		out = append(out, managed.Found(true, "lag", "wait until it has caught up; if it does not, look at the network and at long queries on the standby",
+			"the standby is %s (%s) behind, more than %s", managed.Size(lag), own.ReplayAge.Round(time.Millisecond), managed.Size(l.maxLag)))
 	}
 	return out
 }
 
 // judgeBroken says why a standby does not stream although its primary is there.
-func judgeBroken(up *upstream, l limits) finding {
+func judgeBroken(up *upstream, l limits) managed.Finding {
 	for _, s := range up.server.Slots {
 		if s.Name == l.slot && s.Status == "lost" {
-			return found(true, "slot-lost", "the primary has thrown away log that this standby needs (max_slot_wal_keep_size): make it anew with pg_basebackup",
+			return managed.Found(true, "slot-lost", "the primary has thrown away log that this standby needs (max_slot_wal_keep_size): make it anew with pg_basebackup",
 				"the replication slot %q on the primary is lost", s.Name)
 		}
 		if s.Name == l.slot {
-			return found(true, "not-streaming", "look at the standby's log: it says why its walreceiver cannot connect (password, pg_hba.conf, max_wal_senders)",
+			return managed.Found(true, "not-streaming", "look at the standby's log: it says why its walreceiver cannot connect (password, pg_hba.conf, max_wal_senders)",
 				"the standby does not stream from %s", up.address)
 		}
 	}
 	if l.slot == "" {
-		return found(true, "not-streaming", "look at the standby's log", "the standby does not stream from %s", up.address)
+		return managed.Found(true, "not-streaming", "look at the standby's log", "the standby does not stream from %s", up.address)
 	}
-	return found(true, "slot-missing", "the driver makes it again within seconds; if it does not: SELECT pg_create_physical_replication_slot('"+l.slot+"', true) on the primary",
+	return managed.Found(true, "slot-missing", "the driver makes it again within seconds; if it does not: SELECT pg_create_physical_replication_slot('"+l.slot+"', true) on the primary",
 		"the replication slot %q is gone on the primary at %s", l.slot, up.address)
 }
 
 // judgeSettings names settings which a standby must not have lower than its primary.
-func judgeSettings(own, primary *server) []finding {
-	var out []finding
+func judgeSettings(own, primary *server) []managed.Finding {
+	var out []managed.Finding
 	for _, name := range []string{"max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"} {
 		here, errHere := strconv.Atoi(own.Settings[name])
 		there, errThere := strconv.Atoi(primary.Settings[name])
 		if errHere == nil && errThere == nil && here < there {
-			out = append(out, found(true, "setting-lower", "raise "+name+" here to the primary's value and restart the standby",
+			out = append(out, managed.Found(true, "setting-lower", "raise "+name+" here to the primary's value and restart the standby",
 				"%s is %d here and %d on the primary: the replay stops when the primary uses more", name, here, there))
 		}
 	}
 	if own.Version/10000 != primary.Version/10000 {
-		out = append(out, found(true, "version-differs", "run the same major version on both", "PostgreSQL %d here, %d on the primary", own.Version/10000, primary.Version/10000))
+		out = append(out, managed.Found(true, "version-differs", "run the same major version on both", "PostgreSQL %d here, %d on the primary", own.Version/10000, primary.Version/10000))
 	}
 	return out
 }
 
 // judgePrimary names what makes stepping down long or lossy.
-func judgePrimary(own *server, l limits) []finding {
-	var out []finding
+func judgePrimary(own *server, l limits) []managed.Finding {
+	var out []managed.Finding
 	if len(own.caughtUp(own.LSN, l.maxLag)) == 0 {
-		out = append(out, found(false, "no-standby", "look at the standby: without one that streams a planned switchover is refused",
-			"no standby streams and is less than %s behind", size(l.maxLag)))
+		out = append(out, managed.Found(false, "no-standby", "look at the standby: without one that streams a planned switchover is refused",
+			"no standby streams and is less than %s behind", managed.Size(l.maxLag)))
 	}
 	for _, t := range own.Long {
-		out = append(out, found(l.policy == Abort, "long-transaction", l.policy.advice(),
+		out = append(out, managed.Found(l.policy == Abort, "long-transaction", l.policy.advice(),
 			"process %d (%s, %s) has a transaction %s old, %s: %s", t.PID, t.User, t.Application, t.Age.Round(time.Second/10), t.State, t.Query))
 	}
 	if own.Prepared > 0 {
-		out = append(out, found(false, "prepared-transactions", "commit or roll them back by their transaction manager; they move along and keep their locks",
+		out = append(out, managed.Found(false, "prepared-transactions", "commit or roll them back by their transaction manager; they move along and keep their locks",
 			"%d transactions are prepared for two-phase commit", own.Prepared))
 	}
 	if own.ArchiveFailing != "" {
-		out = append(out, found(false, "archive-failing", "repair archive_command; until then the log piles up, and a clean stop waits for it",
+		out = append(out, managed.Found(false, "archive-failing", "repair archive_command; until then the log piles up, and a clean stop waits for it",
 			"the log file %s cannot be archived", own.ArchiveFailing))
 	}
 	return out
 }
 
-func judgeSlots(own *server) []finding {
-	var out []finding
+func judgeSlots(own *server) []managed.Finding {
+	var out []managed.Finding
 	for _, s := range own.Slots {
 		switch {
 		case s.Logical && !own.InRecovery:
-			out = append(out, found(false, "logical-slot", "have its subscriber made anew on the new primary; PostgreSQL before 17 does not carry logical slots over",
+			out = append(out, managed.Found(false, "logical-slot", "have its subscriber made anew on the new primary; PostgreSQL before 17 does not carry logical slots over",
 				"the logical replication slot %q stays behind at a switchover", s.Name))
 		case s.Status == "lost":
-			out = append(out, found(false, "slot-lost", "drop it, and make its standby anew with pg_basebackup", "the replication slot %q is lost", s.Name))
+			out = append(out, managed.Found(false, "slot-lost", "drop it, and make its standby anew with pg_basebackup", "the replication slot %q is lost", s.Name))
 		case !s.Active && s.Held > maxHeld:
-			out = append(out, found(false, "slot-holds-log", "bring its standby back or drop the slot before the disk is full; bound it with max_slot_wal_keep_size",
-				"nobody reads the replication slot %q, and it keeps %s of log", s.Name, size(s.Held)))
+			out = append(out, managed.Found(false, "slot-holds-log", "bring its standby back or drop the slot before the disk is full; bound it with max_slot_wal_keep_size",
+				"nobody reads the replication slot %q, and it keeps %s of log", s.Name, managed.Size(s.Held)))
 		}
 	}
 	return out
@@ -207,33 +191,3 @@ func judgeSlots(own *server) []finding {
 
 // maxHeld is how much log a slot may keep for an absent standby before it is named.
 const maxHeld = 1 << 30
-
-// size writes bytes for people.
-func size(n uint64) string {
-	switch {
-	case n < 10<<10:
-		return fmt.Sprintf("%d bytes", n)
-	case n < 10<<20:
-		return fmt.Sprintf("%d KiB", n>>10)
-	case n < 10<<30:
-		return fmt.Sprintf("%d MiB", n>>20)
-	}
-	return fmt.Sprintf("%d GiB", n>>30)
-}
-
-// readiness sums findings up; the problems that block come first.
-func readiness(all []finding) driver.Readiness {
-	r := driver.Readiness{Ready: true}
-	for _, blocks := range []bool{true, false} {
-		for _, f := range all {
-			if f.blocks != blocks || len(r.Problems) == driver.MaxProblems {
-				continue
-			}
-			if blocks && r.Ready {
-				r.Ready, r.Problem = false, f.Name+": "+f.What+"; "+f.Do
-			}
-			r.Problems = append(r.Problems, f.Problem)
-		}
-	}
-	return r
-}

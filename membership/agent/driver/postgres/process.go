@@ -9,15 +9,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
-
-// poll is how often a condition is looked at that nothing announces.
-const poll = time.Millisecond
 
 // postmaster is the server's first process, as postmaster.pid names it.
 type postmaster struct {
@@ -80,7 +77,7 @@ func (p *postmaster) attached() bool {
 
 // gone waits until no process of the server lives.
 func (p *postmaster) gone(ctx context.Context) error {
-	return until(ctx, "wait for the server's end", func() (bool, error) {
+	return managed.Until(ctx, "wait for the server's end", func() (bool, error) {
 		if p.attached() {
 			return false, nil
 		}
@@ -101,7 +98,7 @@ func (p *postmaster) freeze(ctx context.Context) error {
 	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
 		return fmt.Errorf("freeze postmaster: %w", err)
 	}
-	return until(ctx, "freeze postmaster", func() (bool, error) { return p.frozen(), nil })
+	return managed.Until(ctx, "freeze postmaster", func() (bool, error) { return p.frozen(), nil })
 }
 
 // thaw undoes freeze; harmless when it was not frozen.
@@ -211,21 +208,4 @@ func childrenOf(pid int) ([]int, error) {
 		}
 	}
 	return out, nil
-}
-
-// until looks at a condition until it holds, fails, or ctx ends.
-func until(ctx context.Context, what string, met func() (bool, error)) error {
-	for {
-		ok, err := met()
-		if ok || err != nil {
-			return err
-		}
-		timer := time.NewTimer(poll)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w", what, ctx.Err())
-		}
-	}
 }

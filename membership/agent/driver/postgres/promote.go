@@ -11,6 +11,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // promoteAgain is how long a promotion may show no effect before it is asked for
@@ -25,31 +26,29 @@ const settleTimeout = 10 * time.Minute
 // Promote implements driver.Driver. It refuses while the data has not reached
 // the position of the certificate: what is missing was acknowledged to somebody.
 func (d *Driver) Promote(ctx context.Context, order driver.Promotion) error {
-	if err := d.take(ctx); err != nil {
-		return err
-	}
-	defer d.give()
-	if mem := d.memory(); order.Term < mem.Term {
-		return fmt.Errorf("promote: term %d is below %d, which this server served", order.Term, mem.Term)
+	return d.turn.Run(ctx, "promote", func() error {
+		began := time.Now()
+		if err := d.promote(ctx, order); err != nil {
+			return err
+		}
+		d.cfg.Log.Info().Str("event", "promoted").Uint64("term", uint64(order.Term)).Dur("took", time.Since(began)).Msg("the server is primary")
+		go d.settle(order.Term)
+		return nil
+	})
+}
+
+func (d *Driver) promote(ctx context.Context, order driver.Promotion) error {
+	if mem := d.mem.Get(); order.Term < mem.Term {
+		return fmt.Errorf("term %d is below %d, which this server served", order.Term, mem.Term)
 	}
 	var want *Position
 	if len(order.Position) > 0 {
 		p, err := ParsePosition(order.Position)
 		if err != nil {
-			return fmt.Errorf("promote: %w", err)
+			return err
 		}
 		want = &p
 	}
-	began := time.Now()
-	if err := d.promote(ctx, order, want); err != nil {
-		return fmt.Errorf("promote: %w", err)
-	}
-	d.cfg.Log.Info().Str("event", "promoted").Uint64("term", uint64(order.Term)).Dur("took", time.Since(began)).Msg("the server is primary")
-	go d.settle(order.Term)
-	return nil
-}
-
-func (d *Driver) promote(ctx context.Context, order driver.Promotion, want *Position) error {
 	p, err := findPostmaster(d.cfg.Data)
 	if err != nil {
 		return err
@@ -89,7 +88,7 @@ func (d *Driver) promote(ctx context.Context, order driver.Promotion, want *Posi
 // restart starts a stopped server: as the primary that it was when its own log
 // has the position, else as the standby that it was.
 func (d *Driver) restart(ctx context.Context, order driver.Promotion, want *Position) error {
-	mem := d.memory()
+	mem := d.mem.Get()
 	if mem.Rewinding {
 		return errors.New("rewind-interrupted: this data directory is half rewound; it is finished when it follows, or made anew with pg_basebackup")
 	}
@@ -113,11 +112,11 @@ func (d *Driver) restart(ctx context.Context, order driver.Promotion, want *Posi
 
 // promoting notes a promotion before it happens.
 func (d *Driver) promoting(term signalbox.Term) error {
-	mem := d.memory()
+	mem := d.mem.Get()
 	if mem.Role == rolePrimary && mem.Term == term {
 		return nil
 	}
-	return d.remember(func(m *memory) {
+	return d.mem.Change(func(m *memory) {
 		if m.Role != rolePrimary {
 			m.Role, m.Position = rolePromoting, ""
 		}
@@ -138,7 +137,7 @@ func reached(want Position, system uint64, end LSN, h history) error {
 		return fmt.Errorf("timeline-differs: timeline %d here left the old master's %d at %s, before its end at %s", h.timeline, want.Timeline, at, want.LSN)
 	case end < want.LSN:
 		return fmt.Errorf("position-missing: replayed to %s, %s short of %s: something acknowledged is not here; bring the old master back so that it can be sent",
-			end, size(end.Behind(want.LSN)), want.LSN)
+			end, managed.Size(end.Behind(want.LSN)), want.LSN)
 	}
 	return nil
 }
@@ -160,7 +159,7 @@ func (d *Driver) caughtUp(ctx context.Context, c *pgx.Conn, want *Position) erro
 	if err := reached(*want, own.System, max(own.LSN, own.Received), h); err != nil {
 		return err
 	}
-	return until(ctx, fmt.Sprintf("wait for the replay to reach %s", want.LSN), func() (bool, error) {
+	return managed.Until(ctx, fmt.Sprintf("wait for the replay to reach %s", want.LSN), func() (bool, error) {
 		var text string
 		if err := c.QueryRow(ctx, "select pg_last_wal_replay_lsn()::text").Scan(&text); err != nil {
 			return false, err
@@ -173,7 +172,7 @@ func (d *Driver) caughtUp(ctx context.Context, c *pgx.Conn, want *Position) erro
 // bearable refuses a failover that may lose more than is allowed. Who was master
 // last loses nothing.
 func (d *Driver) bearable(own *server) error {
-	if d.memory().Role != roleStandby {
+	if d.mem.Get().Role != roleStandby {
 		return nil
 	}
 	d.mu.Lock()
@@ -187,7 +186,7 @@ func (d *Driver) bearable(own *server) error {
 		return fmt.Errorf("max-loss: nobody knows how much is missing here: the old master was not seen since the agent's start; allow any loss to go on (max_loss)")
 	case lost > *d.cfg.MaxLoss:
 		return fmt.Errorf("max-loss: at least %s are missing here, by the last look at the old master %s ago; at most %s may be lost",
-			size(lost), time.Since(seen.at).Round(time.Second/10), size(*d.cfg.MaxLoss))
+			managed.Size(lost), time.Since(seen.at).Round(time.Second/10), managed.Size(*d.cfg.MaxLoss))
 	}
 	line := d.cfg.Log.Warn().Str("event", "failover").Str("replayed", reach.String())
 	if !seen.at.IsZero() {
@@ -200,7 +199,7 @@ func (d *Driver) bearable(own *server) error {
 // open promotes and waits until the server takes writes.
 func (d *Driver) open(ctx context.Context, c *pgx.Conn) error {
 	var asked time.Time
-	err := until(ctx, "wait for the promotion", func() (bool, error) {
+	err := managed.Until(ctx, "wait for the promotion", func() (bool, error) {
 		var recovery bool
 		if err := c.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&recovery); err != nil || !recovery {
 			return err == nil, err
@@ -221,7 +220,7 @@ func (d *Driver) open(ctx context.Context, c *pgx.Conn) error {
 	}
 	for _, room := range d.disks() {
 		if room.Free < 16<<20 { // a log segment
-			return fmt.Errorf("disk-full: %s has %s free; make room, it is tried again: %w", room.Path, size(room.Free), err)
+			return fmt.Errorf("disk-full: %s has %s free; make room, it is tried again: %w", room.Path, managed.Size(room.Free), err)
 		}
 	}
 	return err
@@ -259,21 +258,21 @@ func (d *Driver) settle(term signalbox.Term) {
 // the first checkpoint of the new timeline: pg_rewind goes by it, and a crash is
 // replayed sooner.
 func (d *Driver) settled(ctx context.Context, term signalbox.Term) error {
-	if err := d.take(ctx); err != nil {
+	if err := d.turn.Take(ctx); err != nil {
 		return err
 	}
-	mem := d.memory()
+	mem := d.mem.Get()
 	if mem.Term != term || mem.Role != rolePromoting {
-		d.give()
+		d.turn.Give()
 		return nil // settled before, or overtaken by another order
 	}
 	d.followed("")
 	err := errors.Join(
 		d.forbidPrimary(),
-		d.remember(func(m *memory) { m.Role, m.Upstream = rolePrimary, "" }),
+		d.mem.Change(func(m *memory) { m.Role, m.Upstream = rolePrimary, "" }),
 		d.orders.use(ctx, func(c *pgx.Conn) error { d.keepSlots(ctx, c); return nil }))
 	d.stream.close(ctx)
-	d.give()
+	d.turn.Give()
 	if err != nil {
 		return err
 	}
@@ -297,10 +296,10 @@ func (d *Driver) checkpoint(ctx context.Context, dsn string) error {
 // short and so is the replay after a fast one. On a standby it connects, so that
 // the promotion does not have to.
 func (d *Driver) Prepare(ctx context.Context, order driver.Preparation) error {
-	if err := d.take(ctx); err != nil {
+	if err := d.turn.Take(ctx); err != nil {
 		return err
 	}
-	defer d.give()
+	defer d.turn.Give()
 	return d.orders.use(ctx, func(c *pgx.Conn) error {
 		if order.Promote {
 			d.keepSlots(ctx, c)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // Guards: a position survives the way through an ack, fits into it, and nothing
@@ -143,7 +144,7 @@ func TestJudge(t *testing.T) {
 	}
 	l := limits{maxLag: 100, minFree: 10, slot: "signalbox_west", policy: Abort, rewindOK: true}
 	own, up := healthy()
-	if got := judge(own, up, []disk{{"/", 11}}, l); len(got) != 0 {
+	if got := judge(own, up, []managed.Disk{{Path: "/", Free: 11}}, l); len(got) != 0 {
 		t.Errorf("a healthy standby: %+v", got)
 	}
 	for name, c := range map[string]struct {
@@ -184,13 +185,13 @@ func TestJudge(t *testing.T) {
 		own, up := healthy()
 		c.spoil(own, up)
 		got := judge(own, up, nil, l)
-		i := slices.IndexFunc(got, func(f finding) bool { return f.Name == name })
-		if i < 0 || got[i].blocks != c.blocks || got[i].What == "" || got[i].Do == "" {
+		i := slices.IndexFunc(got, func(f managed.Finding) bool { return f.Name == name })
+		if i < 0 || got[i].Blocks != c.blocks || got[i].What == "" || got[i].Do == "" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	low := judge(own, nil, []disk{{"/data", 9}}, l)
-	r := readiness(low)
+	low := judge(own, nil, []managed.Disk{{Path: "/data", Free: 9}}, l)
+	r := managed.Readiness(low...)
 	if r.Ready || r.Problems[0].Name != "disk-low" || !slices.ContainsFunc(r.Problems, func(p driver.Problem) bool { return p.Name == "no-upstream" }) {
 		t.Errorf("a full disk and nobody to follow: %+v", r)
 	}

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // upstreamTimeout bounds the look at the primary, so that its silence leaves
@@ -24,7 +24,7 @@ func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
 		return driver.Readiness{}, err
 	}
 	if p == nil || p.pid == 0 {
-		return readiness([]finding{found(true, "server-down", "look at the driver's log and the server's; it is started when it is promoted or follows", "the server does not run")}), nil
+		return managed.Readiness(managed.Found(true, "server-down", "look at the driver's log and the server's; it is started when it is promoted or follows", "the server does not run")), nil
 	}
 	up := d.lookUp(ctx)
 	var own *server
@@ -36,12 +36,12 @@ func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
 		return driver.Readiness{}, err
 	}
 	if err != nil {
-		return readiness([]finding{{Problem: accessProblem("this server", err), blocks: true}}), nil
+		return managed.Readiness(managed.Finding{Problem: accessProblem("this server", err), Blocks: true}), nil
 	}
 	if !own.InRecovery {
 		up = nil
 	}
-	r := readiness(judge(own, up, d.disks(), d.limits()))
+	r := managed.Readiness(judge(own, up, d.disks(), d.limits())...)
 	if own.InRecovery {
 		r.LagBytes, r.Lag = d.lag(own, up)
 	}
@@ -74,7 +74,7 @@ func (d *Driver) lag(own *server, up *upstream) (uint64, time.Duration) {
 // lookUp looks at the primary that is followed; nil when nobody is.
 func (d *Driver) lookUp(ctx context.Context) *upstream {
 	d.mu.Lock()
-	s, address := d.up, d.mem.Upstream
+	s, address := d.up, d.mem.Get().Upstream
 	d.mu.Unlock()
 	if s == nil {
 		return nil
@@ -129,17 +129,4 @@ func (d *Driver) mine() []int32 {
 }
 
 // disks are where the server writes.
-func (d *Driver) disks() []disk {
-	var out []disk
-	for _, path := range []string{d.cfg.Data, d.tools.wal()} {
-		var fs unix.Statfs_t
-		if err := unix.Statfs(path, &fs); err != nil {
-			continue
-		}
-		free := fs.Bavail * uint64(fs.Bsize)
-		if len(out) == 0 || out[0].Free != free {
-			out = append(out, disk{Path: path, Free: free})
-		}
-	}
-	return out
-}
+func (d *Driver) disks() []managed.Disk { return managed.Disks(d.cfg.Data, d.tools.wal()) }

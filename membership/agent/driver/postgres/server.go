@@ -66,12 +66,6 @@ type transaction struct {
 	Query       string // at most 120 characters
 }
 
-// disk is the room where a server writes.
-type disk struct {
-	Path string
-	Free uint64 // bytes
-}
-
 // settingNames are the settings that can stop a promotion, a replay or a rewind.
 var settingNames = []string{
 	"wal_log_hints", "data_checksums", "full_page_writes", "wal_level",

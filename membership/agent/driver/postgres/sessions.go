@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // sqlEnd ends the sessions that have nothing to finish: idle ones, and those whose
@@ -32,7 +34,7 @@ func (s *stepdown) endSessions(ctx context.Context, c *pgx.Conn) error {
 			force = s.began.Add(s.order.Deadline.Sub(s.began) / 2)
 		}
 	}
-	err := until(ctx, "end sessions", func() (bool, error) {
+	err := managed.Until(ctx, "end sessions", func() (bool, error) {
 		if !s.order.Deadline.IsZero() && time.Now().After(s.order.Deadline) {
 			return false, context.DeadlineExceeded
 		}
@@ -72,7 +74,7 @@ var logger = regexp.MustCompile(`^postgres: (\S+: )?logger ?$`)
 // accepted, a background worker) and says where its log ends. Nobody is there
 // then who could be told that something was committed after it.
 func (s *stepdown) endOfLog(ctx context.Context, c *pgx.Conn) (Position, error) {
-	err := until(ctx, "end the last sessions", func() (bool, error) {
+	err := managed.Until(ctx, "end the last sessions", func() (bool, error) {
 		rest, err := s.rest(ctx, c)
 		for _, pid := range rest {
 			_ = unix.Kill(pid, unix.SIGTERM) // it may be gone

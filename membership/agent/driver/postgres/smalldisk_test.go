@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver/drivertest"
 )
 
 // mountSmall stops a server and moves its log to a small disk of its own, which
@@ -14,7 +16,7 @@ func mountSmall(t *testing.T, s *site) string {
 	t.Helper()
 	s.Kill()
 	small := filepath.Join(filepath.Dir(s.Data), "small")
-	check(t, os.Mkdir(small, 0o755))
+	drivertest.Check(t, os.Mkdir(small, 0o755))
 	if err := syscall.Mount("none", small, "tmpfs", 0, "size=96m"); err != nil {
 		t.Fatalf("mount a small disk: %v: this test needs to run as root", err)
 	}
@@ -29,7 +31,7 @@ func mountSmall(t *testing.T, s *site) string {
 	if err != nil {
 		t.Fatalf("copy log: %v: %s", err, out)
 	}
-	check(t, os.RemoveAll(wal))
-	check(t, os.Symlink(filepath.Join(small, "pg_wal"), wal))
+	drivertest.Check(t, os.RemoveAll(wal))
+	drivertest.Check(t, os.Symlink(filepath.Join(small, "pg_wal"), wal))
 	return small
 }

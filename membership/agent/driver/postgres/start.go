@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // launchTimeout bounds the wait for a started server's first sign of life.
@@ -28,13 +29,8 @@ func (d *Driver) forbidPrimary() error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	if err := writeFile(path, nil, 0o600); err != nil {
+	if err := managed.ReplaceFile(path, nil, 0o600, d.cfg.As); err != nil {
 		return fmt.Errorf("have the server start as a standby: %w", err)
-	}
-	if d.cfg.As != nil {
-		if err := os.Chown(path, int(d.cfg.As.Uid), int(d.cfg.As.Gid)); err != nil {
-			return fmt.Errorf("have the server start as a standby: %w", err)
-		}
 	}
 	return nil
 }
@@ -43,7 +39,7 @@ func (d *Driver) allowPrimary() error {
 	if err := os.Remove(d.signalFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("have the server start as a primary: %w", err)
 	}
-	return syncDir(d.cfg.Data)
+	return managed.Sync(d.cfg.Data)
 }
 
 // startStandby starts the stopped server as a standby of the primary at address;
@@ -69,10 +65,7 @@ func (d *Driver) startPrimary(ctx context.Context) error {
 	if err := d.allowPrimary(); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	lease := d.lease
-	d.mu.Unlock()
-	err := d.start(ctx, nil, lease)
+	err := d.start(ctx, nil, d.lease.Newest())
 	return errors.Join(err, d.forbidPrimary())
 }
 
@@ -94,7 +87,7 @@ func (d *Driver) start(ctx context.Context, settings []string, lease driver.Leas
 		return err
 	}
 	var last error
-	err = until(ctx, "start server", func() (bool, error) {
+	err = managed.Until(ctx, "start server", func() (bool, error) {
 		select {
 		case <-ended:
 			return false, fmt.Errorf("start server: it ended at once: %s", tail(log))
@@ -141,13 +134,7 @@ func (d *Driver) clearPID() error {
 const maxComplaint = 800
 
 // tail is what a server complained about at the end of its log, on one line.
-func tail(path string) string {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	return complaint(string(raw[max(0, len(raw)-maxOutput):]))
-}
+func tail(path string) string { return complaint(managed.Tail(path, maxOutput)) }
 
 // complaint picks what matters from a log: what ended the server, and the hints
 // to it. Sessions that were refused meanwhile do not.

@@ -1,15 +1,6 @@
 package postgres
 
-import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-
-	"github.com/signalbox-io/signalbox"
-)
+import "github.com/signalbox-io/signalbox"
 
 // role is what the driver last made of its server.
 type role string
@@ -50,62 +41,5 @@ type Loss struct {
 	Kept string `json:"kept,omitempty"`
 }
 
-const (
-	memoryFile = "postgres.json"
-	maxMemory  = 64 << 10
-)
-
-func loadMemory(dir string) (memory, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, memoryFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return memory{}, nil
-	}
-	if err != nil {
-		return memory{}, fmt.Errorf("read driver state: %w", err)
-	}
-	var m memory
-	if len(raw) > maxMemory || json.Unmarshal(raw, &m) != nil {
-		return memory{}, fmt.Errorf("%w: driver state %s is damaged: step the service down elsewhere, then remove it",
-			signalbox.ErrInvalid, filepath.Join(dir, memoryFile))
-	}
-	return m, nil
-}
-
-// save writes the state so that it is on the disk when save returns.
-func (m memory) save(dir string) error {
-	raw, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write driver state: %w", err)
-	}
-	if err := writeFile(filepath.Join(dir, memoryFile), append(raw, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write driver state: %w", err)
-	}
-	return nil
-}
-
-// writeFile replaces a file as a whole and durably.
-func writeFile(path string, content []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+// memoryFile is its name in the driver's state directory.
+const memoryFile = "postgres.json"

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // aloneAfter is how long a step-down without a deadline (an orderly stop of the
@@ -28,11 +29,11 @@ const aloneAfter = 5 * time.Second
 //
 // Only then it returns nil. After an error the server runs on, open.
 func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Position, error) {
-	if err := d.take(ctx); err != nil {
+	if err := d.turn.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer d.give()
-	if mem := d.memory(); order.Term < mem.Term && (mem.Role == rolePrimary || mem.Role == rolePromoting) {
+	defer d.turn.Give()
+	if mem := d.mem.Get(); order.Term < mem.Term && (mem.Role == rolePrimary || mem.Role == rolePromoting) {
 		return nil, fmt.Errorf("step down: the order is for term %d, and this server serves %d", order.Term, mem.Term)
 	}
 	s := &stepdown{d: d, order: order, began: time.Now()}
@@ -77,7 +78,7 @@ func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Po
 // steppedDown answers for a server that does not run: done unless it crashed as
 // a primary.
 func (d *Driver) steppedDown(ctx context.Context) (done bool, position driver.Position, err error) {
-	mem := d.memory()
+	mem := d.mem.Get()
 	switch mem.Role {
 	case roleClosed:
 		return true, driver.Position(mem.Position), d.forbidPrimary()
@@ -107,7 +108,7 @@ func (d *Driver) close(position Position) (driver.Position, error) {
 	if err := d.forbidPrimary(); err != nil {
 		return nil, err
 	}
-	err := d.remember(func(m *memory) {
+	err := d.mem.Change(func(m *memory) {
 		m.Role, m.Position, m.Upstream = roleClosed, string(position.Bytes()), ""
 	})
 	if err != nil {
@@ -136,7 +137,7 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 		if s.own, err = d.look(ctx, c); err != nil {
 			return err
 		}
-		mem := d.memory()
+		mem := d.mem.Get()
 		if s.own.InRecovery && s.crashed.System == 0 && mem.Role != rolePrimary && mem.Role != roleClosed {
 			return nil // it is a standby and stays one
 		}
@@ -200,7 +201,7 @@ func (s *stepdown) refuse(ctx context.Context, c *pgx.Conn) error {
 	}
 	short, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
-	err := until(short, "find a standby", func() (bool, error) {
+	err := managed.Until(short, "find a standby", func() (bool, error) {
 		if len(s.own.caughtUp(s.own.LSN, s.d.cfg.MaxLag)) > 0 {
 			return true, nil
 		}
@@ -209,7 +210,7 @@ func (s *stepdown) refuse(ctx context.Context, c *pgx.Conn) error {
 		return false, err
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("no-standby: none streams and is less than %s behind; nothing was interrupted", size(s.d.cfg.MaxLag))
+		return fmt.Errorf("no-standby: none streams and is less than %s behind; nothing was interrupted", managed.Size(s.d.cfg.MaxLag))
 	}
 	return err
 }
@@ -240,7 +241,7 @@ func (s *stepdown) confirmed(ctx context.Context, c *pgx.Conn, p *Position) erro
 	}
 	for range 3 {
 		var err error
-		err = until(ctx, "wait for a standby to replay "+p.LSN.String(), func() (bool, error) {
+		err = managed.Until(ctx, "wait for a standby to replay "+p.LSN.String(), func() (bool, error) {
 			var all []sender
 			all, err = senders(ctx, c)
 			if err != nil {

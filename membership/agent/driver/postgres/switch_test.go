@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/drivertest"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/postgres"
 )
 
@@ -21,7 +22,7 @@ type writer struct {
 func write(ctx context.Context, s *site, all *sync.WaitGroup) *writer {
 	s.t.Helper()
 	c, err := s.connect(ctx)
-	check(s.t, err)
+	drivertest.Check(s.t, err)
 	w := &writer{}
 	all.Go(func() {
 		defer c.Close(context.Background())
@@ -57,23 +58,23 @@ func TestSwitchAndBackUnderLoad(t *testing.T) {
 			master, standby := p.east, p.west
 			for term := signalbox.Term(2); term < 6; term++ {
 				var all sync.WaitGroup
-				a, b := write(p.ctx, master, &all), write(p.ctx, master, &all)
-				await(t, p.ctx, func() bool { return value[int64](p.ctx, master, "select count(*) from public.orders") > 50*int64(term) }, func() any { return term })
+				a, b := write(p.Ctx, master, &all), write(p.Ctx, master, &all)
+				p.Await(func() bool { return value[int64](p.Ctx, master, "select count(*) from public.orders") > 50*int64(term) }, func() any { return term })
 				began := time.Now()
-				position := p.stepDown(master, term-1)
+				position := p.StepDown(master, term-1)
 				stopped := time.Since(began)
 				all.Wait()
 				if master.PID() != 0 {
 					t.Fatal("the server runs although it is stepped down")
 				}
-				p.promote(standby, term, position)
+				p.Promote(standby, term, position)
 				t.Logf("term %d: stepped down in %s, promoted in %s, %d acknowledged", term, stopped, time.Since(began)-stopped, len(a.acked)+len(b.acked))
-				if n := lost(p.ctx, standby, a, b); n != 0 {
+				if n := lost(p.Ctx, standby, a, b); n != 0 {
 					t.Fatalf("%d acknowledged inserts are lost", n)
 				}
-				standby.exec(p.ctx, "insert into public.orders (note) values ('after')")
+				standby.exec(p.Ctx, "insert into public.orders (note) values ('after')")
 				began = time.Now()
-				p.follow(master, standby, term)
+				p.Follow(master, standby, term)
 				t.Logf("term %d: the old primary follows after %s", term, time.Since(began))
 				master, standby = standby, master
 			}
@@ -88,7 +89,7 @@ func TestSuperuserCannotUndo(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
 	var all sync.WaitGroup
-	stop, cancel := context.WithCancel(p.ctx)
+	stop, cancel := context.WithCancel(p.Ctx)
 	defer cancel()
 	undone := &writer{}
 	all.Go(func() {
@@ -96,35 +97,35 @@ func TestSuperuserCannotUndo(t *testing.T) {
 			undone.attack(stop, p.east)
 		}
 	})
-	await(t, p.ctx, func() bool { return value[int64](p.ctx, p.east, "select count(*) from public.orders") > 10 }, func() any { return nil })
-	position := p.stepDown(p.east, 1)
-	if _, err := p.east.connect(p.ctx); err == nil {
+	p.Await(func() bool { return value[int64](p.Ctx, p.east, "select count(*) from public.orders") > 10 }, func() any { return nil })
+	position := p.StepDown(p.east, 1)
+	if _, err := p.east.connect(p.Ctx); err == nil {
 		t.Fatal("a superuser can connect after the step-down")
 	}
 	// A person starts it by hand, with pg_ctl, as the distribution's unit would.
-	_, err := lab.Run(p.ctx, "pg_ctl", "-D", p.east.Data, "-o", p.east.options(), "-l", p.east.State+"-log", "-w", "start")
+	_, err := lab.Run(p.Ctx, "pg_ctl", "-D", p.east.Data, "-o", p.east.options(), "-l", p.east.State+"-log", "-w", "start")
 	if err != nil {
 		log, _ := os.ReadFile(p.east.State + "-log")
 		t.Fatalf("%v\n%s", err, log)
 	}
-	c, err := p.east.connect(p.ctx)
-	check(t, err)
+	c, err := p.east.connect(p.Ctx)
+	drivertest.Check(t, err)
 	for _, sql := range []string{"set default_transaction_read_only = off", "alter system reset all", "insert into public.orders (note) values ('split')"} {
-		if _, err = c.Exec(p.ctx, sql); err != nil {
+		if _, err = c.Exec(p.Ctx, sql); err != nil {
 			break
 		}
 	}
-	c.Close(p.ctx)
+	c.Close(p.Ctx)
 	if err == nil {
 		t.Fatal("the old primary took a write after its step-down")
 	}
-	p.promote(p.west, 2, position)
+	p.Promote(p.west, 2, position)
 	cancel()
 	all.Wait()
-	if n := lost(p.ctx, p.west, undone); n != 0 {
+	if n := lost(p.Ctx, p.west, undone); n != 0 {
 		t.Fatalf("%d acknowledged inserts are lost", n)
 	}
-	p.follow(p.east, p.west, 2)
+	p.Follow(p.east, p.west, 2)
 }
 
 func (s *site) options() string {
@@ -161,25 +162,25 @@ func (w *writer) attack(ctx context.Context, s *site) {
 func TestStepDownAgainAndFallback(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	first := p.stepDown(p.east, 1)
+	first := p.StepDown(p.east, 1)
 	p.east.again()
-	if again := p.stepDown(p.east, 1); string(again) != string(first) {
+	if again := p.StepDown(p.east, 1); string(again) != string(first) {
 		t.Fatalf("position %q, then %q", first, again)
 	}
-	p.promote(p.east, 3, nil)
-	p.east.exec(p.ctx, "insert into public.orders (note) values ('fallback')")
-	p.ready(p.west)
-	if err := p.east.driver.Promote(p.ctx, promotion(2)); err == nil {
+	p.Promote(p.east, 3, nil)
+	p.east.exec(p.Ctx, "insert into public.orders (note) values ('fallback')")
+	p.Ready(p.west)
+	if err := p.east.driver.Promote(p.Ctx, promotion(2)); err == nil {
 		t.Fatal("it opened a term below the newest that it served")
 	}
-	status, err := p.east.driver.Status(p.ctx)
-	check(t, err)
+	status, err := p.east.driver.Status(p.Ctx)
+	drivertest.Check(t, err)
 	if !status.Master || status.Term != 3 {
 		t.Fatalf("status %+v", status)
 	}
-	position := p.stepDown(p.east, 3)
-	p.promote(p.west, 4, position)
-	if n := value[int64](p.ctx, p.west, "select count(*) from public.orders"); n != 1 {
+	position := p.StepDown(p.east, 3)
+	p.Promote(p.west, 4, position)
+	if n := value[int64](p.Ctx, p.west, "select count(*) from public.orders"); n != 1 {
 		t.Fatalf("%d rows", n)
 	}
 }
@@ -188,8 +189,8 @@ func TestStepDownAgainAndFallback(t *testing.T) {
 func TestStandbyStepsDown(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	if position := p.stepDown(p.west, 1); position != nil {
+	if position := p.StepDown(p.west, 1); position != nil {
 		t.Fatalf("a standby says position %q", position)
 	}
-	p.ready(p.west)
+	p.Ready(p.west)
 }

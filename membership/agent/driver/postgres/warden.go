@@ -19,10 +19,7 @@ type Warded struct{ Client *warden.Client }
 func (w Warded) Launch(ctx context.Context, l Launch) (<-chan struct{}, error) {
 	spec := warden.Spec{
 		Command: append([]string{l.Path}, l.Args...), Env: l.Env, Output: l.Log,
-		Term: l.Lease.Term, Deadline: l.Lease.Boot, DeadMan: l.Lease.Boot != 0,
-	}
-	if l.As != nil {
-		spec.As = &warden.User{UID: l.As.Uid, GID: l.As.Gid, Groups: l.As.Groups}
+		Term: l.Lease.Term, Deadline: l.Lease.Boot, DeadMan: l.Lease.Boot != 0, As: warden.As(l.As),
 	}
 	// What an earlier run left behind is being killed by the warden at this moment.
 	if _, err := w.Client.Wait(ctx, ""); err != nil {
@@ -60,11 +57,7 @@ func (d *Driver) Lease(ctx context.Context, order driver.LeaseOrder) error {
 	if !ok {
 		return ErrNoDeadMan
 	}
-	d.mu.Lock()
-	if order.Term > d.lease.Term || order.Term == d.lease.Term && order.Boot > d.lease.Boot {
-		d.lease = order
-	}
-	d.mu.Unlock()
+	d.lease.Offer(order)
 	err := a.Arm(ctx, order.Term, order.Boot)
 	if !errors.Is(err, warden.ErrNotRunning) {
 		return err

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // Driver drives one server. Safe for concurrent use.
@@ -16,19 +18,18 @@ type Driver struct {
 	cfg Config
 	own *link
 
-	turn chan struct{} // holds the token of who carries out an order
+	turn  managed.Turn // of who carries out an order
+	mem   *managed.Memory[memory]
+	lease managed.Lease
+	// revived is when the server was last started because it had ended.
+	revived managed.Pace
 
-	mu  sync.Mutex // guards what follows
-	mem memory
+	mu sync.Mutex // guards what follows
 	// closed is the configuration file as it was when it was last seen to make
 	// the server a replica.
 	closed os.FileInfo
 	peers  map[string]*link // of the master and the replicas, by address
 	seen   sight            // the master when it was last looked at
-	// lease is the newest that the agent gave, revived when the server was last
-	// started because it had ended.
-	lease   driver.LeaseOrder
-	revived time.Time
 }
 
 // sight is how far a master's data reached at a moment.
@@ -56,11 +57,11 @@ func New(cfg Config) (*Driver, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("redis driver: %w", err)
 	}
-	mem, err := loadMemory(cfg.State)
+	mem, err := managed.OpenMemory[memory](filepath.Join(cfg.State, memoryFile))
 	if err != nil {
 		return nil, fmt.Errorf("redis driver: %w", err)
 	}
-	d := &Driver{cfg: cfg, mem: mem, turn: make(chan struct{}, 1), peers: map[string]*link{}}
+	d := &Driver{cfg: cfg, mem: mem, turn: managed.NewTurn(), peers: map[string]*link{}}
 	if d.own, err = newLink(cfg.Address, cfg.Login); err != nil {
 		return nil, fmt.Errorf("redis driver: %w", err)
 	}
@@ -70,41 +71,7 @@ func New(cfg Config) (*Driver, error) {
 	if err := d.closeFile(); err != nil {
 		return nil, fmt.Errorf("redis driver: %w", err)
 	}
-	d.turn <- struct{}{}
 	return d, nil
-}
-
-// take waits for the turn to carry out an order.
-func (d *Driver) take(ctx context.Context) error {
-	select {
-	case <-d.turn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (d *Driver) give() { d.turn <- struct{}{} }
-
-// remember changes what the driver knows, on the disk first.
-func (d *Driver) remember(change func(*memory)) error {
-	d.mu.Lock()
-	next := d.mem
-	d.mu.Unlock()
-	change(&next)
-	if err := next.save(d.cfg.State); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mem = next
-	return nil
-}
-
-func (d *Driver) memory() memory {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.mem
 }
 
 // maxPeers bounds the connections that are kept to other servers.
@@ -141,7 +108,7 @@ func (d *Driver) dropPeers() {
 // starts a server that has ended: as a replica, as always.
 func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
 	s, err := d.own.look(ctx)
-	status := driver.Status{Term: d.memory().Term} // after the look: it is noted before the server opens
+	status := driver.Status{Term: d.mem.Get().Term} // after the look: it is noted before the server opens
 	if errors.Is(err, errDown) {
 		d.revive(ctx)
 		return status, nil
@@ -168,24 +135,4 @@ func (d *Driver) Stop(context.Context) error {
 
 // Loss is what this server's last full synchronization took back; nil when there
 // was none.
-func (d *Driver) Loss() *Loss { return d.memory().Loss }
-
-// poll is how often a condition is looked at that nothing announces.
-const poll = time.Millisecond
-
-// until looks at a condition until it holds, fails, or ctx ends.
-func until(ctx context.Context, what string, met func() (bool, error)) error {
-	for {
-		ok, err := met()
-		if ok || err != nil {
-			return err
-		}
-		timer := time.NewTimer(poll)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w", what, ctx.Err())
-		}
-	}
-}
+func (d *Driver) Loss() *Loss { return d.mem.Get().Loss }

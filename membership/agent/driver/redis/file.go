@@ -2,11 +2,13 @@ package redis
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // The master of a server that has none: nobody listens on loopback's port 1. A
@@ -64,14 +66,14 @@ func (d *Driver) closeFile() error {
 	}
 	if startsClosed(config) {
 		// It may have been rewritten a moment ago, by Redis, which does not sync the directory.
-		err = syncFile(d.cfg.File)
+		err = managed.Sync(d.cfg.File, filepath.Dir(d.cfg.File))
 	} else {
 		config = append(bytes.TrimRight(config, "\n"), closedNote+closedLine...)
-		uid, gid := -1, -1
+		var as *syscall.Credential
 		if s, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-			uid, gid = int(s.Uid), int(s.Gid)
+			as = &syscall.Credential{Uid: s.Uid, Gid: s.Gid}
 		}
-		err = replaceFile(d.cfg.File, config, info.Mode().Perm(), uid, gid)
+		err = managed.ReplaceFile(d.cfg.File, config, info.Mode().Perm(), as)
 	}
 	if err != nil {
 		return fmt.Errorf("close configuration file: %w", err)
@@ -84,19 +86,3 @@ func (d *Driver) closeFile() error {
 	d.mu.Unlock()
 	return nil
 }
-
-// syncFile has a file and its name on the disk.
-func syncFile(path string) error {
-	for _, p := range []string{path, parent(path)} {
-		f, err := os.Open(p)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func parent(path string) string { return path[:strings.LastIndexByte(path, '/')+1] }

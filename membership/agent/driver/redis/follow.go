@@ -18,14 +18,7 @@ import (
 // alone is lost to the service then; the files that hold it are kept, and how
 // much it is stands in the driver's state.
 func (d *Driver) Follow(ctx context.Context, order driver.Follow) error {
-	if err := d.take(ctx); err != nil {
-		return err
-	}
-	defer d.give()
-	if err := d.follow(ctx, order); err != nil {
-		return fmt.Errorf("follow %s: %w", order.Address, err)
-	}
-	return nil
+	return d.turn.Run(ctx, "follow "+order.Address, func() error { return d.follow(ctx, order) })
 }
 
 // errOpen is returned where a server that is master must not be.
@@ -43,7 +36,7 @@ func (d *Driver) follow(ctx context.Context, order driver.Follow) error {
 	if s.Master {
 		return errOpen
 	}
-	mem := d.memory()
+	mem := d.mem.Get()
 	if mem.Role == roleFollow && mem.Upstream == order.Address && s.Upstream == order.Address && s.LinkUp {
 		return nil
 	}
@@ -58,7 +51,7 @@ func (d *Driver) follow(ctx context.Context, order driver.Follow) error {
 	if err != nil {
 		return err
 	}
-	err = d.remember(func(m *memory) {
+	err = d.mem.Change(func(m *memory) {
 		m.Role, m.Position, m.Boot, m.Upstream, m.Run = roleFollow, "", "", order.Address, ""
 		if loss != nil {
 			m.Loss = loss

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // arriveWithin is how long a promotion waits for what is still on its way.
@@ -15,22 +16,20 @@ const arriveWithin = time.Second
 // Promote implements driver.Driver. It refuses while the data has not reached
 // the position of the certificate: what is missing was acknowledged to somebody.
 func (d *Driver) Promote(ctx context.Context, order driver.Promotion) error {
-	if err := d.take(ctx); err != nil {
-		return err
-	}
-	defer d.give()
-	if mem := d.memory(); order.Term < mem.Term {
-		return fmt.Errorf("promote: term %d is below %d, which this server served", order.Term, mem.Term)
-	}
-	began := time.Now()
-	if err := d.promote(ctx, order); err != nil {
-		return fmt.Errorf("promote: %w", err)
-	}
-	d.cfg.Log.Info().Str("event", "promoted").Uint64("term", uint64(order.Term)).Dur("took", time.Since(began)).Msg("the server is master")
-	return nil
+	return d.turn.Run(ctx, "promote", func() error {
+		began := time.Now()
+		if err := d.promote(ctx, order); err != nil {
+			return err
+		}
+		d.cfg.Log.Info().Str("event", "promoted").Uint64("term", uint64(order.Term)).Dur("took", time.Since(began)).Msg("the server is master")
+		return nil
+	})
 }
 
 func (d *Driver) promote(ctx context.Context, order driver.Promotion) error {
+	if mem := d.mem.Get(); order.Term < mem.Term {
+		return fmt.Errorf("term %d is below %d, which this server served", order.Term, mem.Term)
+	}
 	var want *Position
 	if len(order.Position) > 0 {
 		p, err := ParsePosition(order.Position)
@@ -55,11 +54,11 @@ func (d *Driver) promote(ctx context.Context, order driver.Promotion) error {
 	if err := d.closeFile(); err != nil {
 		return err
 	}
-	mem := d.memory()
+	mem := d.mem.Get()
 	if mem.Role != roleMaster || mem.Term != order.Term || mem.Run != s.Run {
 		// On the disk before the server opens: after a crash in between it is never
 		// opened for a lower term.
-		err := d.remember(func(m *memory) {
+		err := d.mem.Change(func(m *memory) {
 			m.Role, m.Term, m.Run, m.Position, m.Boot, m.Upstream = roleMaster, order.Term, s.Run, "", "", ""
 		})
 		if err != nil {
@@ -79,7 +78,7 @@ func (d *Driver) promote(ctx context.Context, order driver.Promotion) error {
 
 // mayOpen returns nil when the server's data is what the service's was.
 func (d *Driver) mayOpen(ctx context.Context, s *server, want *Position) error {
-	mem := d.memory()
+	mem := d.mem.Get()
 	switch {
 	case mem.Role == roleMaster && mem.Run != s.Run:
 		return d.survived(s, "it was master when it ended")
@@ -117,20 +116,17 @@ func (d *Driver) arrived(ctx context.Context, s *server, want Position) error {
 	ctx, cancel := context.WithTimeout(ctx, arriveWithin)
 	defer cancel()
 	err := s.reached(want)
-	var late *behindError
-	for errors.As(err, &late) && !s.Master && ctx.Err() == nil {
-		timer := time.NewTimer(poll)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+	_ = managed.Until(ctx, "wait for what is on its way", func() (bool, error) { // what is missing says more than how the waiting ended
+		var late *behindError
+		if !errors.As(err, &late) || s.Master {
+			return true, nil
 		}
 		again, lookErr := d.own.look(ctx)
-		if lookErr != nil {
-			break
+		if lookErr == nil {
+			s, err = again, again.reached(want)
 		}
-		s, err = again, again.reached(want)
-	}
+		return false, lookErr
+	})
 	return err
 }
 
@@ -138,7 +134,7 @@ func (d *Driver) arrived(ctx context.Context, s *server, want Position) error {
 func (d *Driver) mayLose(s *server) error {
 	lag, _ := d.lag(s, nil)
 	if d.cfg.MaxLoss != nil && lag > *d.cfg.MaxLoss {
-		return fmt.Errorf("max-loss: %s of what the master had when it was last seen are not here, more than %s", size(lag), size(*d.cfg.MaxLoss))
+		return fmt.Errorf("max-loss: %s of what the master had when it was last seen are not here, more than %s", managed.Size(lag), managed.Size(*d.cfg.MaxLoss))
 	}
 	return nil
 }

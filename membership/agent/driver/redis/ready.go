@@ -5,9 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // upstreamTimeout bounds the look at the master, so that its silence leaves time
@@ -31,18 +30,18 @@ func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
 	}
 	switch {
 	case errors.Is(err, errDown):
-		return readiness([]finding{found(true, "server-down", "look at redis.log in the driver's state and at the server's own log; the agent starts it again every few seconds", "the server does not run")}), nil
+		return managed.Readiness(managed.Found(true, "server-down", "look at redis.log in the driver's state and at the server's own log; the agent starts it again every few seconds", "the server does not run")), nil
 	case ctx.Err() != nil:
 		return driver.Readiness{}, err
 	case err != nil:
-		return readiness([]finding{{Problem: accessProblem("this server", err), blocks: true}}), nil
+		return managed.Readiness(managed.Finding{Problem: accessProblem("this server", err), Blocks: true}), nil
 	}
-	mem := d.memory()
+	mem := d.mem.Get()
 	var up *upstream
 	if !s.Master && mem.Role == roleFollow {
 		up = d.lookUp(ctx, mem.Upstream)
 	}
-	r := readiness(judge(s, up, d.limits(s, mem)))
+	r := managed.Readiness(judge(s, up, d.limits(s, mem))...)
 	if up != nil {
 		r.LagBytes, r.Lag = d.lag(s, up)
 	}
@@ -70,12 +69,10 @@ func (d *Driver) settings(ctx context.Context, s *server) error {
 }
 
 func (d *Driver) limits(s *server, mem memory) limits {
-	l := limits{maxLag: d.cfg.MaxLag, minFree: d.cfg.MinFree, replicas: d.cfg.Replicas, file: d.cfg.File, role: mem.Role, run: mem.Run}
-	var fs unix.Statfs_t
-	if dir := s.Settings["dir"]; dir != "" && unix.Statfs(dir, &fs) == nil {
-		l.dir, l.free = dir, fs.Bavail*uint64(fs.Bsize)
+	return limits{
+		maxLag: d.cfg.MaxLag, minFree: d.cfg.MinFree, disks: managed.Disks(s.Settings["dir"]),
+		replicas: d.cfg.Replicas, file: d.cfg.File, role: mem.Role, run: mem.Run,
 	}
-	return l
 }
 
 // lookUp looks at the master that is followed.

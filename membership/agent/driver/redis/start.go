@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 	"github.com/signalbox-io/signalbox/membership/agent/warden"
 )
 
@@ -50,7 +50,7 @@ func (d *Driver) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = until(ctx, "start server", func() (bool, error) {
+	err = managed.Until(ctx, "start server", func() (bool, error) {
 		_, err := d.own.look(ctx)
 		if !errors.Is(err, errDown) {
 			return true, err
@@ -77,7 +77,7 @@ func (d *Driver) launch(ctx context.Context) (bool, error) {
 		// The command line wins over the file; the server stays in the foreground, and no client can write to a replica.
 		Command: []string{d.cfg.Server, d.cfg.File, "--daemonize", "no", "--supervised", "no", "--replica-read-only", "yes"},
 		Env:     []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}, As: d.cfg.As, Output: filepath.Join(d.cfg.State, logName),
-		DeadMan: d.memory().Leases,
+		DeadMan: d.mem.Get().Leases,
 	})
 	if errors.Is(err, warden.ErrRunning) {
 		return false, nil
@@ -90,19 +90,11 @@ func (d *Driver) launch(ctx context.Context) (bool, error) {
 
 // revive starts a server that has ended, unless an order is being carried out.
 func (d *Driver) revive(ctx context.Context) {
-	select {
-	case <-d.turn:
-		defer d.give()
-	default:
+	if !d.turn.Try() {
 		return
 	}
-	d.mu.Lock()
-	due := time.Since(d.revived) >= reviveEvery
-	if due {
-		d.revived = time.Now()
-	}
-	d.mu.Unlock()
-	if !due {
+	defer d.turn.Give()
+	if !d.revived.Due(reviveEvery) {
 		return
 	}
 	err := d.closeFile()
@@ -119,7 +111,7 @@ func (d *Driver) loaded(ctx context.Context, s *server) (*server, error) {
 	if !s.Loading {
 		return s, nil
 	}
-	err := until(ctx, "wait until the data is loaded", func() (done bool, err error) {
+	err := managed.Until(ctx, "wait until the data is loaded", func() (done bool, err error) {
 		s, err = d.own.look(ctx)
 		return err == nil && !s.Loading, err
 	})
@@ -128,11 +120,7 @@ func (d *Driver) loaded(ctx context.Context, s *server) (*server, error) {
 
 // tail is what a server complained about at the end of its log, on one line.
 func tail(path string) string {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(raw[max(0, len(raw)-4096):])), "\n")
+	lines := strings.Split(strings.TrimSpace(managed.Tail(path, 4096)), "\n")
 	text := strings.Join(lines[max(0, len(lines)-4):], "; ")
 	return text[max(0, len(text)-maxComplaint):]
 }
@@ -144,18 +132,14 @@ var ErrNoDeadMan = errors.New("the server was not started by its agent: shut it 
 // Lease implements driver.Leaser. It binds the server from its promotion to the
 // term until it is stepped down; a replica needs none.
 func (d *Driver) Lease(ctx context.Context, order driver.LeaseOrder) error {
-	d.mu.Lock()
-	if order.Term > d.lease.Term || order.Term == d.lease.Term && order.Boot > d.lease.Boot {
-		d.lease = order
-	}
-	first, serves := !d.mem.Leases, d.mem.Role == roleMaster && d.mem.Term == order.Term
-	d.mu.Unlock()
-	if first {
+	d.lease.Offer(order)
+	mem := d.mem.Get()
+	if !mem.Leases {
 		if err := d.noteLeases(ctx); err != nil {
 			return err
 		}
 	}
-	if !serves {
+	if mem.Role != roleMaster || mem.Term != order.Term {
 		return nil // armed when it is promoted
 	}
 	return d.arm(ctx, order)
@@ -163,11 +147,11 @@ func (d *Driver) Lease(ctx context.Context, order driver.LeaseOrder) error {
 
 // noteLeases has the server end with its warden from its next start on.
 func (d *Driver) noteLeases(ctx context.Context) error {
-	if err := d.take(ctx); err != nil {
+	if err := d.turn.Take(ctx); err != nil {
 		return err
 	}
-	defer d.give()
-	return d.remember(func(m *memory) { m.Leases = true })
+	defer d.turn.Give()
+	return d.mem.Change(func(m *memory) { m.Leases = true })
 }
 
 func (d *Driver) arm(ctx context.Context, order driver.LeaseOrder) error {
@@ -183,10 +167,7 @@ func (d *Driver) arm(ctx context.Context, order driver.LeaseOrder) error {
 
 // bind arms the warden with the term's lease, or disarms it where there is none.
 func (d *Driver) bind(ctx context.Context, term signalbox.Term) error {
-	d.mu.Lock()
-	lease := d.lease
-	d.mu.Unlock()
-	if lease.Term == term && lease.Boot != 0 {
+	if lease := d.lease.Of(term); lease.Boot != 0 {
 		return d.arm(ctx, lease)
 	}
 	return d.unbind(ctx)

@@ -1,12 +1,7 @@
 package redis
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/signalbox-io/signalbox"
 )
@@ -49,65 +44,8 @@ type Loss struct {
 	Kept string `json:"kept,omitempty"`
 }
 
-const (
-	memoryFile = "redis.json"
-	maxMemory  = 64 << 10
-)
-
-func loadMemory(dir string) (memory, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, memoryFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return memory{}, nil
-	}
-	if err != nil {
-		return memory{}, fmt.Errorf("read driver state: %w", err)
-	}
-	var m memory
-	if len(raw) > maxMemory || json.Unmarshal(raw, &m) != nil {
-		return memory{}, fmt.Errorf("%w: driver state %s is damaged: step the service down elsewhere, then remove it",
-			signalbox.ErrInvalid, filepath.Join(dir, memoryFile))
-	}
-	return m, nil
-}
-
-// save writes the state so that it is on the disk when save returns.
-func (m memory) save(dir string) error {
-	raw, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write driver state: %w", err)
-	}
-	if err := replaceFile(filepath.Join(dir, memoryFile), append(raw, '\n'), 0o600, -1, -1); err != nil {
-		return fmt.Errorf("write driver state: %w", err)
-	}
-	return nil
-}
-
-// replaceFile replaces a file as a whole and durably. Owner and group of -1 stay
-// this process's.
-func replaceFile(path string, content []byte, mode fs.FileMode, uid, gid int) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil && uid >= 0 {
-		err = f.Chown(uid, gid)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
+// memoryFile is its name in the driver's state directory.
+const memoryFile = "redis.json"
 
 // bootID names the start of the machine, "" where nobody knows.
 func bootID() string {

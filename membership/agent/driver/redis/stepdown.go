@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 const (
@@ -37,22 +38,19 @@ const (
 //
 // Only then it returns nil. After an error the server goes on as it was.
 func (d *Driver) StepDown(ctx context.Context, order driver.StepDown) (driver.Position, error) {
-	if err := d.take(ctx); err != nil {
-		return nil, err
-	}
-	defer d.give()
-	position, err := d.stepDown(ctx, order)
-	if err != nil {
-		return nil, fmt.Errorf("step down: %w", err)
-	}
-	return position, nil
+	var position driver.Position
+	err := d.turn.Run(ctx, "step down", func() (err error) {
+		position, err = d.stepDown(ctx, order)
+		return err
+	})
+	return position, err
 }
 
 func (d *Driver) stepDown(ctx context.Context, order driver.StepDown) (driver.Position, error) {
 	if err := d.closeFile(); err != nil {
 		return nil, err
 	}
-	mem := d.memory()
+	mem := d.mem.Get()
 	if mem.Role == roleMaster && order.Term < mem.Term {
 		return nil, fmt.Errorf("term %d is over, the server serves term %d", order.Term, mem.Term)
 	}
@@ -87,11 +85,11 @@ func (d *Driver) crashed(order driver.StepDown, what string) (driver.Position, e
 		return nil, fmt.Errorf("crashed: %s, and nobody can tell what it had acknowledged last: let it be promoted again and its replica catch up, or order a failover, which says what may be lost", what)
 	}
 	d.cfg.Log.Warn().Str("event", "stepped_down").Uint64("term", uint64(order.Term)).Msg(what + ": it stays a replica; what it acknowledged last may be lost")
-	return nil, d.remember(func(m *memory) { m.Role, m.Position, m.Upstream = roleClosed, "", "" })
+	return nil, d.mem.Change(func(m *memory) { m.Role, m.Position, m.Upstream = roleClosed, "", "" })
 }
 
 func (d *Driver) closeMaster(ctx context.Context, s *server, order driver.StepDown) (driver.Position, error) {
-	mem := d.memory()
+	mem := d.mem.Get()
 	if mem.Role == roleMaster && mem.Run != s.Run && !order.Deadline.IsZero() {
 		return d.crashed(order, "the server was started again, as a master, by somebody else")
 	}
@@ -133,7 +131,7 @@ func (r *stepdown) gather(ctx context.Context, s *server) error {
 	r.require(s)
 	short, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
-	err := until(short, "find replicas", func() (done bool, err error) {
+	err := managed.Until(short, "find replicas", func() (done bool, err error) {
 		if len(r.required) >= r.d.cfg.Replicas {
 			return true, nil
 		}
@@ -148,7 +146,7 @@ func (r *stepdown) gather(ctx context.Context, s *server) error {
 	if r.order.Deadline.IsZero() {
 		return nil // it cannot be given up, and goes on with those that are there
 	}
-	return fmt.Errorf("no-replica: %d are connected and less than %s behind, %d are wanted; nothing was interrupted", len(r.required), size(r.d.cfg.MaxLag), r.d.cfg.Replicas)
+	return fmt.Errorf("no-replica: %d are connected and less than %s behind, %d are wanted; nothing was interrupted", len(r.required), managed.Size(r.d.cfg.MaxLag), r.d.cfg.Replicas)
 }
 
 // freeze does what clients notice.
@@ -189,7 +187,7 @@ func (r *stepdown) finish(ctx context.Context) (driver.Position, error) {
 	if err := d.closeFile(); err != nil { // a person may have had it rewritten meanwhile
 		return nil, err
 	}
-	err = d.remember(func(m *memory) {
+	err = d.mem.Change(func(m *memory) {
 		m.Role, m.Position, m.Boot, m.Upstream = roleClosed, string(position.Bytes()), bootID(), ""
 	})
 	if err != nil {
@@ -242,7 +240,7 @@ func (r *stepdown) reopen() error {
 func (r *stepdown) confirmed(ctx context.Context, p Position) error {
 	alone := r.order.Deadline.IsZero()
 	missing := slices.Clone(r.required)
-	return until(ctx, "wait for the replicas to have "+string(p.Bytes()), func() (bool, error) {
+	return managed.Until(ctx, "wait for the replicas to have "+string(p.Bytes()), func() (bool, error) {
 		missing = r.ask(ctx, missing, p)
 		if len(missing) == 0 || alone && time.Since(r.began) > aloneAfter {
 			return true, nil

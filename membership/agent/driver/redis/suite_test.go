@@ -18,17 +18,17 @@ func TestSuite(t *testing.T) {
 		p := newPair(t, nil)
 		west := p.west
 		sub := newSite(t, "sub", nil)
-		check(t, sub.Start("--replicaof", "127.0.0.1", west.port(), "--masteruser", "signalbox", "--masterauth", "interlock"))
-		check(t, sub.Up(p.ctx))
+		drivertest.Check(t, sub.Start("--replicaof", "127.0.0.1", west.port(), "--masteruser", "signalbox", "--masterauth", "interlock"))
+		drivertest.Check(t, sub.Up(p.Ctx))
 		linked := func(t *testing.T) {
-			await(t, p.ctx, func() bool {
-				r, err := sub.driver.Ready(p.ctx)
-				return err == nil && r.Problems != nil && sub.linked(p.ctx)
+			p.Await(func() bool {
+				r, err := sub.driver.Ready(p.Ctx)
+				return err == nil && r.Problems != nil && sub.linked(p.Ctx)
 			}, func() any { return "the subject's replica is not connected" })
 		}
 		linked(t)
-		position, err := redis.ParsePosition(driver.Position(west.info(p.ctx, "master_replid") + ":1000000"))
-		check(t, err)
+		position, err := redis.ParsePosition(driver.Position(west.info(p.Ctx, "master_replid") + ":1000000"))
+		drivertest.Check(t, err)
 		return drivertest.Subject{
 			Driver: west.driver, Serves: west.writes, Positions: true, Master: p.east.Address(), Patience: patience, Beyond: position.Bytes(),
 			Busy: func(t *testing.T) func() { // a replica that answers nothing

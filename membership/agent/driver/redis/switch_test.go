@@ -14,6 +14,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/drivertest"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/redis"
 )
 
@@ -49,7 +50,7 @@ func lost(ctx context.Context, s *site, writers ...*writer) int {
 		for at := 0; at < len(w.acked); at += 1000 {
 			part := w.acked[at:min(at+1000, len(w.acked))]
 			n, err := s.client.Exists(ctx, part...).Result()
-			check(s.t, err)
+			drivertest.Check(s.t, err)
 			missing += len(part) - int(n)
 		}
 	}
@@ -65,30 +66,30 @@ func TestSwitchAndBackUnderLoad(t *testing.T) {
 	master, standby := p.east, p.west
 	for term := signalbox.Term(2); term < 8; term++ {
 		var all sync.WaitGroup
-		a, b := write(p.ctx, master, &all), write(p.ctx, master, &all)
-		await(t, p.ctx, func() bool { return master.client.DBSize(p.ctx).Val() > 200*int64(term) }, func() any { return term })
-		check(t, standby.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: term - 1, Promote: true}))
-		check(t, master.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: term - 1}))
+		a, b := write(p.Ctx, master, &all), write(p.Ctx, master, &all)
+		p.Await(func() bool { return master.client.DBSize(p.Ctx).Val() > 200*int64(term) }, func() any { return term })
+		drivertest.Check(t, standby.driver.Prepare(p.Ctx, driver.Preparation{Service: "db", Term: term - 1, Promote: true}))
+		drivertest.Check(t, master.driver.Prepare(p.Ctx, driver.Preparation{Service: "db", Term: term - 1}))
 		idle, err := net.Dial("tcp", master.Address())
-		check(t, err)
+		drivertest.Check(t, err)
 		began := time.Now()
-		position := p.stepDown(master, term-1)
+		position := p.StepDown(master, term-1)
 		stopped := time.Since(began)
 		all.Wait()
-		check(t, idle.SetReadDeadline(time.Now().Add(patience)))
+		drivertest.Check(t, idle.SetReadDeadline(time.Now().Add(patience)))
 		if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatalf("a connection was left open: %v", err)
 		}
 		idle.Close()
-		p.promote(standby, term, position)
+		p.Promote(standby, term, position)
 		t.Logf("term %d: stepped down in %s, promoted in %s, %d acknowledged", term, stopped, time.Since(began)-stopped, len(a.acked)+len(b.acked))
-		if n := lost(p.ctx, standby, a, b); n != 0 {
+		if n := lost(p.Ctx, standby, a, b); n != 0 {
 			t.Fatalf("%d acknowledged writes are lost", n)
 		}
-		standby.set(p.ctx, "after", fmt.Sprint(term))
-		full := standby.info(p.ctx, "sync_full")
+		standby.set(p.Ctx, "after", fmt.Sprint(term))
+		full := standby.info(p.Ctx, "sync_full")
 		p.follow(master, standby, term)
-		if now := standby.info(p.ctx, "sync_full"); now != full {
+		if now := standby.info(p.Ctx, "sync_full"); now != full {
 			t.Fatalf("the old master took a whole copy: %s full synchronizations, %s before", now, full)
 		}
 		master, standby = standby, master
@@ -101,39 +102,39 @@ func TestSwitchAndBackUnderLoad(t *testing.T) {
 func TestPauseIsNoFence(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	p.east.do(p.ctx, "CLIENT", "PAUSE", 50, "WRITE")
+	p.east.do(p.Ctx, "CLIENT", "PAUSE", 50, "WRITE")
 	began := time.Now()
-	p.east.set(p.ctx, "after", "the pause")
+	p.east.set(p.Ctx, "after", "the pause")
 	if waited := time.Since(began); waited < 25*time.Millisecond {
 		t.Fatalf("the pause held a write for %s: this test shows nothing", waited)
 	}
 
 	// The replica answers nothing, so the step-down waits; its driver dies, and
 	// the master goes on by itself.
-	check(t, p.east.driver.Prepare(p.ctx, driver.Preparation{Service: "db", Term: 1}))
+	drivertest.Check(t, p.east.driver.Prepare(p.Ctx, driver.Preparation{Service: "db", Term: 1}))
 	p.west.Signal(syscall.SIGSTOP)
-	p.east.set(p.ctx, "not", "there yet")
-	dying, die := context.WithCancel(p.ctx)
+	p.east.set(p.Ctx, "not", "there yet")
+	dying, die := context.WithCancel(p.Ctx)
 	// The reopening of a driver that is given up must not be what helps.
-	p.east.do(p.ctx, "ACL", "SETUSER", "signalbox", "-client|unpause")
+	p.east.do(p.Ctx, "ACL", "SETUSER", "signalbox", "-client|unpause")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = p.east.driver.StepDown(dying, planned(1))
+		_, _ = p.east.driver.StepDown(dying, p.Planned(1))
 	}()
-	await(t, p.ctx, func() bool { return !p.east.writes() }, func() any { return "the writes are not paused" })
+	p.Await(func() bool { return !p.east.writes() }, func() any { return "the writes are not paused" })
 	die()
 	<-done
 	var all sync.WaitGroup
-	late := write(p.ctx, p.east, &all) // waits for the end of the pause and goes on
-	await(t, p.ctx, p.east.writes, func() any { return "the pause does not end" })
+	late := write(p.Ctx, p.east, &all) // waits for the end of the pause and goes on
+	p.Await(p.east.writes, func() any { return "the pause does not end" })
 
-	p.east.do(p.ctx, "ACL", "SETUSER", "signalbox", "+client|unpause")
+	p.east.do(p.Ctx, "ACL", "SETUSER", "signalbox", "+client|unpause")
 	p.west.Signal(syscall.SIGCONT)
-	position := p.stepDown(p.east, 1)
+	position := p.StepDown(p.east, 1)
 	all.Wait()
-	p.promote(p.west, 2, position)
-	if n := lost(p.ctx, p.west, late); n != 0 || len(late.acked) == 0 {
+	p.Promote(p.west, 2, position)
+	if n := lost(p.Ctx, p.west, late); n != 0 || len(late.acked) == 0 {
 		t.Fatalf("%d of %d acknowledged writes are lost", n, len(late.acked))
 	}
 }
@@ -144,18 +145,18 @@ func TestPauseIsNoFence(t *testing.T) {
 func TestOldMasterTakesNoWrite(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	p.east.set(p.ctx, "mine", "x")
-	position := p.stepDown(p.east, 1)
+	p.east.set(p.Ctx, "mine", "x")
+	position := p.StepDown(p.east, 1)
 	if p.east.writes() {
 		t.Fatal("it takes writes after its step-down")
 	}
 	p.east.Kill()
-	check(t, p.east.Start())
-	check(t, p.east.Up(p.ctx))
+	drivertest.Check(t, p.east.Start())
+	drivertest.Check(t, p.east.Up(p.Ctx))
 	if p.east.writes() {
 		t.Fatal("it takes writes after a restart")
 	}
-	p.promote(p.west, 2, position)
+	p.Promote(p.west, 2, position)
 	p.follow(p.east, p.west, 2)
 	if p.east.writes() {
 		t.Fatal("it takes writes as a replica")
@@ -167,13 +168,13 @@ func TestOldMasterTakesNoWrite(t *testing.T) {
 func TestKilledMasterStartsClosed(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	p.east.do(p.ctx, "CONFIG", "SET", "maxmemory", "100mb")
-	p.east.do(p.ctx, "CONFIG", "REWRITE") // Redis drops the replicaof line: it is master
-	_, err := p.east.driver.Status(p.ctx) // as the agent asks every now and then
-	check(t, err)
+	p.east.do(p.Ctx, "CONFIG", "SET", "maxmemory", "100mb")
+	p.east.do(p.Ctx, "CONFIG", "REWRITE") // Redis drops the replicaof line: it is master
+	_, err := p.east.driver.Status(p.Ctx) // as the agent asks every now and then
+	drivertest.Check(t, err)
 	p.east.Kill()
-	check(t, p.east.Start())
-	check(t, p.east.Up(p.ctx))
+	drivertest.Check(t, p.east.Start())
+	drivertest.Check(t, p.east.Up(p.Ctx))
 	if p.east.writes() {
 		t.Fatal("a killed master takes writes when it is started")
 	}
@@ -184,21 +185,21 @@ func TestKilledMasterStartsClosed(t *testing.T) {
 func TestStepDownAgainAndFallback(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	p.east.set(p.ctx, "one", "x")
-	first := p.stepDown(p.east, 1)
+	p.east.set(p.Ctx, "one", "x")
+	first := p.StepDown(p.east, 1)
 	p.east.again()
-	if again := p.stepDown(p.east, 1); string(again) != string(first) {
+	if again := p.StepDown(p.east, 1); string(again) != string(first) {
 		t.Fatalf("position %q, then %q", first, again)
 	}
-	p.promote(p.east, 3, nil)
-	p.east.set(p.ctx, "two", "x")
-	p.ready(p.west)
-	if err := p.east.driver.Promote(p.ctx, driver.Promotion{Service: "db", Term: 2}); err == nil {
+	p.Promote(p.east, 3, nil)
+	p.east.set(p.Ctx, "two", "x")
+	p.Ready(p.west)
+	if err := p.east.driver.Promote(p.Ctx, driver.Promotion{Service: "db", Term: 2}); err == nil {
 		t.Fatal("it opened a term below the newest that it served")
 	}
-	position := p.stepDown(p.east, 3)
-	p.promote(p.west, 4, position)
-	if n := p.west.client.Exists(p.ctx, "one", "two").Val(); n != 2 {
+	position := p.StepDown(p.east, 3)
+	p.Promote(p.west, 4, position)
+	if n := p.west.client.Exists(p.Ctx, "one", "two").Val(); n != 2 {
 		t.Fatalf("%d of 2 keys", n)
 	}
 }
@@ -208,15 +209,15 @@ func TestStepDownAgainAndFallback(t *testing.T) {
 func TestAgentKilledInStepDown(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	p.east.set(p.ctx, "one", "x")
-	p.east.do(p.ctx, "REPLICAOF", "127.0.0.1", "1") // all that it came to
+	p.east.set(p.Ctx, "one", "x")
+	p.east.do(p.Ctx, "REPLICAOF", "127.0.0.1", "1") // all that it came to
 	p.east.again()
-	position := p.stepDown(p.east, 1)
+	position := p.StepDown(p.east, 1)
 	if len(position) == 0 {
 		t.Fatal("no position of a master that stepped down")
 	}
-	p.promote(p.west, 2, position)
-	if n := p.west.client.Exists(p.ctx, "one").Val(); n != 1 {
+	p.Promote(p.west, 2, position)
+	if n := p.west.client.Exists(p.Ctx, "one").Val(); n != 1 {
 		t.Fatal("the write is lost")
 	}
 }
@@ -244,22 +245,22 @@ func TestAdopt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	n, err := lab.Node("adopted")
-	check(t, err)
+	drivertest.Check(t, err)
 	own, err := os.ReadFile(n.File())
-	check(t, err)
-	check(t, os.WriteFile(n.File(), append([]byte(debian), own...), 0o600))
-	check(t, n.Start("--supervised", "no", "--daemonize", "no")) // as its unit does, without systemd
-	check(t, n.Up(ctx))
+	drivertest.Check(t, err)
+	drivertest.Check(t, os.WriteFile(n.File(), append([]byte(debian), own...), 0o600))
+	drivertest.Check(t, n.Start("--supervised", "no", "--daemonize", "no")) // as its unit does, without systemd
+	drivertest.Check(t, n.Up(ctx))
 	s := siteOf(t, n, nil)
 	s.set(ctx, "before", "x")
 	status, err := s.driver.Status(ctx)
-	check(t, err)
+	drivertest.Check(t, err)
 	if !status.Master || status.Term != 0 {
 		t.Fatalf("%+v", status)
 	}
 	pid, clients := n.PID(), s.info(ctx, "total_connections_received")
-	p := &pair{t: t, ctx: ctx, east: s, west: s}
-	p.promote(s, 1, nil)
+	p := &pair{Orders: drivertest.NewOrders(t, patience), east: s}
+	p.Promote(s, 1, nil)
 	s.set(ctx, "after", "x")
 	if now := s.info(ctx, "total_connections_received"); now != clients || n.PID() != pid {
 		t.Fatalf("clients connected again, or it was restarted: %s connections, %s before", now, clients)
@@ -268,9 +269,9 @@ func TestAdopt(t *testing.T) {
 	if !errors.Is(err, redis.ErrNoDeadMan) {
 		t.Fatalf("%v: nobody would end it with its lease", err)
 	}
-	p.stepDown(s, 1)
+	p.StepDown(s, 1)
 	n.Kill()
-	await(t, ctx, func() bool {
+	p.Await(func() bool {
 		status, err = s.driver.Status(ctx)
 		return err == nil && status.Run != ""
 	}, func() any { return err })

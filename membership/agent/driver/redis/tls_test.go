@@ -10,7 +10,9 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/drivertest"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/redis"
+	"github.com/signalbox-io/signalbox/membership/agent/driver/redis/redistest"
 )
 
 // Guards: everything goes over TLS with client certificates where that is asked
@@ -18,38 +20,39 @@ import (
 // certificate is of somebody else is named.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	check(t, lab.Encrypt())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	encrypted := func(name string) *site {
 		n, err := lab.Node(name)
-		check(t, err)
-		check(t, n.Encrypted())
-		s := siteOf(t, n, func(c *redis.Config) { c.Login, c.Replicas = lab.TLS(c.Login), 1 })
+		drivertest.Check(t, err)
+		c, err := lab.Issue(name, "127.0.0.1")
+		drivertest.Check(t, err)
+		drivertest.Check(t, n.Encrypted(c))
+		s := siteOf(t, n, func(cfg *redis.Config) { cfg.Login, cfg.Replicas = redistest.TLS(cfg.Login, c), 1 })
 		s.client.Close()
 		s.client = s.overTLS()
 		return s
 	}
-	p := &pair{t: t, ctx: ctx, east: encrypted("tls-east"), west: encrypted("tls-west")}
+	p := &pair{Orders: drivertest.NewOrders(t, patience), east: encrypted("tls-east"), west: encrypted("tls-west")}
 	t.Cleanup(p.logs)
-	p.promote(p.east, 1, nil)
+	p.Promote(p.east, 1, nil)
 	p.follow(p.west, p.east, 1)
 	p.east.set(ctx, "one", "x")
-	position := p.stepDown(p.east, 1)
-	p.promote(p.west, 2, position)
+	position := p.StepDown(p.east, 1)
+	p.Promote(p.west, 2, position)
 	if n := p.west.client.Exists(ctx, "one").Val(); n != 1 {
 		t.Fatal("the write is lost")
 	}
 	p.follow(p.east, p.west, 2)
 
 	stranger, err := os.CreateTemp(t.TempDir(), "ca")
-	check(t, err)
+	drivertest.Check(t, err)
 	_, err = stranger.WriteString(strangersCA)
-	check(t, err)
-	check(t, stranger.Close())
+	drivertest.Check(t, err)
+	drivertest.Check(t, stranger.Close())
 	p.east.cfg.Login.CA = stranger.Name()
 	p.east.again()
-	p.problem(p.east, "tls")
+	p.Problem(p.east, "tls")
 	_, err = p.east.driver.StepDown(ctx, driver.StepDown{Service: "db", Term: 2})
 	if err == nil {
 		t.Fatal("it stepped down a server that it does not know")
@@ -60,11 +63,11 @@ func TestTLS(t *testing.T) {
 func (s *site) overTLS() *goredis.Client {
 	s.t.Helper()
 	pem, err := os.ReadFile(s.cfg.Login.CA)
-	check(s.t, err)
+	drivertest.Check(s.t, err)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
 	pair, err := tls.LoadX509KeyPair(s.cfg.Login.Cert, s.cfg.Login.Key)
-	check(s.t, err)
+	drivertest.Check(s.t, err)
 	options := *s.Open().Options()
 	options.Dialer, options.TLSConfig = nil, &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
 	return goredis.NewClient(&options)

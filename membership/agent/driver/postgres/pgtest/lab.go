@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -15,12 +14,11 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed/lab"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/postgres"
 )
 
@@ -32,12 +30,8 @@ const role = "signalbox"
 
 // Lab is a directory with servers in it.
 type Lab struct {
-	Dir string
+	*lab.Lab
 	Bin string
-	As  *syscall.Credential // nil: as this process
-
-	mu    sync.Mutex // guards nodes
-	nodes []*Node
 }
 
 // Node is one server's place; the server need not run.
@@ -68,14 +62,8 @@ func version(path string) int {
 	return n
 }
 
-// Memory is a directory that lies in memory where the machine has one, "" else:
-// for tests, which create many servers and lose no power.
-func Memory() string {
-	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		return "/dev/shm"
-	}
-	return ""
-}
+// Memory is a directory that lies in memory, where the machine has one.
+func Memory() string { return lab.Memory() }
 
 // Open makes a lab in a new directory below parent ("" for the system's
 // temporary one) and runs initdb once; Primary copies what it made.
@@ -84,62 +72,39 @@ func Open(parent string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(parent, "signalbox-pg-")
+	base, err := lab.Open(parent, "pg", "postgres", "nobody")
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: dir, Bin: bin}
-	if os.Geteuid() == 0 {
-		if l.As, err = unprivileged(); err != nil {
-			return nil, err
-		}
-	}
-	if err := l.own(dir); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(l.path("password"), []byte(Password+"\n"), 0o600); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(l.Passfile(), []byte("*:*:*:"+role+":"+Password+"\n"), 0o600); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{"password", "pgpass"} {
-		if err := l.own(l.path(name)); err != nil {
-			return nil, err
-		}
-	}
-	_, err = l.Run(context.Background(), "initdb", "-D", l.path("template"), "-U", role, "--pwfile", l.path("password"), "-A", "scram-sha-256",
-		"--no-instructions", "--no-sync", "--data-checksums", "-E", "UTF8", "--locale", "C")
-	if err != nil {
+	l := &Lab{Lab: base, Bin: bin}
+	if err := l.make(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return l, l.configure()
+	return l, nil
 }
 
-// configure writes what the lab's servers have in common.
-func (l *Lab) configure() error {
-	conf := "listen_addresses='127.0.0.1'\nunix_socket_directories=''\nshared_buffers=16MB\nmax_wal_size=512MB\nmax_slot_wal_keep_size=4GB\ndynamic_shared_memory_type=mmap\n"
-	f, err := os.OpenFile(l.path("template", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+// make makes the template of all servers.
+func (l *Lab) make() error {
+	err := errors.Join(l.Write(l.Path("password"), Password+"\n"), l.Write(l.Passfile(), "*:*:*:"+role+":"+Password+"\n"))
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(conf)
-	return errors.Join(err, f.Close())
+	_, err = l.Run(context.Background(), "initdb", "-D", l.Path("template"), "-U", role, "--pwfile", l.Path("password"), "-A", "scram-sha-256",
+		"--no-instructions", "--no-sync", "--data-checksums", "-E", "UTF8", "--locale", "C")
+	if err != nil {
+		return err
+	}
+	return appendTo(l.Path("template", "postgresql.conf"), "listen_addresses='127.0.0.1'\nunix_socket_directories=''\nshared_buffers=16MB\n"+
+		"max_wal_size=512MB\nmax_slot_wal_keep_size=4GB\ndynamic_shared_memory_type=mmap\n")
 }
 
-func unprivileged() (*syscall.Credential, error) {
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
-		gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
-		if errUID == nil && errGID == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: false}, nil
-		}
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
 	}
-	return nil, errors.New("no unprivileged user: PostgreSQL refuses to run as root, and neither postgres nor nobody exist")
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 // UserName is the name of the user that a credential stands for.
@@ -151,19 +116,8 @@ func UserName(c *syscall.Credential) string {
 	return u.Username
 }
 
-func (l *Lab) path(elements ...string) string {
-	return filepath.Join(append([]string{l.Dir}, elements...)...)
-}
-
 // Passfile holds the lab's password in libpq's format.
-func (l *Lab) Passfile() string { return l.path("pgpass") }
-
-func (l *Lab) own(path string) error {
-	if l.As == nil {
-		return nil
-	}
-	return os.Chown(path, int(l.As.Uid), int(l.As.Gid))
-}
+func (l *Lab) Passfile() string { return l.Path("pgpass") }
 
 // Run runs one of PostgreSQL's programs as the lab's user.
 func (l *Lab) Run(ctx context.Context, name string, args ...string) (string, error) {
@@ -185,7 +139,7 @@ func (l *Lab) Primary(name string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("cp", "-a", l.path("template"), n.Data)
+	cmd := exec.Command("cp", "-a", l.Path("template"), n.Data)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("copy template: %w: %s", err, out)
 	}
@@ -203,29 +157,17 @@ func (l *Lab) Standby(ctx context.Context, name string, of *Node) (*Node, error)
 }
 
 func (l *Lab) node(name string) (*Node, error) {
-	dir := l.path(name)
+	dir := l.Path(name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	port, err := FreePort()
+	port, err := l.Port()
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{Lab: l, Name: name, Data: filepath.Join(dir, "data"), State: filepath.Join(dir, "state"), Port: port}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.nodes = append(l.nodes, n)
-	return n, l.own(dir)
-}
-
-// FreePort is a TCP port of loopback that nobody listened on just now.
-func FreePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	l.Add((*ended)(n))
+	return n, l.Own(dir)
 }
 
 // Address is where the node's server listens.
@@ -250,40 +192,23 @@ func (n *Node) Config(others ...string) postgres.Config {
 }
 
 // PID is the process id of the node's server, 0 when it does not run.
-func (n *Node) PID() int {
-	raw, err := os.ReadFile(filepath.Join(n.Data, "postmaster.pid"))
-	if err != nil {
-		return 0
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(raw), "\n", 2)[0]))
-	if err != nil || pid <= 0 {
-		return 0
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil || strings.Contains(string(stat), ") Z ") { // gone, and only not waited for yet
-		return 0
-	}
-	return pid
-}
+func (n *Node) PID() int { return lab.PID(filepath.Join(n.Data, "postmaster.pid"), "postgres") }
 
 // Kill ends the node's server without any shutdown and waits for its end.
 func (n *Node) Kill() {
-	pid := n.PID()
-	if pid == 0 {
-		return
-	}
-	_ = syscall.Kill(pid, syscall.SIGQUIT)
-	_ = syscall.Kill(pid, syscall.SIGCONT)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); n.PID() != 0 && time.Now().Before(end); {
-		<-tick.C
+	if pid := n.PID(); pid != 0 {
+		lab.End(pid, func() bool { return n.PID() == 0 }, syscall.SIGQUIT, syscall.SIGCONT)
 	}
 }
 
-// removeShared removes the shared memory segment that a killed server leaves; its
-// next start would.
-func (n *Node) removeShared() {
+// ended is a node that is not started again.
+type ended Node
+
+// Kill ends the server and removes the shared memory segment that a killed one
+// leaves; its next start would.
+func (e *ended) Kill() {
+	n := (*Node)(e)
+	n.Kill()
 	raw, err := os.ReadFile(filepath.Join(n.Data, "postmaster.pid"))
 	if err != nil {
 		return // it ended in order
@@ -297,16 +222,4 @@ func (n *Node) removeShared() {
 			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) // gone already, perhaps
 		}
 	}
-}
-
-// Close ends the lab's servers and removes its directory.
-func (l *Lab) Close() error {
-	l.mu.Lock()
-	nodes := l.nodes
-	l.mu.Unlock()
-	for _, n := range nodes {
-		n.Kill()
-		n.removeShared()
-	}
-	return os.RemoveAll(l.Dir)
 }

@@ -11,19 +11,17 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/signalbox-io/signalbox/membership/agent/driver/managed/lab"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/redis"
 	"github.com/signalbox-io/signalbox/membership/agent/warden"
-	"github.com/signalbox-io/signalbox/rpc/ports"
 )
 
 // The users of every lab's servers, and what the driver's may do.
@@ -37,13 +35,9 @@ const (
 
 // Lab is a directory with servers in it.
 type Lab struct {
-	Dir    string
-	Server string // the program
-	As     *warden.User
-
-	ports *ports.Block
-	mu    sync.Mutex // guards nodes
-	nodes []*Node
+	*lab.Lab
+	Server string       // the program
+	As     *warden.User // whom the servers run as; nil: as this process
 }
 
 // Node is one server's place; the server need not run.
@@ -54,14 +48,8 @@ type Node struct {
 	Port int
 }
 
-// Memory is a directory that lies in memory where the machine has one, "" else:
-// for tests, which create many servers and lose no power.
-func Memory() string {
-	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		return "/dev/shm"
-	}
-	return ""
-}
+// Memory is a directory that lies in memory, where the machine has one.
+func Memory() string { return lab.Memory() }
 
 // Open makes a lab in a new directory below parent; "" for the system's
 // temporary one.
@@ -70,56 +58,27 @@ func Open(parent string) (*Lab, error) {
 	if err != nil {
 		return nil, errors.New("no redis-server here: make tools (or apt-get install redis-server)")
 	}
-	dir, err := os.MkdirTemp(parent, "signalbox-redis-")
+	base, err := lab.Open(parent, "redis", "redis", "nobody")
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: dir, Server: path}
-	if l.ports, err = ports.Take(); err != nil {
-		return nil, err
+	l := &Lab{Lab: base, Server: path, As: warden.As(base.As)}
+	if err := os.WriteFile(l.PasswordFile(), []byte(Password+"\n"), 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
-	if os.Geteuid() == 0 {
-		if l.As, err = unprivileged(); err != nil {
-			return nil, err
-		}
-	}
-	return l, errors.Join(os.Chmod(dir, 0o755), os.WriteFile(l.PasswordFile(), []byte(Password+"\n"), 0o600))
-}
-
-// unprivileged finds somebody to run as.
-func unprivileged() (*warden.User, error) {
-	for _, name := range []string{"redis", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
-		gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
-		if errUID == nil && errGID == nil {
-			return &warden.User{UID: uint32(uid), GID: uint32(gid)}, nil
-		}
-	}
-	return nil, errors.New("no unprivileged user: neither redis nor nobody exist")
+	return l, nil
 }
 
 // PasswordFile holds the lab's password.
-func (l *Lab) PasswordFile() string { return filepath.Join(l.Dir, "password") }
-
-// Own gives a path to whom the servers run as.
-func (l *Lab) Own(path string) error {
-	if l.As == nil {
-		return nil
-	}
-	return os.Chown(path, int(l.As.UID), int(l.As.GID))
-}
+func (l *Lab) PasswordFile() string { return l.Path("password") }
 
 // Node makes the place of a server. more are lines for its configuration file.
 func (l *Lab) Node(name string, more ...string) (*Node, error) {
-	dir := filepath.Join(l.Dir, name)
+	dir := l.Path(name)
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		return nil, err
 	}
-	port, err := l.ports.Ports(1)
+	port, err := l.Port()
 	if err != nil {
 		return nil, err
 	}
@@ -130,13 +89,8 @@ func (l *Lab) Node(name string, more ...string) (*Node, error) {
 		"user default off", "user " + Role + " on >" + Password + " " + Rules, "user " + Client + " on >" + Password + " ~* &* +@all",
 	}
 	text := strings.Join(append(lines, more...), "\n") + "\n"
-	if err := os.WriteFile(n.File(), []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.nodes = append(l.nodes, n)
-	return n, errors.Join(l.Own(dir), l.Own(n.File()))
+	l.Add(n)
+	return n, errors.Join(l.Own(dir), l.Write(n.File(), text))
 }
 
 // File is the node's configuration file.
@@ -160,9 +114,7 @@ func (n *Node) Config(state string, w *warden.Client, replicas int) redis.Config
 func (n *Node) Start(args ...string) error {
 	cmd := exec.Command(n.Lab.Server, append([]string{n.File()}, args...)...)
 	cmd.Dir = "/"
-	if as := n.Lab.As; as != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: as.UID, Gid: as.GID}}
-	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: n.Lab.Lab.As}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -199,21 +151,7 @@ func (n *Node) Up(ctx context.Context) error {
 }
 
 // PID is the process id of the node's server, 0 when it does not run.
-func (n *Node) PID() int {
-	raw, err := os.ReadFile(filepath.Join(n.Dir, "pid"))
-	if err != nil {
-		return 0
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	if err != nil {
-		return 0
-	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(line), "redis") {
-		return 0
-	}
-	return pid
-}
+func (n *Node) PID() int { return lab.PID(filepath.Join(n.Dir, "pid"), "redis") }
 
 // Signal sends the node's server a signal.
 func (n *Node) Signal(s syscall.Signal) {
@@ -228,16 +166,7 @@ func (n *Node) Kill() {
 	if pid == 0 {
 		return
 	}
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(10 * time.Second); lives(pid); {
-		select {
-		case <-tick.C:
-		case <-end:
-			return
-		}
-	}
+	lab.End(pid, func() bool { return !lives(pid) }, syscall.SIGKILL)
 	_ = os.Remove(filepath.Join(n.Dir, "pid"))
 }
 
@@ -246,16 +175,4 @@ func (n *Node) Kill() {
 func lives(pid int) bool {
 	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
 	return err == nil
-}
-
-// Close ends the lab's servers and removes its directory.
-func (l *Lab) Close() error {
-	l.mu.Lock()
-	nodes := l.nodes
-	l.mu.Unlock()
-	for _, n := range nodes {
-		n.Kill()
-	}
-	l.ports.Close()
-	return os.RemoveAll(l.Dir)
 }
