@@ -39,6 +39,8 @@ type Pause struct {
 	Service    Service
 	Until      time.Time
 	By, Reason string
+	// Mandate is the operator's signed word; nil only in logs from before.
+	Mandate *Mandate
 }
 
 // Resumes reports whether it ends a pause.
@@ -78,6 +80,8 @@ type Approval struct {
 	ID         string
 	By, Reason string
 	Order      *Order
+	// Mandate is the operator's signed word; nil only in logs from before.
+	Mandate *Mandate
 }
 
 // Check returns nil when the approval is well formed.

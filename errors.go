@@ -24,6 +24,9 @@ var (
 	// ErrUntrusted is returned when a signature, key or certificate does not
 	// prove what it should.
 	ErrUntrusted = errors.New("untrusted")
+	// ErrUnsigned is returned when an order counts only with the operator's own
+	// signature, and has none.
+	ErrUnsigned = errors.New("not signed by the operator")
 	// ErrNotConfigured is returned when a kind of evidence or a feature is not
 	// configured.
 	ErrNotConfigured = errors.New("not configured")

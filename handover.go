@@ -44,6 +44,9 @@ type Handover struct {
 	Streams StreamPolicy
 	// BreakGlass says which safety rules it overrides, and why; nil: none.
 	BreakGlass *BreakGlass
+	// Mandate is the order as the operator By signed it; nil where By is named by
+	// the gateway that took the order.
+	Mandate *Mandate
 	// Singleton: exactly one instance serves. The roster is everybody
 	// outstanding but the one incoming, and the fallback is Previous's alone.
 	Singleton bool
@@ -160,6 +163,19 @@ func (r *Request) Service() Service {
 		return r.Approval.Service
 	}
 	return ""
+}
+
+// Mandate returns the operator's signed word that the request carries, or nil.
+func (r *Request) Mandate() *Mandate {
+	switch {
+	case r.Handover != nil:
+		return r.Handover.Mandate
+	case r.Pause != nil:
+		return r.Pause.Mandate
+	case r.Approval != nil:
+		return r.Approval.Mandate
+	}
+	return nil
 }
 
 // A Block is one entry of the agreed log.

@@ -191,7 +191,7 @@ func handoverToWire(h *signalbox.Handover) (*wire.Handover, error) {
 		From: string(h.From), To: string(h.To), Allowed: uint32(h.Allowed),
 		HoldBudgetNano: int64(h.HoldBudget), AllowLateProxies: h.AllowLateProxies, By: h.By, Reason: h.Reason,
 		Streams: uint32(h.Streams), Singleton: h.Singleton, Leases: leasesToWire(h.Leases), FallbackLeases: leasesToWire(h.FallbackLeases),
-		BreakGlass: breakGlassToWire(h.BreakGlass),
+		BreakGlass: breakGlassToWire(h.BreakGlass), Mandate: mandateToWire(h.Mandate),
 	}
 	if h.Previous != "" {
 		b, err := identityBytes(h.Previous)
@@ -339,6 +339,9 @@ func handoverFromWire(m *wire.Handover) (*signalbox.Handover, error) {
 		return nil, err
 	}
 	if h.BreakGlass, err = breakGlassFromWire(m.GetBreakGlass()); err != nil {
+		return nil, err
+	}
+	if h.Mandate, err = mandateFromWire(m.GetMandate()); err != nil {
 		return nil, err
 	}
 	return h, identitiesFromWire(h, m)

@@ -11,16 +11,20 @@ import (
 // What people say in the log: pauses, approvals, broken glass.
 
 func pauseToWire(p *signalbox.Pause) *wire.Pause {
-	return &wire.Pause{Service: string(p.Service), UntilUnixNano: nano(p.Until), By: p.By, Reason: p.Reason}
+	return &wire.Pause{Service: string(p.Service), UntilUnixNano: nano(p.Until), By: p.By, Reason: p.Reason, Mandate: mandateToWire(p.Mandate)}
 }
 
 func pauseFromWire(m *wire.Pause) (*signalbox.Pause, error) {
 	p := &signalbox.Pause{Service: signalbox.Service(m.GetService()), Until: fromNano(m.GetUntilUnixNano()), By: m.GetBy(), Reason: m.GetReason()}
+	var err error
+	if p.Mandate, err = mandateFromWire(m.GetMandate()); err != nil {
+		return nil, err
+	}
 	return p, p.Check()
 }
 
 func approvalToWire(a *signalbox.Approval) *wire.Approval {
-	m := &wire.Approval{Service: string(a.Service), Id: a.ID, By: a.By, Reason: a.Reason}
+	m := &wire.Approval{Service: string(a.Service), Id: a.ID, By: a.By, Reason: a.Reason, Mandate: mandateToWire(a.Mandate)}
 	if o := a.Order; o != nil {
 		m.Order = &wire.WaitingOrder{
 			From: string(o.From), To: string(o.To), Term: uint64(o.Term), HoldBudgetNano: int64(o.HoldBudget),
@@ -32,6 +36,10 @@ func approvalToWire(a *signalbox.Approval) *wire.Approval {
 
 func approvalFromWire(m *wire.Approval) (*signalbox.Approval, error) {
 	a := &signalbox.Approval{Service: signalbox.Service(m.GetService()), ID: m.GetId(), By: m.GetBy(), Reason: m.GetReason()}
+	var err error
+	if a.Mandate, err = mandateFromWire(m.GetMandate()); err != nil {
+		return nil, err
+	}
 	if o := m.GetOrder(); o != nil {
 		if o.GetAllowed() > 0xff {
 			return nil, fmt.Errorf("%w: evidence kinds %#x", signalbox.ErrInvalid, o.GetAllowed())

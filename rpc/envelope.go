@@ -33,6 +33,7 @@ const (
 	DomainLapse
 	DomainFence
 	DomainAttest
+	DomainMandate
 )
 
 // SigningInput returns the bytes that are signed: a fixed tag, version, domain,

@@ -14,6 +14,8 @@ const (
 	MaxCertificate = 1 << 20
 	// MaxEnrollment is the largest enrollment proof.
 	MaxEnrollment = 8 << 10
+	// MaxMandate is the largest operator's signed order, with its certificate.
+	MaxMandate = 8 << 10
 	// MaxRequests is the largest number of requests in a block.
 	MaxRequests = 256
 	// MaxMessage is the largest gRPC message that a Signalbox process accepts.

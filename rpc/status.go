@@ -23,6 +23,7 @@ var sentinels = []struct {
 	{signalbox.ErrNotReady, codes.ResourceExhausted},
 	{signalbox.ErrUnknown, codes.NotFound},
 	{signalbox.ErrUntrusted, codes.PermissionDenied},
+	{signalbox.ErrUnsigned, codes.Unauthenticated},
 	{signalbox.ErrNotConfigured, codes.Unimplemented},
 	{signalbox.ErrUnavailable, codes.Unavailable},
 }

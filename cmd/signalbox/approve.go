@@ -57,7 +57,18 @@ func newApproveCommand(std stdio) *cobra.Command {
 	wait := addWait(cmd)
 	output := addOutput(cmd, false)
 	connect(cmd, std, func(ctx context.Context, c *client.Client, args []string) error {
-		reply, err := c.Approve(ctx, client.NewKey(), args[0], reason)
+		by, err := newSigner(cmd)
+		if err != nil {
+			return err
+		}
+		mandate, of, err := by.approve(ctx, c, args[0], reason)
+		if err != nil {
+			return err
+		}
+		if of != nil {
+			fmt.Fprintln(std.err, clean(mandateText(of)))
+		}
+		reply, err := c.Approve(ctx, client.NewKey(), args[0], api.ReasonRequest{Reason: reason, Mandate: mandate})
 		if err != nil {
 			return err
 		}
@@ -95,9 +106,16 @@ func newRevertCommand(std stdio) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		by, err := newSigner(cmd)
+		if err != nil {
+			return err
+		}
 		key := client.NewKey()
 		f := newFollower(std, c, h.Service)
 		return f.run(ctx, wait, output, f.whenApproved(wait.wait, func(ctx context.Context) (api.Handover, error) {
+			if err := by.revert(ctx, c, key, &h, &request); err != nil {
+				return api.Handover{}, err
+			}
 			reply, err := c.Revert(ctx, key, h.ID, request)
 			return reply.Handover, err
 		}), func(end *api.Handover) int {

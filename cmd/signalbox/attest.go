@@ -24,17 +24,22 @@ type attester struct {
 	key           ed25519.PrivateKey
 }
 
-func newAttester(cmd *cobra.Command) (*attester, error) {
+// bundleOf reads the bundle that a verb was given.
+func bundleOf(cmd *cobra.Command) (*identity.Bundle, error) {
 	dir, _ := cmd.Flags().GetString("bundle")
 	if dir == "" {
 		dir = os.Getenv(envBundle)
 	}
-	b, err := identity.Load(dir)
+	return identity.Load(dir)
+}
+
+func newAttester(cmd *cobra.Command) (*attester, error) {
+	b, err := bundleOf(cmd)
 	if err != nil {
 		return nil, err
 	}
 	if b.Operator == nil {
-		return nil, usagef("%s holds no operator's key: attests are signed by people; `signalbox keys issue operator` makes a bundle with one", dir)
+		return nil, usagef("%s holds no operator's key: attests are signed by people; `signalbox keys issue operator` makes a bundle with one", b.Dir)
 	}
 	return &attester{cluster: b.Cluster.Name, name: b.Self.Name, key: b.Operator}, nil
 }

@@ -63,7 +63,11 @@ func newEvacuateCommand(std stdio) *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(ctx, *timeout)
 		defer cancel()
-		result := newEvacuation(std, c, &plan, flags).run(ctx)
+		moves := newEvacuation(std, c, &plan, flags)
+		if moves.by, err = newSigner(cmd); err != nil {
+			return err
+		}
+		result := moves.run(ctx)
 		if err := output.write(std.out, result, func(w io.Writer, _ bool) error { return resultText(w, result) }); err != nil {
 			return err
 		}

@@ -71,6 +71,7 @@ func (e *evacuated) exitCode() int {
 type evacuation struct {
 	std    stdio
 	client *client.Client
+	by     *signer
 	plan   *api.Evacuation
 	flags  evacuateFlags
 	slots  chan struct{}
@@ -163,8 +164,11 @@ func (e *evacuation) leg(ctx context.Context, leg api.Leg) legEnd {
 func (e *evacuation) begin(ctx context.Context, leg api.Leg) (api.Handover, error) {
 	key := client.NewKey()
 	told := false
+	request := api.SwitchRequest{
+		Service: leg.Service, To: leg.To, Expect: leg.Current, Reason: e.reason(), AllowLateProxies: e.flags.allowLate, BreakGlass: e.flags.glass,
+	}
 	for {
-		h, err := e.order(ctx, key, leg)
+		h, err := e.order(ctx, key, &request)
 		var p *api.Problem
 		if err == nil || !errors.As(err, &p) || p.Code != api.CodeApproval {
 			return h, err
@@ -183,20 +187,22 @@ func (e *evacuation) begin(ctx context.Context, leg api.Leg) (api.Handover, erro
 	}
 }
 
-func (e *evacuation) order(ctx context.Context, key string, leg api.Leg) (api.Handover, error) {
+func (e *evacuation) order(ctx context.Context, key string, request *api.SwitchRequest) (api.Handover, error) {
 	select {
 	case e.slots <- struct{}{}:
 	case <-ctx.Done():
 		return api.Handover{}, ctx.Err()
 	}
-	h, err := e.client.Switch(ctx, key, api.SwitchRequest{
-		Service: leg.Service, To: leg.To, Expect: leg.Current, Reason: e.reason(), AllowLateProxies: e.flags.allowLate, BreakGlass: e.flags.glass,
-	})
+	err := e.by.switching(ctx, e.client, key, request)
+	var h api.Handover
+	if err == nil {
+		h, err = e.client.Switch(ctx, key, *request)
+	}
 	if err != nil {
 		<-e.slots
 		return h, err
 	}
-	e.print(fmt.Sprintf("%s: handover %s to %s", leg.Service, h.ID, leg.To))
+	e.print(fmt.Sprintf("%s: handover %s to %s", request.Service, h.ID, request.To))
 	return h, nil
 }
 

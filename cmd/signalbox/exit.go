@@ -64,6 +64,7 @@ var exitKinds = []struct {
 	{signalbox.ErrExpectation, exitConflict},
 	{signalbox.ErrRefused, exitRefused},
 	{signalbox.ErrNotReady, exitRefused},
+	{signalbox.ErrUnsigned, exitRefused},
 	{signalbox.ErrNotConfigured, exitRefused},
 	// Whether it was decided is open, as after a timeout.
 	{signalbox.ErrUnavailable, exitTimeout},

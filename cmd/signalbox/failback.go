@@ -44,9 +44,16 @@ func newFailbackCommand(std stdio) *cobra.Command {
 			}
 			return printPlan(std, reply.Plan, output)
 		}
+		by, err := newSigner(cmd)
+		if err != nil {
+			return err
+		}
 		f := newFollower(std, c, args[0])
 		to := ""
 		return f.run(ctx, wait, output, f.whenApproved(wait.wait, func(ctx context.Context) (api.Handover, error) {
+			if err := by.failback(ctx, c, key, args[0], &request); err != nil {
+				return api.Handover{}, err
+			}
 			reply, err := c.Failback(ctx, key, args[0], request)
 			if err != nil {
 				return api.Handover{}, err

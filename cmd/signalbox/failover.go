@@ -60,14 +60,15 @@ func newFailoverCommand(std stdio) *cobra.Command {
 		for _, line := range waitsFor(plan) {
 			fmt.Fprintln(std.err, clean(line))
 		}
-		var by *attester
-		if attest {
-			if by, err = newAttester(cmd); err != nil {
-				return err
-			}
+		signs, by, err := rescuers(cmd, attest)
+		if err != nil {
+			return err
 		}
 		f := newFollower(std, c, args[0])
 		return f.run(ctx, wait, output, f.whenApproved(wait.wait, func(ctx context.Context) (api.Handover, error) {
+			if err := signs.failover(ctx, c, key, &request, plan); err != nil {
+				return api.Handover{}, err
+			}
 			reply, err := c.Failover(ctx, key, request)
 			if err != nil {
 				return api.Handover{}, err
@@ -79,6 +80,14 @@ func newFailoverCommand(std stdio) *cobra.Command {
 		}), func(h *api.Handover) int { return forwardOr(h, request.To, exitReverted) })
 	})
 	return cmd
+}
+
+// rescuers sign the order and, where that is wanted, attests.
+func rescuers(cmd *cobra.Command, attest bool) (signs *signer, by *attester, err error) {
+	if signs, err = newSigner(cmd); err == nil && attest {
+		by, err = newAttester(cmd)
+	}
+	return signs, by, err
 }
 
 func checkFailover(cmd *cobra.Command, r *api.FailoverRequest, holdBudget time.Duration, attest bool) error {

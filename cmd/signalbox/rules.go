@@ -53,7 +53,15 @@ func newServicePauseCommand(std stdio) *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", "", "why; whoever is stopped by it reads this")
 	output := addOutput(cmd, false)
 	connect(cmd, std, func(ctx context.Context, c *client.Client, args []string) error {
-		rules, err := c.Pause(ctx, client.NewKey(), args[0], time.Duration(length), reason)
+		by, err := newSigner(cmd)
+		if err != nil {
+			return err
+		}
+		mandate, err := by.say(args[0], time.Now().Add(time.Duration(length)), reason)
+		if err != nil {
+			return err
+		}
+		rules, err := c.Pause(ctx, client.NewKey(), args[0], api.PauseRequest{ForMS: time.Duration(length).Milliseconds(), Reason: reason, Mandate: mandate})
 		if err != nil {
 			return err
 		}
@@ -68,7 +76,15 @@ func newServiceResumeCommand(std stdio) *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", "", "why; shown in the events")
 	output := addOutput(cmd, false)
 	connect(cmd, std, func(ctx context.Context, c *client.Client, args []string) error {
-		rules, err := c.Resume(ctx, client.NewKey(), args[0], reason)
+		by, err := newSigner(cmd)
+		if err != nil {
+			return err
+		}
+		mandate, err := by.say(args[0], time.Time{}, reason)
+		if err != nil {
+			return err
+		}
+		rules, err := c.Resume(ctx, client.NewKey(), args[0], api.ReasonRequest{Reason: reason, Mandate: mandate})
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/api/apitest"
 	"github.com/signalbox-io/signalbox/rpc"
@@ -131,7 +132,8 @@ func TestApproveWhileOneWaits(t *testing.T) {
 	}
 	_, err = alice.expect(exitRefused, "cutover", "approve", mine)
 	contains(t, err, "somebody else has to approve")
-	out, _ := bob.expect(exitOK, "cutover", "approve", mine, "--wait=false")
+	out, saw := bob.expect(exitOK, "cutover", "approve", mine, "--wait=false")
+	contains(t, saw, "approves what operator/alice signed: switch orders from east@7 to west")
 	contains(t, out, mine+" is accepted")
 	end(fake, mine, api.OutcomeForward, 8)
 	if result := <-done; result != "moved" {
@@ -171,7 +173,20 @@ func TestRevertVerb(t *testing.T) {
 	if o := fake.Orders()[0]; o.To != "west" {
 		t.Errorf("ordered to %s", o.To)
 	}
+	signedAs(t, fake.Orders()[0], "operator/alice", "east", 7)
 	alice.expect(exitUsage, "cutover", "revert", "orders", "--break-glass", "")
+}
+
+// signedAs wants the order that a gateway got to be signed, as exactly what it is.
+func signedAs(t *testing.T, o api.Order, by string, from signalbox.DataCenter, term signalbox.Term) {
+	t.Helper()
+	m, err := rpc.InspectMandate(o.Mandate)
+	if err != nil {
+		t.Fatalf("the order of %s: %v", o.Service, err)
+	}
+	if m.By() != by || m.ID != o.ID || string(m.To) != o.To || m.From != from || m.Term != term || string(m.Service) != o.Service || m.HoldBudget != o.HoldBudget {
+		t.Errorf("signed %+v, ordered %+v", m, o)
+	}
 }
 
 // awaitOrder returns the id of the first order.
@@ -206,6 +221,7 @@ func TestFailbackVerb(t *testing.T) {
 	if o := fake.Orders()[0]; !o.Failback || o.To != "west" || o.BreakGlass != "now" || o.Reason != "west is back" {
 		t.Errorf("ordered %+v", o)
 	}
+	signedAs(t, fake.Orders()[0], "operator/alice", "east", 7)
 }
 
 // TestEvacuate: services move in dependency order, at most so many at once; one
@@ -259,6 +275,9 @@ func TestEvacuate(t *testing.T) {
 	}
 	if o := fake.Orders()[0]; o.Expect != "east@7" || o.Reason != "evacuation of east: power" {
 		t.Errorf("ordered %+v", o)
+	}
+	for _, o := range fake.Orders() {
+		signedAs(t, o, "operator/alice", "east", 7)
 	}
 	fake.EditPeople(func(p *apitest.People) { p.Evacuation.Legs = nil })
 	out, _ = alice.expect(exitOK, "evacuate", "east")

@@ -77,8 +77,15 @@ func newSwitchCommand(std stdio) *cobra.Command {
 		}
 		request.Reason = reason
 		key := client.NewKey() // one for this run: however often the order is repeated, it happens once
+		by, err := newSigner(cmd)
+		if err != nil {
+			return err
+		}
 		f := newFollower(std, c, args[0])
 		return f.run(ctx, wait, output, f.whenApproved(wait.wait, func(ctx context.Context) (api.Handover, error) {
+			if err := by.switching(ctx, c, key, &request); err != nil {
+				return api.Handover{}, err
+			}
 			return c.Switch(ctx, key, request)
 		}), func(h *api.Handover) int { return forwardOr(h, to, exitReverted) })
 	})

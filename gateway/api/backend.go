@@ -64,6 +64,9 @@ type Order struct {
 	// BreakGlass is the reason for which the safety rules that block are
 	// overridden; empty: none is.
 	BreakGlass string
+	// Mandate is the order as the operator signed it; nil where the caller's
+	// certificate alone says who asked.
+	Mandate []byte
 	// Failback: To is where the service was before; that side is looked at more
 	// closely.
 	Failback bool

@@ -14,15 +14,22 @@ type Governor interface {
 	Rules(ctx context.Context, service string) (ServiceRules, error)
 	// Pause keeps a service where it is until a time; the zero time ends the
 	// pause that holds. ErrInvalid for a time that is over or too far, ErrConflict
-	// when there is no pause to end.
-	Pause(ctx context.Context, service string, until time.Time, by, reason string) (ServiceRules, error)
+	// when there is no pause to end, ErrUnsigned without the operator's signature.
+	Pause(ctx context.Context, service string, until time.Time, word Word) (ServiceRules, error)
 	// Approve approves the order that waits under the id, and begins it when
 	// nobody else is needed. ErrUnknown when none waits, ErrRefused when who
-	// approves asked for it.
-	Approve(ctx context.Context, id, by, reason string) (ApproveReply, error)
+	// approves asked for it, ErrUnsigned without the operator's signature.
+	Approve(ctx context.Context, id string, word Word) (ApproveReply, error)
 	// Revert takes a handover back: gives it up while that is possible, else
 	// switches back by the order (its Service, To and Expect are filled in).
 	Revert(ctx context.Context, id string, order Order) (RevertReply, error)
+}
+
+// A Word is what a person says of a service: who, why, and the signature.
+type Word struct {
+	By, Reason string
+	// Mandate is the word as the operator signed it, see rpc.SealMandate.
+	Mandate []byte
 }
 
 // A Surveyor looks at many services at once.
@@ -68,6 +75,7 @@ type WaitingOrder struct {
 	Asked    time.Time  `json:"asked"`
 	Until    time.Time  `json:"until" doc:"When it stops waiting"`
 	Needed   int        `json:"needed" doc:"How many people have to approve"`
+	Mandate  []byte     `json:"mandate,omitempty" doc:"The order as its asker signed it, base64: what an approval names by its SHA-256"`
 	Approved []Approved `json:"approved" nullable:"false"`
 }
 

@@ -173,10 +173,10 @@ func checkKey(key string) *Problem {
 	return nil
 }
 
-// handoverID returns the id of the handover that an order starts. The same
+// HandoverID returns the id of the handover that an order starts. The same
 // caller, service and key give the same id at every gateway, so the log itself
 // knows a repeated order; without a key it is random.
-func handoverID(cluster, caller, service, key string) string {
+func HandoverID(cluster, caller, service, key string) string {
 	seed := []byte(strings.Join([]string{"signalbox order", cluster, caller, service, key}, "\n"))
 	if key == "" {
 		seed = make([]byte, 16)

@@ -21,6 +21,7 @@ type SwitchRequest struct {
 	HoldBudgetMS     int64  `json:"hold_budget_ms,omitempty" minimum:"0" maximum:"15000" doc:"The longest interruption, in milliseconds; 0 for the service's own"`
 	AllowLateProxies bool   `json:"allow_late_proxies,omitempty" doc:"Go on although a connected proxy does not acknowledge the hold in time"`
 	BreakGlass       string `json:"break_glass,omitempty" maxLength:"512" doc:"Override the safety rules that block, for this reason; it is shown for ever"`
+	Mandate          []byte `json:"mandate,omitempty" maxLength:"11000" doc:"The order as the operator signed it, base64; orders that others have to approve, and break-glass, need it"`
 	DryRun           bool   `json:"dry_run,omitempty" doc:"Answer with the plan and do nothing"`
 }
 
@@ -86,7 +87,7 @@ func (s *server) registerOrders(api huma.API) {
 	start := operation("switch", http.MethodPost, "/v1/handovers", "handovers", "Switch a service to another data center",
 		"Starts a handover and answers when it is agreed on; follow it at Location or in /v1/events. With dry_run it answers 200 with the plan. "+
 			"Repeat it with the same Idempotency-Key, at any gateway, when no answer came.",
-		CodeUnknown, CodeExpectation, CodeConflict, CodeRefused, CodeNotConfigured, CodeUnavailable, CodeTooLarge)
+		CodeUnknown, CodeExpectation, CodeConflict, CodeRefused, CodeUnsigned, CodeNotConfigured, CodeUnavailable, CodeTooLarge)
 	start.DefaultStatus = http.StatusAccepted
 	start.Responses = map[string]*huma.Response{"200": {Description: "The plan of a dry run", Content: map[string]*huma.MediaType{
 		"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(typeOf[SwitchReply](), true, "")}}}}
@@ -125,7 +126,7 @@ func (s *server) start(ctx context.Context, in *switchInput) (*switchOutput, err
 	order := Order{
 		Service: in.Body.Service, To: in.Body.To, Expect: expect, Reason: in.Body.Reason, By: callerOf(ctx),
 		HoldBudget:       time.Duration(in.Body.HoldBudgetMS) * time.Millisecond,
-		AllowLateProxies: in.Body.AllowLateProxies, BreakGlass: in.Body.BreakGlass,
+		AllowLateProxies: in.Body.AllowLateProxies, BreakGlass: in.Body.BreakGlass, Mandate: in.Body.Mandate,
 	}
 	return s.order(ctx, order, in.Key, in.Body.DryRun)
 }
@@ -143,7 +144,7 @@ func (s *server) order(ctx context.Context, order Order, key string, dryRun bool
 		plan = complete(plan)
 		return &switchOutput{Status: http.StatusOK, Body: SwitchReply{Plan: &plan}}, nil
 	}
-	order.ID = handoverID(s.options.Cluster, order.By, order.Service, key)
+	order.ID = HandoverID(s.options.Cluster, order.By, order.Service, key)
 	h, err := s.options.Conductor.Switch(ctx, order)
 	if err != nil {
 		return nil, err
@@ -160,7 +161,7 @@ func (s *server) adopt(ctx context.Context, in *adoptInput) (*acceptedOutput, er
 	if err := order.check(); err != nil {
 		return nil, err
 	}
-	order.ID = handoverID(s.options.Cluster, order.By, order.Service, in.Key)
+	order.ID = HandoverID(s.options.Cluster, order.By, order.Service, in.Key)
 	h, err := s.options.Conductor.Adopt(ctx, order)
 	return &acceptedOutput{http.StatusAccepted, locationOf(h.ID), whole(h)}, err
 }

@@ -22,6 +22,7 @@ const (
 	CodeNotReady      = "not-ready"
 	CodeUnknown       = "unknown"
 	CodeUntrusted     = "untrusted"
+	CodeUnsigned      = "unsigned"
 	CodeNotConfigured = "not-configured"
 	CodeUnavailable   = "unavailable"
 	CodeTooLarge      = "too-large"
@@ -41,7 +42,7 @@ type Problem struct {
 	Title  string `json:"title" doc:"What kind of problem it is; the same for every problem of the code"`
 	Status int    `json:"status" doc:"The HTTP status"`
 	Detail string `json:"detail" doc:"What happened"`
-	Code   string `json:"code" enum:"invalid,conflict,expectation,approval,refused,not-ready,unknown,untrusted,not-configured,unavailable,too-large,key-reused,busy,internal" doc:"Stable code for programs"`
+	Code   string `json:"code" enum:"invalid,conflict,expectation,approval,refused,not-ready,unknown,untrusted,unsigned,not-configured,unavailable,too-large,key-reused,busy,internal" doc:"Stable code for programs"`
 	Do     string `json:"do" doc:"What to do about it"`
 	// Handover, Current and Checks are there when they help.
 	Handover string          `json:"handover,omitempty" doc:"The handover that is in the way"`
@@ -98,6 +99,7 @@ var kinds = []kind{
 	{CodeNotReady, http.StatusConflict, signalbox.ErrNotReady, "A readiness check fails", "Mend what the failed checks name (signalbox plan SERVICE TO shows all of them), then ask again."},
 	{CodeUnknown, http.StatusNotFound, signalbox.ErrUnknown, "There is no such thing here", "Look at the names that exist: signalbox service list, signalbox history."},
 	{CodeUntrusted, http.StatusForbidden, signalbox.ErrUntrusted, "The certificate does not allow this", "Use an operator's bundle (--bundle): signalbox keys issue operator makes one."},
+	{CodeUnsigned, http.StatusForbidden, signalbox.ErrUnsigned, "This counts only with the operator's own signature", "Give it with the command line (an operator's bundle signs), or send a mandate: approvals, pauses, break-glass and orders that others have to approve need one."},
 	{CodeNotConfigured, http.StatusNotImplemented, signalbox.ErrNotConfigured, "This is not configured", "Configure it on the gateways, or ask for something that does not need it."},
 	{CodeUnavailable, http.StatusServiceUnavailable, signalbox.ErrUnavailable, "Too few voters answer", "Nothing or everything may have been decided. Ask again with the same Idempotency-Key: it starts nothing twice."},
 	{CodeTooLarge, http.StatusRequestEntityTooLarge, signalbox.ErrInvalid, "The request is too large", "Send less: the detail names the maximum."},

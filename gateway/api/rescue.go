@@ -95,6 +95,7 @@ type FailoverRequest struct {
 	HoldBudgetMS int64  `json:"hold_budget_ms,omitempty" minimum:"0" maximum:"15000" doc:"How long the instances that can be reached have for their acks, in milliseconds; 0 for the service's own"`
 	Evidence     string `json:"evidence,omitempty" maxLength:"64" doc:"What counts beside acks and leaves: lapse, fence, attest, joined by +; absent for all that the service allows" example:"lapse+attest"`
 	BreakGlass   string `json:"break_glass,omitempty" maxLength:"512" doc:"Override the safety rules that block, for this reason; it is shown for ever"`
+	Mandate      []byte `json:"mandate,omitempty" maxLength:"11000" doc:"The order as the operator signed it, base64; orders that others have to approve, and break-glass, need it"`
 	DryRun       bool   `json:"dry_run,omitempty" doc:"Answer with the plan and do nothing"`
 }
 
@@ -149,7 +150,7 @@ func (s *server) registerRescue(api huma.API) {
 	start := operation("failover", http.MethodPost, "/v1/failovers", "handovers", "Fail a service over",
 		"Starts a handover that counts others' evidence where an instance of the old side does not ack: a lapse, a fence or a person's attest, as the service allows. "+
 			"It cannot be given up. With dry_run it answers 200 with the plan: what it would wait for, and how long at most.",
-		CodeUnknown, CodeExpectation, CodeConflict, CodeRefused, CodeNotConfigured, CodeUnavailable, CodeTooLarge)
+		CodeUnknown, CodeExpectation, CodeConflict, CodeRefused, CodeUnsigned, CodeNotConfigured, CodeUnavailable, CodeTooLarge)
 	start.DefaultStatus = http.StatusAccepted
 	start.Responses = map[string]*huma.Response{"200": {Description: "The plan of a dry run", Content: map[string]*huma.MediaType{
 		"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(typeOf[FailoverReply](), true, "")}}}}
@@ -172,6 +173,7 @@ func (s *server) failover(ctx context.Context, in *failoverInput) (*failoverOutp
 	order := FailoverOrder{Evidence: in.Body.Evidence, Order: Order{
 		Service: in.Body.Service, To: in.Body.To, Expect: expect, Reason: in.Body.Reason, By: callerOf(ctx),
 		HoldBudget: time.Duration(in.Body.HoldBudgetMS) * time.Millisecond, AllowLateProxies: true, BreakGlass: in.Body.BreakGlass,
+		Mandate: in.Body.Mandate,
 	}}
 	if err := order.check(); err != nil {
 		return nil, err
@@ -187,7 +189,7 @@ func (s *server) failover(ctx context.Context, in *failoverInput) (*failoverOutp
 		}
 		return &failoverOutput{Status: http.StatusOK, Body: FailoverReply{Plan: &plan}}, nil
 	}
-	order.ID = handoverID(s.options.Cluster, order.By, order.Service, in.Key)
+	order.ID = HandoverID(s.options.Cluster, order.By, order.Service, in.Key)
 	h, err := s.options.Rescuer.Failover(ctx, order)
 	if err != nil {
 		return nil, err

@@ -9,17 +9,21 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // A PauseRequest asks to keep a service where it is.
 type PauseRequest struct {
 	ForMS  int64  `json:"for_ms" minimum:"1" maximum:"2592000000" doc:"For how long, in milliseconds; at most 30 days"`
 	Reason string `json:"reason" minLength:"1" maxLength:"512" doc:"Why: whoever is stopped by it reads this"`
+	// Mandate's end counts, not ForMS.
+	Mandate []byte `json:"mandate,omitempty" maxLength:"11000" doc:"The pause as the operator signed it, base64, with its end; without it the pause is refused"`
 }
 
-// A ReasonRequest carries a reason.
+// A ReasonRequest carries a reason, with the operator's signature.
 type ReasonRequest struct {
-	Reason string `json:"reason,omitempty" maxLength:"512" doc:"Why; it is shown in the record"`
+	Reason  string `json:"reason,omitempty" maxLength:"512" doc:"Why; it is shown in the record"`
+	Mandate []byte `json:"mandate,omitempty" maxLength:"11000" doc:"The word as the operator signed it, base64; without it the request is refused"`
 }
 
 // A RevertRequest asks to take a handover back.
@@ -27,6 +31,7 @@ type RevertRequest struct {
 	Reason           string `json:"reason,omitempty" maxLength:"512" doc:"Why; it is shown in the record"`
 	AllowLateProxies bool   `json:"allow_late_proxies,omitempty" doc:"Go on although a connected proxy does not acknowledge the hold in time"`
 	BreakGlass       string `json:"break_glass,omitempty" maxLength:"512" doc:"Override the safety rules that block, for this reason; it is shown for ever"`
+	Mandate          []byte `json:"mandate,omitempty" maxLength:"11000" doc:"The order as the operator signed it, base64; orders that others have to approve, and break-glass, need it"`
 }
 
 // A FailbackRequest asks to move a service back to where it was before its last
@@ -37,6 +42,7 @@ type FailbackRequest struct {
 	HoldBudgetMS     int64  `json:"hold_budget_ms,omitempty" minimum:"0" maximum:"15000" doc:"The longest interruption, in milliseconds; 0 for the service's own"`
 	AllowLateProxies bool   `json:"allow_late_proxies,omitempty" doc:"Go on although a connected proxy does not acknowledge the hold in time"`
 	BreakGlass       string `json:"break_glass,omitempty" maxLength:"512" doc:"Override the safety rules that block, for this reason; it is shown for ever"`
+	Mandate          []byte `json:"mandate,omitempty" maxLength:"11000" doc:"The order as the operator signed it, base64; orders that others have to approve, and break-glass, need it"`
 	DryRun           bool   `json:"dry_run,omitempty" doc:"Answer with the plan and do nothing"`
 }
 
@@ -83,19 +89,19 @@ func (s *server) registerRules(api huma.API) {
 			return &reply[ServiceRules]{wholeRules(rules)}, err
 		}))
 	huma.Register(api, operation("pause", http.MethodPost, "/v1/services/{service}/pause", "rules", "Pause a service",
-		"Keeps the service where it is: no handover begins until the pause ends, by itself or by resume, but by break-glass. What is open goes on.",
-		CodeUnknown, CodeRefused, CodeUnavailable, CodeTooLarge), answering(s.pause))
-	huma.Register(api, operation("resume", http.MethodPost, "/v1/services/{service}/resume", "rules", "End a service's pause", "",
-		CodeUnknown, CodeConflict, CodeRefused, CodeUnavailable, CodeTooLarge),
+		"Keeps the service where it is: no handover begins until the pause ends, by itself or by resume, but by break-glass. What is open goes on. It needs the operator's signature (mandate).",
+		CodeUnknown, CodeRefused, CodeUnsigned, CodeUnavailable, CodeTooLarge), answering(s.pause))
+	huma.Register(api, operation("resume", http.MethodPost, "/v1/services/{service}/resume", "rules", "End a service's pause", "It needs the operator's signature, as a pause does.",
+		CodeUnknown, CodeConflict, CodeRefused, CodeUnsigned, CodeUnavailable, CodeTooLarge),
 		answering(func(ctx context.Context, in *resumeInput) (*reply[ServiceRules], error) {
-			rules, err := s.options.Governor.Pause(ctx, in.Service, time.Time{}, callerOf(ctx), in.Body.Reason)
+			rules, err := s.options.Governor.Pause(ctx, in.Service, time.Time{}, Word{callerOf(ctx), in.Body.Reason, in.Body.Mandate})
 			return &reply[ServiceRules]{wholeRules(rules)}, err
 		}))
 	huma.Register(api, operation("approve", http.MethodPost, "/v1/handovers/{id}/approve", "rules", "Approve an order",
-		"Approves the order that waits under this id, as the operator of the client certificate, who must not be the one who asked. With the last approval that is needed it begins.",
-		CodeUnknown, CodeConflict, CodeRefused, CodeNotReady, CodeUnavailable, CodeTooLarge),
+		"Approves the order that waits under this id, as the operator of the client certificate, who must not be the one who asked, and who signs it (mandate). With the last approval that is needed it begins.",
+		CodeUnknown, CodeConflict, CodeRefused, CodeUnsigned, CodeNotReady, CodeUnavailable, CodeTooLarge),
 		answering(func(ctx context.Context, in *approveInput) (*reply[ApproveReply], error) {
-			out, err := s.options.Governor.Approve(ctx, in.ID, callerOf(ctx), in.Body.Reason)
+			out, err := s.options.Governor.Approve(ctx, in.ID, Word{callerOf(ctx), in.Body.Reason, in.Body.Mandate})
 			out.Order.Approved = some(out.Order.Approved)
 			if out.Handover != nil {
 				h := whole(*out.Handover)
@@ -135,14 +141,21 @@ func (s *server) pause(ctx context.Context, in *pauseInput) (*reply[ServiceRules
 		return nil, err
 	}
 	until := time.Now().Add(time.Duration(in.Body.ForMS) * time.Millisecond)
-	rules, err := s.options.Governor.Pause(ctx, in.Service, until, callerOf(ctx), in.Body.Reason)
+	if len(in.Body.Mandate) > 0 {
+		m, err := rpc.InspectMandate(in.Body.Mandate)
+		if err != nil {
+			return nil, err
+		}
+		until = m.Until
+	}
+	rules, err := s.options.Governor.Pause(ctx, in.Service, until, Word{callerOf(ctx), in.Body.Reason, in.Body.Mandate})
 	return &reply[ServiceRules]{wholeRules(rules)}, err
 }
 
 func (s *server) revert(ctx context.Context, in *revertInput) (*switchedOutput[RevertReply], error) {
 	order := Order{
-		By: callerOf(ctx), Reason: in.Body.Reason, AllowLateProxies: in.Body.AllowLateProxies, BreakGlass: in.Body.BreakGlass,
-		ID: handoverID(s.options.Cluster, callerOf(ctx), serviceOf(in.ID), in.Key),
+		By: callerOf(ctx), Reason: in.Body.Reason, AllowLateProxies: in.Body.AllowLateProxies, BreakGlass: in.Body.BreakGlass, Mandate: in.Body.Mandate,
+		ID: RevertID(s.options.Cluster, callerOf(ctx), in.ID, in.Key),
 	}
 	out, err := s.options.Governor.Revert(ctx, in.ID, order)
 	if err != nil {
@@ -160,7 +173,7 @@ func (s *server) failback(ctx context.Context, in *failbackInput) (*switchOutput
 	order := Order{
 		Service: in.Service, To: to, Expect: in.Body.Expect, Reason: in.Body.Reason, By: callerOf(ctx), Failback: true,
 		HoldBudget:       time.Duration(in.Body.HoldBudgetMS) * time.Millisecond,
-		AllowLateProxies: in.Body.AllowLateProxies, BreakGlass: in.Body.BreakGlass,
+		AllowLateProxies: in.Body.AllowLateProxies, BreakGlass: in.Body.BreakGlass, Mandate: in.Body.Mandate,
 	}
 	return s.order(ctx, order, in.Key, in.Body.DryRun)
 }
@@ -178,6 +191,22 @@ type switchedOutput[T any] struct {
 	Status   int
 	Location string `header:"Location" doc:"Where the handover's record is"`
 	Body     T
+}
+
+// RevertID returns the id of the handover that takes another one back, as
+// HandoverID does.
+func RevertID(cluster, caller, id, key string) string {
+	return HandoverID(cluster, caller, serviceOf(id), key)
+}
+
+// RevertReason is the reason of the handover that takes another one back: what a
+// signed order to revert says.
+func RevertReason(id, reason string) string {
+	text := "reverts " + id
+	if reason != "" {
+		text += ": " + reason
+	}
+	return strings.ToValidUTF8(text[:min(len(text), signalbox.MaxReason)], "")
 }
 
 // serviceOf is the part of a handover's id that names its service, for making

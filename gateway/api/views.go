@@ -287,6 +287,7 @@ type Handover struct {
 	SupersededBy     string       `json:"superseded_by,omitempty"`
 	By               string       `json:"by" doc:"Who asked"`
 	Reason           string       `json:"reason,omitempty" doc:"Why"`
+	Signed           bool         `json:"signed,omitempty" doc:"Whether the operator signed the order; else the gateway that took it names who asked"`
 	BreakGlass       *BrokenGlass `json:"break_glass,omitempty" doc:"Which safety rules it overrode, and why"`
 	GivenUp          string       `json:"given_up,omitempty" doc:"Why it was given up"`
 	Allowed          string       `json:"allowed" doc:"The kinds of evidence that count"`

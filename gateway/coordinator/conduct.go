@@ -287,7 +287,11 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 	if !p.Ready {
 		return api.Handover{}, c.notReady(p)
 	}
-	glass, err := c.consent(ctx, s, o, c.moveWanted(s, o, p))
+	mandate, err := mandateOf(o)
+	if err != nil {
+		return api.Handover{}, err
+	}
+	glass, err := c.consent(ctx, s, o, c.moveWanted(s, o, p, mandate))
 	if err != nil {
 		return api.Handover{}, err
 	}
@@ -311,7 +315,7 @@ func (c *Coordinator) try(ctx context.Context, s *service, o api.Order, started 
 		ID: o.ID, Service: s.conf.Name, Term: signalbox.Term(p.Term), Fallback: signalbox.Term(p.FallbackTerm),
 		From: signalbox.DataCenter(p.From), To: signalbox.DataCenter(p.To), Allowed: signalbox.AckOnly,
 		HoldBudget: c.budget(s, o), AllowLateProxies: o.AllowLateProxies, By: o.By, Reason: o.Reason,
-		BreakGlass: glass,
+		BreakGlass: glass, Mandate: mandate,
 	}
 	for _, m := range p.Incoming {
 		h.Incoming = append(h.Incoming, signalbox.Identity(m.Identity))

@@ -134,6 +134,9 @@ func (c *Coordinator) Failover(ctx context.Context, o api.FailoverOrder) (api.Ha
 	case !p.Ready:
 		return api.Handover{}, c.notReady(p.Plan)
 	}
+	if h.Mandate, err = mandateOf(o.Order); err != nil {
+		return api.Handover{}, err
+	}
 	if h.BreakGlass, err = c.consent(ctx, s, o.Order, h); err != nil {
 		return api.Handover{}, err
 	}

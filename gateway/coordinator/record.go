@@ -60,7 +60,7 @@ func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signa
 			ID: h.ID, Service: string(h.Service), From: string(h.From), To: string(h.To),
 			Term: uint64(h.Term), FallbackTerm: uint64(h.Fallback), Outcome: api.OutcomeOpen, State: api.StatePreparing,
 			By: h.By, Reason: h.Reason, Allowed: h.Allowed.String(), HoldBudgetMS: h.HoldBudget.Milliseconds(),
-			AllowLateProxies: h.AllowLateProxies, Started: b.At, BreakGlass: glassView(h.BreakGlass, h.By),
+			AllowLateProxies: h.AllowLateProxies, Started: b.At, BreakGlass: glassView(h.BreakGlass, h.By), Signed: h.Mandate != nil,
 		},
 	}
 	if d := now.Sub(b.At); d > 0 && d < time.Second { // the block's own time, when clocks agree

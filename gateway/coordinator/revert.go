@@ -39,7 +39,13 @@ func (c *Coordinator) Revert(ctx context.Context, id string, o api.Order) (out a
 	}
 	o.Service, o.To = h.Service, h.From
 	o.Expect = signalbox.Expectation{DataCenter: signalbox.DataCenter(h.To), Term: signalbox.Term(h.CertifiedTerm)}.String()
-	o.Reason = clip("reverts "+id+because(o.Reason), signalbox.MaxReason)
+	signed, err := inspect(o.Mandate)
+	if err != nil {
+		return out, err
+	}
+	if o.Reason = api.RevertReason(id, o.Reason); signed != nil {
+		o.Reason = signed.Reason
+	}
 	out.Handover, err = c.Switch(ctx, o)
 	return out, err
 }

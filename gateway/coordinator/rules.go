@@ -12,6 +12,7 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/policy"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // people returns what people said of a service, and what moved; a copy that
@@ -121,10 +122,10 @@ func (c *Coordinator) isOpen(s *service) (open bool) {
 }
 
 // moveWanted is the handover that a plan would make, as far as rules look at it.
-func (c *Coordinator) moveWanted(s *service, o api.Order, p api.Plan) *signalbox.Handover {
+func (c *Coordinator) moveWanted(s *service, o api.Order, p api.Plan, signed *signalbox.Mandate) *signalbox.Handover {
 	h := &signalbox.Handover{
 		ID: o.ID, Service: s.conf.Name, From: signalbox.DataCenter(p.From), To: signalbox.DataCenter(p.To), Allowed: signalbox.AckOnly,
-		HoldBudget: c.budget(s, o), AllowLateProxies: o.AllowLateProxies, By: o.By,
+		HoldBudget: c.budget(s, o), AllowLateProxies: o.AllowLateProxies, By: o.By, Mandate: signed,
 	}
 	for _, m := range p.Incoming {
 		h.Incoming = append(h.Incoming, signalbox.Identity(m.Identity))
@@ -146,12 +147,43 @@ func (c *Coordinator) consent(ctx context.Context, s *service, o api.Order, h *s
 	case len(blocking) == 0:
 		return nil, nil
 	case o.BreakGlass != "":
-		glass := &signalbox.BreakGlass{Reason: o.BreakGlass, Overrides: blocking}
-		return glass, glass.Check()
+		return c.breakGlass(o, h, blocking)
 	case !slices.Equal(blocking, []signalbox.SafetyRule{signalbox.RuleApprovals}):
 		return nil, c.refusedBy(s, findings)
 	}
 	return nil, c.askFor(ctx, s, o, h, term)
+}
+
+// breakGlass overrides the rules that block; who signed named them, and no others
+// are.
+func (c *Coordinator) breakGlass(o api.Order, h *signalbox.Handover, blocking []signalbox.SafetyRule) (*signalbox.BreakGlass, error) {
+	glass := &signalbox.BreakGlass{Reason: o.BreakGlass, Overrides: blocking}
+	if m := h.Mandate; m != nil {
+		for _, r := range blocking {
+			if m.BreakGlass == nil || !slices.Contains(m.BreakGlass.Overrides, r) {
+				return nil, &api.Fault{
+					Err: fmt.Errorf("%w: %s blocks too, and what %s signed does not override it", signalbox.ErrRefused, r, m.By()),
+					Do:  "Look at the rules (signalbox service rules " + string(h.Service) + ") and give the order again: it is signed anew, for the rules that block then.",
+				}
+			}
+		}
+	}
+	return glass, glass.Check()
+}
+
+// mandateOf reads the signature of an order. It is verified by voters, with the
+// order.
+func mandateOf(o api.Order) (*signalbox.Mandate, error) { return inspect(o.Mandate) }
+
+func inspect(proof []byte) (*signalbox.Mandate, error) {
+	if len(proof) == 0 {
+		return nil, nil
+	}
+	m, err := rpc.InspectMandate(proof)
+	if err != nil {
+		return nil, fmt.Errorf("read signed order: %w", err)
+	}
+	return m, nil
 }
 
 // refusedBy counts a refusal and says why.
@@ -178,7 +210,7 @@ func (c *Coordinator) askFor(ctx context.Context, s *service, o api.Order, h *si
 			From: h.From, To: h.To, Term: term, HoldBudget: h.HoldBudget, AllowLateProxies: h.AllowLateProxies, Allowed: h.Allowed,
 			Until: c.opt.Now().Add(wait),
 		}
-		request := signalbox.Request{Approval: &signalbox.Approval{Service: s.conf.Name, ID: o.ID, By: o.By, Reason: o.Reason, Order: order}}
+		request := signalbox.Request{Approval: &signalbox.Approval{Service: s.conf.Name, ID: o.ID, By: o.By, Reason: o.Reason, Order: order, Mandate: h.Mandate}}
 		if err := c.opt.Links.ProposeTo(ctx, request); err != nil && !errors.Is(err, signalbox.ErrConflict) {
 			return err
 		}
@@ -198,12 +230,16 @@ func (c *Coordinator) askFor(ctx context.Context, s *service, o api.Order, h *si
 }
 
 // Pause implements api.Governor.
-func (c *Coordinator) Pause(ctx context.Context, name string, until time.Time, by, reason string) (api.ServiceRules, error) {
+func (c *Coordinator) Pause(ctx context.Context, name string, until time.Time, word api.Word) (api.ServiceRules, error) {
 	s := c.services[signalbox.Service(name)]
 	if s == nil {
 		return api.ServiceRules{}, c.unknown(name)
 	}
-	request := signalbox.Request{Pause: &signalbox.Pause{Service: s.conf.Name, Until: until, By: by, Reason: reason}}
+	mandate, err := inspect(word.Mandate)
+	if err != nil {
+		return api.ServiceRules{}, err
+	}
+	request := signalbox.Request{Pause: &signalbox.Pause{Service: s.conf.Name, Until: until, By: word.By, Reason: word.Reason, Mandate: mandate}}
 	if err := c.opt.Links.ProposeTo(ctx, request); err != nil {
 		if errors.Is(err, signalbox.ErrConflict) && request.Pause.Resumes() {
 			return api.ServiceRules{}, &api.Fault{Err: err, Do: "Nothing holds it: signalbox service rules " + name + " says what else may."}
@@ -218,7 +254,7 @@ func (c *Coordinator) unknown(name string) error {
 }
 
 // Approve implements api.Governor.
-func (c *Coordinator) Approve(ctx context.Context, id, by, reason string) (out api.ApproveReply, err error) {
+func (c *Coordinator) Approve(ctx context.Context, id string, word api.Word) (out api.ApproveReply, err error) {
 	s, w := c.orderOf(id)
 	if w == nil {
 		h, err := c.Handover(ctx, id)
@@ -231,9 +267,13 @@ func (c *Coordinator) Approve(ctx context.Context, id, by, reason string) (out a
 		out.Handover = &h // it began already
 		return out, nil
 	}
-	before := slices.ContainsFunc(w.Approved, func(a policy.Approved) bool { return a.By == by })
+	before := slices.ContainsFunc(w.Approved, func(a policy.Approved) bool { return a.By == word.By })
 	if !before {
-		request := signalbox.Request{Approval: &signalbox.Approval{Service: s.conf.Name, ID: id, By: by, Reason: reason}}
+		mandate, err := inspect(word.Mandate)
+		if err != nil {
+			return out, err
+		}
+		request := signalbox.Request{Approval: &signalbox.Approval{Service: s.conf.Name, ID: id, By: word.By, Reason: word.Reason, Mandate: mandate}}
 		if err := c.opt.Links.ProposeTo(ctx, request); err != nil {
 			return out, err
 		}
@@ -247,11 +287,15 @@ func (c *Coordinator) Approve(ctx context.Context, id, by, reason string) (out a
 	if len(w.Approved) < s.conf.Rules.Approvals {
 		return out, nil
 	}
-	h, err := c.beginApproved(ctx, w.Order.Allowed, api.Order{
+	order := api.Order{
 		ID: id, Service: string(s.conf.Name), To: string(w.Order.To), By: w.By, Reason: w.Approval.Reason,
 		Expect:     signalbox.Expectation{DataCenter: w.Order.From, Term: w.Order.Term}.String(),
 		HoldBudget: w.Order.HoldBudget, AllowLateProxies: w.Order.AllowLateProxies,
-	})
+	}
+	if w.Mandate != nil {
+		order.Mandate = w.Mandate.Proof
+	}
+	h, err := c.beginApproved(ctx, w.Order.Allowed, order)
 	if err != nil {
 		return out, notBegun(id, err)
 	}

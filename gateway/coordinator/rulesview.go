@@ -74,6 +74,9 @@ func orderView(s *service, w *policy.Waiting) api.WaitingOrder {
 		Current: signalbox.Expectation{DataCenter: w.Order.From, Term: w.Order.Term}.String(),
 		Asked:   w.At, Until: w.Order.Until, Needed: s.conf.Rules.Approvals,
 	}
+	if w.Mandate != nil {
+		v.Mandate = w.Mandate.Proof
+	}
 	for _, a := range w.Approved {
 		v.Approved = append(v.Approved, api.Approved{By: a.By, Reason: a.Reason, At: a.At})
 	}

@@ -284,7 +284,7 @@ func (c *Coordinator) shortRecord(b *signalbox.DecidedBlock, h *signalbox.Handov
 		ID: h.ID, Service: string(h.Service), From: string(h.From), To: string(h.To), Term: uint64(h.Term),
 		FallbackTerm: uint64(h.Fallback), By: h.By, Reason: h.Reason, Allowed: h.Allowed.String(),
 		HoldBudgetMS: h.HoldBudget.Milliseconds(), Started: b.At, Outcome: api.OutcomeOpen, State: "settled",
-		BreakGlass: glassView(h.BreakGlass, h.By),
+		BreakGlass: glassView(h.BreakGlass, h.By), Signed: h.Mandate != nil,
 	}
 	if h.From == "" {
 		v.Outcome, v.CertifiedTerm = api.OutcomeForward, v.Term

@@ -18,6 +18,12 @@ func (l *Ledger) SetRules(rules map[signalbox.Service]policy.Rules) { l.rules = 
 // Rules returns the safety rules of a service.
 func (l *Ledger) Rules(s signalbox.Service) policy.Rules { return l.rules[s] }
 
+// SetMandates sets what verifies the signatures of an operator's mandate at a
+// time; nil, and no request that needs one is taken.
+func (l *Ledger) SetMandates(verify func(proof []byte, at time.Time) (*signalbox.Mandate, error)) {
+	l.mandates = verify
+}
+
 // CheckBlock is what a voter checks of a block before it votes for it; now is
 // its own clock. That the block follows the newest one, Accepts checks.
 func (l *Ledger) CheckBlock(b *signalbox.Block, now time.Time) error {
@@ -41,24 +47,58 @@ func (l *Ledger) CheckAt(r *signalbox.Request, at time.Time) error {
 	if s != nil {
 		said = &s.Policy
 	}
+	var err error
 	switch {
 	case r.Pause != nil:
-		return policy.CheckPause(said, r.Pause, at)
+		err = policy.CheckPause(said, r.Pause, at)
+	case r.Approval != nil && s.Term() == 0:
+		err = fmt.Errorf("%w: service %s has no master yet", signalbox.ErrRefused, r.Approval.Service)
 	case r.Approval != nil:
-		if s.Term() == 0 {
-			return fmt.Errorf("%w: service %s has no master yet", signalbox.ErrRefused, r.Approval.Service)
-		}
-		return policy.CheckApproval(said, r.Approval, s.Master(), s.Term(), len(s.Open) > 0, at)
+		err = policy.CheckApproval(said, r.Approval, s.Master(), s.Term(), len(s.Open) > 0, at)
+	default:
+		err = l.Check(r)
 	}
-	if err := l.Check(r); err != nil || r.Handover == nil {
+	if err == nil && r.Handover != nil {
+		open := s != nil && len(s.Open) > 0
+		err = policy.CheckMove(l.rules[r.Service()], said, r.Handover, s.Term(), open, at)
+	}
+	if err != nil {
 		return err
 	}
-	open := s != nil && len(s.Open) > 0
-	return policy.CheckMove(l.rules[r.Service()], said, r.Handover, s.Term(), open, at)
+	return l.checkMandate(r, s, at)
+}
+
+// checkMandate verifies the operator's signature where a request has one, and
+// wants one where people's words decide.
+func (l *Ledger) checkMandate(r *signalbox.Request, s *ServiceState, at time.Time) error {
+	m, why := r.Mandate(), policy.NeedsMandate(r)
+	switch {
+	case m == nil && why == "":
+		return nil
+	case m == nil:
+		return fmt.Errorf("%w: %s of %s counts only with the operator's own signature: give it with the command line and an operator's bundle that holds a key (signalbox keys issue operator), or send a mandate", signalbox.ErrUnsigned, why, r.Service())
+	case l.mandates == nil:
+		return fmt.Errorf("%w: this process cannot check operators' signatures", signalbox.ErrNotConfigured)
+	}
+	var said policy.State
+	if s != nil {
+		said = s.Policy
+	}
+	if r.Handover != nil && said.Begun(r.Handover) != nil && m.Orders(r.Handover) {
+		return nil // every voter checked it when it was asked for
+	}
+	verified, err := l.mandates(m.Proof, at)
+	if err != nil {
+		return err
+	}
+	return policy.CheckMandate(&said, verified, r, s.Master(), s.Term(), at)
 }
 
 // applyConsent takes what people said into the state.
 func (l *Ledger) applyConsent(b *signalbox.DecidedBlock, r *signalbox.Request) {
+	if m := r.Mandate(); m != nil {
+		l.state(r.Service()).Policy.ApplyMandate(m)
+	}
 	switch {
 	case r.Handover != nil:
 		l.state(r.Handover.Service).Policy.ApplyHandover(r.Handover, b.At)

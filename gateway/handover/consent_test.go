@@ -1,16 +1,62 @@
 package handover_test
 
 import (
+	"crypto/tls"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/policy"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
 const ada, bob = "operator/ada", "operator/bob"
+
+// said signs an order's or a word's request as the operator who it says gave it;
+// what it approves is the order that waits.
+func (b *book) said(r signalbox.Request, at time.Time) signalbox.Request {
+	m := signalbox.Mandate{Service: orders, At: at}
+	switch {
+	case r.Pause != nil:
+		m.Verb, m.Until, m.Reason, m.Operator = signalbox.VerbPause, r.Pause.Until, r.Pause.Reason, r.Pause.By
+		if r.Pause.Resumes() {
+			m.Verb = signalbox.VerbResume
+		}
+	case r.Approval.Order != nil:
+		a := r.Approval
+		m.Verb, m.ID, m.From, m.To, m.Term, m.Reason, m.Operator = signalbox.VerbSwitch, a.ID, a.Order.From, a.Order.To, a.Order.Term, a.Reason, a.By
+	default:
+		m.Verb, m.ID, m.Of, m.Reason, m.Operator = signalbox.VerbApprove, r.Approval.ID, b.Service(orders).Policy.Order(r.Approval.ID).Signed, r.Approval.Reason, r.Approval.By
+	}
+	m.Operator = strings.TrimPrefix(m.Operator, "operator/")
+	signed := sealed(m)
+	if r.Pause != nil {
+		r.Pause.Mandate = signed
+	} else {
+		r.Approval.Mandate = signed
+	}
+	return r
+}
+
+func sealed(m signalbox.Mandate) *signalbox.Mandate {
+	proof, err := rpc.SealMandate(cluster, m, keyOf(m.Operator), tls.Certificate{PrivateKey: agentKey(), Certificate: [][]byte{{1}}})
+	if err != nil {
+		panic(err)
+	}
+	signed, err := rpc.InspectMandate(proof)
+	if err != nil {
+		panic(err)
+	}
+	return signed
+}
+
+// signatures takes every mandate as verified: that is tested in rpc.
+func signatures(proof []byte, _ time.Time) (*signalbox.Mandate, error) {
+	return rpc.InspectMandate(proof)
+}
 
 // at decides a request at a time, as voters do.
 func (b *book) at(r signalbox.Request, at time.Time) error {
@@ -30,6 +76,7 @@ func (b *book) at(r signalbox.Request, at time.Time) error {
 // gets no vote, whatever its own configuration says.
 func TestVotersHoldTheRules(t *testing.T) {
 	b := adopted(t)
+	b.SetMandates(signatures)
 	b.SetRules(map[signalbox.Service]policy.Rules{orders: {MinInterval: time.Minute, Approvals: 1, MinStanding: 2}})
 	now := epoch
 	plan := func(to signalbox.DataCenter, incoming ...string) *signalbox.Handover {
@@ -52,13 +99,23 @@ func TestVotersHoldTheRules(t *testing.T) {
 	refused("nobody asked", signalbox.Request{Handover: plan(west, "w1", "w2")})
 	h := plan(west, "w1", "w2")
 	order := &signalbox.Order{From: east, To: west, Term: 1, HoldBudget: h.HoldBudget, Allowed: h.Allowed, Until: now.Add(time.Hour)}
-	decided("the order", signalbox.Request{Approval: &signalbox.Approval{Service: orders, ID: "h1", By: ada, Order: order}})
-	refused("one's own approval", signalbox.Request{Approval: &signalbox.Approval{Service: orders, ID: "h1", By: ada}})
+	ask := signalbox.Request{Approval: &signalbox.Approval{Service: orders, ID: "h1", By: ada, Order: order}}
+	if err := b.at(ask, now); !errors.Is(err, signalbox.ErrUnsigned) {
+		t.Errorf("an order that ada did not sign: %v", err)
+	}
+	decided("the order", b.said(ask, now))
+	now = now.Add(time.Second)
+	refused("one's own approval", b.said(signalbox.Request{Approval: &signalbox.Approval{Service: orders, ID: "h1", By: ada}}, now))
+	unsigned := signalbox.Request{Approval: &signalbox.Approval{Service: orders, ID: "h1", By: bob}}
+	if err := b.at(unsigned, now); !errors.Is(err, signalbox.ErrUnsigned) || !strings.Contains(err.Error(), "signalbox keys issue operator") {
+		t.Errorf("an approval that bob did not sign: %v", err)
+	}
 	refused("without an approval", signalbox.Request{Handover: plan(west, "w1", "w2")})
-	decided("the approval", signalbox.Request{Approval: &signalbox.Approval{Service: orders, ID: "h1", By: bob}})
+	decided("the approval", b.said(unsigned, now))
 	refused("too few incoming", signalbox.Request{Handover: plan(west, "w1")})
 
-	decided("a pause", signalbox.Request{Pause: &signalbox.Pause{Service: orders, Until: now.Add(time.Minute), By: bob, Reason: "r"}})
+	now = now.Add(time.Second)
+	decided("a pause", b.said(signalbox.Request{Pause: &signalbox.Pause{Service: orders, Until: now.Add(time.Minute), By: bob, Reason: "r"}}, now))
 	refused("paused", signalbox.Request{Handover: plan(west, "w1", "w2")})
 	unplanned := plan(west, "w1", "w2")
 	unplanned.Fallback, unplanned.Allowed = 0, signalbox.AnyEvidence
@@ -80,8 +137,9 @@ func TestVotersHoldTheRules(t *testing.T) {
 // ending: the way back, outcomes and give-ups go on while the service is paused.
 func TestRulesNeverHoldTheWayBack(t *testing.T) {
 	b := opened(t)
+	b.SetMandates(signatures)
 	b.SetRules(map[signalbox.Service]policy.Rules{orders: {Approvals: 2, MinStanding: 9, MinInterval: time.Hour}})
-	if err := b.at(signalbox.Request{Pause: &signalbox.Pause{Service: orders, Until: epoch.Add(time.Hour), By: bob, Reason: "r"}}, epoch); err != nil {
+	if err := b.at(b.said(signalbox.Request{Pause: &signalbox.Pause{Service: orders, Until: epoch.Add(time.Hour), By: bob, Reason: "r"}}, epoch), epoch); err != nil {
 		t.Fatal(err)
 	}
 	back := b.plan("h1-back", east, "e1", "e2")
@@ -94,7 +152,8 @@ func TestRulesNeverHoldTheWayBack(t *testing.T) {
 // dating its block ahead.
 func TestBlocksFromTheFuture(t *testing.T) {
 	b := adopted(t)
-	if err := b.at(signalbox.Request{Pause: &signalbox.Pause{Service: orders, Until: epoch.Add(time.Hour), By: bob, Reason: "r"}}, epoch); err != nil {
+	b.SetMandates(signatures)
+	if err := b.at(b.said(signalbox.Request{Pause: &signalbox.Pause{Service: orders, Until: epoch.Add(time.Hour), By: bob, Reason: "r"}}, epoch), epoch); err != nil {
 		t.Fatal(err)
 	}
 	block := signalbox.Block{At: epoch.Add(time.Hour), Requests: []signalbox.Request{{Handover: b.plan("h1", west, "w1")}}}
@@ -125,5 +184,63 @@ func TestCheckWithoutTime(t *testing.T) {
 		if err := b.Check(&r); !errors.Is(err, signalbox.ErrInvalid) {
 			t.Errorf("%+v: %v", r, err)
 		}
+	}
+}
+
+// TestSignedOrders guards that voters take broken glass only with the operator's
+// signature, refuse what is signed for something else, and let an approved order
+// begin under the signature that it was asked for with, however long ago.
+func TestSignedOrders(t *testing.T) {
+	b := adopted(t)
+	b.SetRules(map[signalbox.Service]policy.Rules{orders: {Approvals: 1}})
+	now := epoch
+	h := b.plan("h1", west, "w1", "w2")
+	h.By, h.Reason = ada, "r"
+	h.BreakGlass = &signalbox.BreakGlass{Reason: "east burns", Overrides: []signalbox.SafetyRule{signalbox.RuleApprovals}}
+	refused := func(what string, kind error) {
+		t.Helper()
+		if err := b.CheckAt(&signalbox.Request{Handover: h}, now); !errors.Is(err, kind) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	refused("broken glass that nobody signed", signalbox.ErrUnsigned)
+	m := signalbox.Mandate{Verb: signalbox.VerbSwitch, Operator: "ada", Service: orders, ID: "h1", From: east, To: west, Term: 1, BreakGlass: h.BreakGlass, Reason: "r", At: now}
+	h.Mandate = sealed(m)
+	refused("a voter that cannot verify", signalbox.ErrNotConfigured)
+	b.SetMandates(func([]byte, time.Time) (*signalbox.Mandate, error) { return nil, signalbox.ErrUntrusted })
+	refused("a signature that does not fit", signalbox.ErrUntrusted)
+	b.SetMandates(signatures)
+	if err := b.CheckAt(&signalbox.Request{Handover: h}, now); err != nil {
+		t.Errorf("broken glass: %v", err)
+	}
+	m.BreakGlass = nil
+	h.Mandate = sealed(m)
+	refused("glass that the operator did not break", signalbox.ErrUntrusted)
+
+	h.BreakGlass = nil
+	ask := &signalbox.Approval{Service: orders, ID: "h1", By: ada, Reason: "r", Mandate: h.Mandate, Order: &signalbox.Order{
+		From: east, To: west, Term: 1, HoldBudget: h.HoldBudget, Allowed: h.Allowed, Until: now.Add(time.Hour),
+	}}
+	if err := b.at(signalbox.Request{Approval: ask}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.at(b.said(signalbox.Request{Approval: &signalbox.Approval{Service: orders, ID: "h1", By: bob}}, now), now); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(30 * time.Minute)
+	if err := b.at(signalbox.Request{Handover: h}, now); err != nil {
+		t.Errorf("the approved order, half an hour later: %v", err)
+	}
+	b.forward(t, b.log[len(b.log)-1])
+	b.SetRules(nil)
+	back := b.plan("h2", east, "e1", "e2")
+	back.By, back.Reason = ada, "r"
+	back.Mandate = h.Mandate
+	if err := b.CheckAt(&signalbox.Request{Handover: back}, now); !errors.Is(err, signalbox.ErrUntrusted) {
+		t.Errorf("the signature of another order: %v", err)
+	}
+	back.Mandate = nil
+	if err := b.CheckAt(&signalbox.Request{Handover: back}, now); err != nil {
+		t.Errorf("an order that no rule restricts, without a signature: %v", err)
 	}
 }

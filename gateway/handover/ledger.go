@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/policy"
@@ -77,6 +78,8 @@ type Ledger struct {
 	enrolled map[signalbox.Identity]signalbox.Instance
 	// rules are this gateway's safety rules, for CheckAt.
 	rules map[signalbox.Service]policy.Rules
+	// mandates verifies operators' signatures, for CheckAt.
+	mandates func([]byte, time.Time) (*signalbox.Mandate, error)
 
 	// accepted is the block that Accepts took last, outcomes the certificates
 	// that it verified for it.

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -69,6 +70,11 @@ func (j *Journal) View(f func(*handover.Ledger)) {
 // checks.
 func (j *Journal) SetRules(rules map[signalbox.Service]policy.Rules) {
 	j.View(func(l *handover.Ledger) { l.SetRules(rules) })
+}
+
+// SetMandates sets what verifies operators' signatures, which its voter checks.
+func (j *Journal) SetMandates(verify func(proof []byte, at time.Time) (*signalbox.Mandate, error)) {
+	j.View(func(l *handover.Ledger) { l.SetMandates(verify) })
 }
 
 // Index returns the newest block's index, 0 for an empty log.

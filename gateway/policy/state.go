@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"slices"
 	"time"
 
@@ -30,12 +31,16 @@ type Waiting struct {
 	signalbox.Approval
 	At       time.Time
 	Approved []Approved
+	// Signed is the SHA-256 of the Mandate's proof: what an approval names.
+	Signed signalbox.Digest
 }
 
 // Approved is one person's approval.
 type Approved struct {
 	By, Reason string
 	At         time.Time
+	// Key is the fingerprint of the key that signed it.
+	Key signalbox.Identity
 }
 
 // Holds reports whether the order still waits, or stands approved, while term is
@@ -77,6 +82,8 @@ type State struct {
 	// BrokenTotal counts all.
 	Broken      []Broken
 	BrokenTotal int
+	// Said is when the newest mandate of each operator was signed.
+	Said map[string]time.Time
 }
 
 // Order returns the order of an id, or nil.
@@ -104,12 +111,20 @@ func (s *State) ApplyPause(p *signalbox.Pause, at time.Time) {
 func (s *State) ApplyApproval(a *signalbox.Approval, term signalbox.Term, at time.Time) {
 	kept := slices.DeleteFunc(slices.Clone(s.Waiting), func(w Waiting) bool { return !w.Holds(term, at) })
 	if a.Order != nil {
-		s.Waiting = append(kept, Waiting{Approval: *a, At: at})
+		w := Waiting{Approval: *a, At: at}
+		if a.Mandate != nil {
+			w.Signed = sha256.Sum256(a.Mandate.Proof)
+		}
+		s.Waiting = append(kept, w)
 		return
 	}
 	for i := range kept {
 		if kept[i].ID == a.ID {
-			kept[i].Approved = append(slices.Clone(kept[i].Approved), Approved{a.By, a.Reason, at})
+			by := Approved{By: a.By, Reason: a.Reason, At: at}
+			if a.Mandate != nil {
+				by.Key = a.Mandate.Key
+			}
+			kept[i].Approved = append(slices.Clone(kept[i].Approved), by)
 		}
 	}
 	s.Waiting = kept

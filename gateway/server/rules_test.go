@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/policy"
+	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
 const ada, bob = "operator/ada", "operator/bob"
@@ -18,6 +21,57 @@ const ada, bob = "operator/ada", "operator/bob"
 // withRules gives the site's service safety rules.
 func withRules(r policy.Rules) func(*site) {
 	return func(s *site) { s.services[0].Rules = r }
+}
+
+// signs signs a mandate as an operator does, with the bundle of the name.
+func (s *site) signs(name string, m signalbox.Mandate) []byte {
+	s.t.Helper()
+	b, err := identity.Load(s.bundle(rpc.Principal{Role: rpc.RoleOperator, Name: name}))
+	must(s.t, err)
+	pair, err := tls.LoadX509KeyPair(b.Files().Certificate, b.Files().Key)
+	must(s.t, err)
+	m.Operator, m.Service, m.At = name, orders, time.Now()
+	raw, err := rpc.SealMandate(testCluster, m, b.Operator, pair)
+	must(s.t, err)
+	return raw
+}
+
+// signed is an order as an operator signs it; it breaks the glass of these rules.
+func (s *site) signed(name string, verb signalbox.Verb, o api.Order, overrides ...signalbox.SafetyRule) api.Order {
+	s.t.Helper()
+	v := s.service("east-1")
+	m := signalbox.Mandate{
+		Verb: verb, ID: o.ID, From: signalbox.DataCenter(v.Master), To: signalbox.DataCenter(o.To), Term: signalbox.Term(v.Term),
+		HoldBudget: o.HoldBudget, AllowLateProxies: o.AllowLateProxies, Reason: o.Reason,
+	}
+	if o.BreakGlass != "" {
+		m.BreakGlass = &signalbox.BreakGlass{Reason: o.BreakGlass, Overrides: overrides}
+	}
+	o.By, o.Mandate = "operator/"+name, s.signs(name, m)
+	return o
+}
+
+// pauses is an operator's word to pause, or to end it.
+func (s *site) pauses(name string, until time.Time, reason string) api.Word {
+	m := signalbox.Mandate{Verb: signalbox.VerbPause, Until: until, Reason: reason}
+	if until.IsZero() {
+		m.Verb = signalbox.VerbResume
+	}
+	return api.Word{By: "operator/" + name, Reason: reason, Mandate: s.signs(name, m)}
+}
+
+// approves is an operator's approval of the order that waits at a gateway.
+func (s *site) approves(gateway, name, id, reason string) api.Word {
+	s.t.Helper()
+	rules, err := s.gateways[gateway].coordinator.Rules(context.Background(), "orders")
+	must(s.t, err)
+	m := signalbox.Mandate{Verb: signalbox.VerbApprove, ID: id, Of: signalbox.Digest{1}, Reason: reason}
+	for _, w := range rules.Waiting {
+		if w.ID == id {
+			m.Of = rpc.MandateDigest(w.Mandate)
+		}
+	}
+	return api.Word{By: "operator/" + name, Reason: reason, Mandate: s.signs(name, m)}
 }
 
 // lie has a handover decided without asking the gateway's own coordinator, as a
@@ -53,7 +107,7 @@ func TestPauseHoldsEverywhere(t *testing.T) {
 	s := newSite(t, voting("east-1", "west-1", "west-2")).run()
 	s.ready("west-2", s.order(west))
 	until := time.Now().Add(time.Hour)
-	rules, err := s.gateways["east-2"].coordinator.Pause(t.Context(), "orders", until, bob, "schema migration")
+	rules, err := s.gateways["east-2"].coordinator.Pause(t.Context(), "orders", until, s.pauses("bob", until, "schema migration"))
 	must(t, err)
 	if rules.Pause == nil || rules.Pause.By != bob {
 		t.Fatalf("rules say %+v", rules.Pause)
@@ -76,6 +130,10 @@ func TestPauseHoldsEverywhere(t *testing.T) {
 		t.Error("a paused service can be moved, says the status")
 	}
 	o.BreakGlass = "east burns"
+	if _, err := s.gateways["west-1"].coordinator.Switch(t.Context(), o); !errors.Is(err, signalbox.ErrUnsigned) {
+		t.Errorf("broken glass that nobody signed: %v", err)
+	}
+	o = s.signed("test", signalbox.VerbSwitch, o, signalbox.RulePause)
 	s.begin("west-1", o)
 	h := s.wantOutcome(o.ID, api.OutcomeForward, 2)
 	if h.BreakGlass == nil || h.BreakGlass.Reason != "east burns" || h.BreakGlass.Overrides[0] != "pause" {
@@ -86,9 +144,12 @@ func TestPauseHoldsEverywhere(t *testing.T) {
 			t.Errorf("%s: the status says %+v", name, v.BreakGlass)
 		}
 	}
-	_, err = s.gateways["west-2"].coordinator.Pause(t.Context(), "orders", time.Time{}, ada, "")
+	if _, err = s.gateways["west-2"].coordinator.Pause(t.Context(), "orders", time.Time{}, api.Word{By: ada}); !errors.Is(err, signalbox.ErrUnsigned) {
+		t.Errorf("the end of a pause that nobody signed: %v", err)
+	}
+	_, err = s.gateways["west-2"].coordinator.Pause(t.Context(), "orders", time.Time{}, s.pauses("ada", time.Time{}, ""))
 	must(t, err)
-	if _, err = s.gateways["west-2"].coordinator.Pause(t.Context(), "orders", time.Time{}, ada, ""); !errors.Is(err, signalbox.ErrConflict) {
+	if _, err = s.gateways["west-2"].coordinator.Pause(t.Context(), "orders", time.Time{}, s.pauses("ada", time.Time{}, "")); !errors.Is(err, signalbox.ErrConflict) {
 		t.Errorf("the end of no pause: %v", err)
 	}
 	back := s.order(east)
@@ -104,6 +165,10 @@ func TestApprovalBegins(t *testing.T) {
 	o := s.order(west)
 	o.By = ada
 	s.ready("east-1", o)
+	if _, err := s.gateways["east-1"].coordinator.Switch(t.Context(), o); !errors.Is(err, signalbox.ErrUnsigned) {
+		t.Errorf("an order that ada did not sign: %v", err)
+	}
+	o = s.signed("ada", signalbox.VerbSwitch, o)
 	var f *api.Fault
 	_, err := s.gateways["east-1"].coordinator.Switch(t.Context(), o)
 	if !errors.As(err, &f) || f.Code != api.CodeApproval || f.Handover != o.ID || !errors.Is(err, signalbox.ErrRefused) {
@@ -117,24 +182,34 @@ func TestApprovalBegins(t *testing.T) {
 		return len(v.Approvals) == 1 && v.Approvals[0] == o.ID
 	})
 	other := s.gateways["west-2"].coordinator
-	if _, err := other.Approve(t.Context(), o.ID, ada, ""); !errors.Is(err, signalbox.ErrRefused) {
+	if _, err := other.Approve(t.Context(), o.ID, s.approves("west-2", "ada", o.ID, "")); !errors.Is(err, signalbox.ErrRefused) {
 		t.Errorf("one's own approval: %v", err)
 	}
-	if _, err := other.Approve(t.Context(), o.ID, "gateway/west/west-2", ""); !errors.Is(err, signalbox.ErrRefused) {
+	if _, err := other.Approve(t.Context(), o.ID, api.Word{By: "gateway/west/west-2"}); !errors.Is(err, signalbox.ErrRefused) {
 		t.Errorf("a gateway's approval: %v", err)
 	}
+	if _, err := other.Approve(t.Context(), o.ID, api.Word{By: bob}); !errors.Is(err, signalbox.ErrUnsigned) {
+		t.Errorf("an approval that a gateway claims to be bob's: %v", err)
+	}
+	claimed := s.approves("west-2", "carl", o.ID, "")
+	claimed.By = bob
+	if _, err := other.Approve(t.Context(), o.ID, claimed); !errors.Is(err, signalbox.ErrUntrusted) {
+		t.Errorf("carl's signature as bob's: %v", err)
+	}
 	s.ready("west-2", o)
-	reply, err := other.Approve(t.Context(), o.ID, bob, "looked")
+	reply, err := other.Approve(t.Context(), o.ID, s.approves("west-2", "bob", o.ID, "looked"))
 	must(t, err)
 	if reply.Handover == nil || reply.Handover.By != ada || reply.Order.Approved[0].By != bob {
 		t.Fatalf("approved: %+v", reply)
 	}
-	s.wantOutcome(o.ID, api.OutcomeForward, 2)
+	if h := s.wantOutcome(o.ID, api.OutcomeForward, 2); !h.Signed {
+		t.Error("the record does not say that ada signed it")
+	}
 	again, err := s.gateways["east-1"].coordinator.Switch(t.Context(), o)
 	if err != nil || again.ID != o.ID {
 		t.Errorf("the same order again: %v, %v", again.ID, err)
 	}
-	if reply, err := other.Approve(t.Context(), o.ID, bob, ""); err != nil || reply.Handover == nil {
+	if reply, err := other.Approve(t.Context(), o.ID, api.Word{By: bob}); err != nil || reply.Handover == nil {
 		t.Errorf("the same approval again: %v", err)
 	}
 }
@@ -267,12 +342,13 @@ func TestRulesOfFailovers(t *testing.T) {
 	c := s.gateways["east-1"].coordinator
 	o := s.failover(west)
 	o.By, o.HoldBudget = ada, signalbox.MaxHoldBudget
-	_, err := c.Pause(t.Context(), "orders", time.Now().Add(time.Hour), bob, "migration")
+	until := time.Now().Add(time.Hour)
+	_, err := c.Pause(t.Context(), "orders", until, s.pauses("bob", until, "migration"))
 	must(t, err)
 	if _, err := c.Failover(t.Context(), o); !errors.Is(err, signalbox.ErrRefused) || !strings.Contains(err.Error(), "paused") {
 		t.Errorf("a failover while paused: %v", err)
 	}
-	_, err = c.Pause(t.Context(), "orders", time.Time{}, bob, "")
+	_, err = c.Pause(t.Context(), "orders", time.Time{}, s.pauses("bob", time.Time{}, ""))
 	must(t, err)
 	if p, err := c.Plan(t.Context(), o.Order); err != nil || p.Ready {
 		t.Errorf("a switch while frozen: %+v, %v", p.Blocks, err)
@@ -282,10 +358,11 @@ func TestRulesOfFailovers(t *testing.T) {
 		return err == nil && p.Ready
 	})
 	var f *api.Fault
+	o.Order = s.signed("ada", signalbox.VerbFailover, o.Order)
 	if _, err := c.Failover(t.Context(), o); !errors.As(err, &f) || f.Code != api.CodeApproval {
 		t.Fatalf("a failover that nobody approved: %v", err)
 	}
-	reply, err := c.Approve(t.Context(), o.ID, bob, "")
+	reply, err := c.Approve(t.Context(), o.ID, s.approves("east-1", "bob", o.ID, ""))
 	must(t, err)
 	if reply.Handover == nil || !strings.Contains(reply.Handover.Allowed, "attest") {
 		t.Errorf("approved: %+v", reply.Handover)

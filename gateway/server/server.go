@@ -131,6 +131,9 @@ func (s *Server) build() error {
 		rules[service.Name] = service.Rules
 	}
 	s.journal.SetRules(rules)
+	s.journal.SetMandates(func(proof []byte, at time.Time) (*signalbox.Mandate, error) {
+		return rpc.OpenMandate(rpc.MandateTrust{Cluster: self.Cluster, Roots: s.keeper.Roots(), Keys: s.opt.Cluster.OperatorKeys}, proof, at)
+	})
 	s.events = api.NewEvents(fmt.Sprintf("%s.%d", self.Name, time.Now().UnixNano()), api.DefaultRing)
 	if err := s.buildControl(); err != nil {
 		return err

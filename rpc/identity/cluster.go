@@ -158,6 +158,16 @@ func (c *Cluster) VoterKey(id signalbox.Identity) ed25519.PublicKey {
 	return nil
 }
 
+// OperatorKeys returns the keys that the description names for an operator.
+func (c *Cluster) OperatorKeys(name string) (keys []ed25519.PublicKey) {
+	for _, o := range c.Operators {
+		if o.Name == name {
+			keys = append(keys, o.PublicKey)
+		}
+	}
+	return keys
+}
+
 // Trust is what verifies the cluster's blocks, certificates and evidence: the
 // voters' quorum by their scheme, fences by the voters' own keys, attests by the
 // operators'.

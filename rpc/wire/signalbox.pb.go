@@ -563,6 +563,7 @@ type Handover struct {
 	Previous         []byte                 `protobuf:"bytes,17,opt,name=previous,proto3" json:"previous,omitempty"`                                   // a singleton's master until now
 	Streams          uint32                 `protobuf:"varint,18,opt,name=streams,proto3" json:"streams,omitempty"`                                    // what becomes of streams that outlive the drain: 0 wait, 1 cut, 2 abort
 	BreakGlass       *BreakGlass            `protobuf:"bytes,20,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	Mandate          []byte                 `protobuf:"bytes,21,opt,name=mandate,proto3" json:"mandate,omitempty"` // MandateProof
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -730,6 +731,13 @@ func (x *Handover) GetBreakGlass() *BreakGlass {
 	return nil
 }
 
+func (x *Handover) GetMandate() []byte {
+	if x != nil {
+		return x.Mandate
+	}
+	return nil
+}
+
 // LeaseTerms say how the leases of a term run.
 type LeaseTerms struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -843,6 +851,7 @@ type Pause struct {
 	UntilUnixNano int64                  `protobuf:"varint,2,opt,name=until_unix_nano,json=untilUnixNano,proto3" json:"until_unix_nano,omitempty"` // 0 resumes
 	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Mandate       []byte                 `protobuf:"bytes,5,opt,name=mandate,proto3" json:"mandate,omitempty"` // MandateProof
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,6 +914,13 @@ func (x *Pause) GetReason() string {
 	return ""
 }
 
+func (x *Pause) GetMandate() []byte {
+	if x != nil {
+		return x.Mandate
+	}
+	return nil
+}
+
 // Approval asks for the approval of an order, or, without an order, gives it.
 type Approval struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -913,6 +929,7 @@ type Approval struct {
 	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	Order         *WaitingOrder          `protobuf:"bytes,5,opt,name=order,proto3" json:"order,omitempty"`
+	Mandate       []byte                 `protobuf:"bytes,6,opt,name=mandate,proto3" json:"mandate,omitempty"` // MandateProof
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -982,6 +999,240 @@ func (x *Approval) GetOrder() *WaitingOrder {
 	return nil
 }
 
+func (x *Approval) GetMandate() []byte {
+	if x != nil {
+		return x.Mandate
+	}
+	return nil
+}
+
+// Mandate is an order as the operator who gives it signs it.
+type Mandate struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Verb             string                 `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"` // switch, failover, approve, pause, resume
+	Operator         string                 `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Service          string                 `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
+	Id               string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`     // that the handover is to have
+	From             string                 `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"` // with term: what is certified
+	To               string                 `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	Term             uint64                 `protobuf:"varint,7,opt,name=term,proto3" json:"term,omitempty"`
+	HoldBudgetNano   int64                  `protobuf:"varint,8,opt,name=hold_budget_nano,json=holdBudgetNano,proto3" json:"hold_budget_nano,omitempty"` // 0: the service's own
+	AllowLateProxies bool                   `protobuf:"varint,9,opt,name=allow_late_proxies,json=allowLateProxies,proto3" json:"allow_late_proxies,omitempty"`
+	Allowed          uint32                 `protobuf:"varint,10,opt,name=allowed,proto3" json:"allowed,omitempty"`                                    // of a failover: others' kinds, 0 all of the service's
+	UntilUnixNano    int64                  `protobuf:"varint,11,opt,name=until_unix_nano,json=untilUnixNano,proto3" json:"until_unix_nano,omitempty"` // of a pause
+	BreakGlass       *BreakGlass            `protobuf:"bytes,12,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	Of               []byte                 `protobuf:"bytes,13,opt,name=of,proto3" json:"of,omitempty"` // of an approval: SHA-256 of the MandateProof that it approves
+	Reason           string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUnixNano       int64                  `protobuf:"varint,15,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	PublicKey        []byte                 `protobuf:"bytes,16,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // 32 bytes
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Mandate) Reset() {
+	*x = Mandate{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mandate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mandate) ProtoMessage() {}
+
+func (x *Mandate) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mandate.ProtoReflect.Descriptor instead.
+func (*Mandate) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Mandate) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *Mandate) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *Mandate) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Mandate) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Mandate) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Mandate) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Mandate) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Mandate) GetHoldBudgetNano() int64 {
+	if x != nil {
+		return x.HoldBudgetNano
+	}
+	return 0
+}
+
+func (x *Mandate) GetAllowLateProxies() bool {
+	if x != nil {
+		return x.AllowLateProxies
+	}
+	return false
+}
+
+func (x *Mandate) GetAllowed() uint32 {
+	if x != nil {
+		return x.Allowed
+	}
+	return 0
+}
+
+func (x *Mandate) GetUntilUnixNano() int64 {
+	if x != nil {
+		return x.UntilUnixNano
+	}
+	return 0
+}
+
+func (x *Mandate) GetBreakGlass() *BreakGlass {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
+func (x *Mandate) GetOf() []byte {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *Mandate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Mandate) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+func (x *Mandate) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+// MandateProof is a Mandate signed twice: by the operator's key (an Envelope) and
+// by the operator's TLS key (over the same envelope bytes).
+type MandateProof struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Envelope            []byte                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	OperatorCertificate []byte                 `protobuf:"bytes,2,opt,name=operator_certificate,json=operatorCertificate,proto3" json:"operator_certificate,omitempty"` // DER
+	OperatorSignature   []byte                 `protobuf:"bytes,3,opt,name=operator_signature,json=operatorSignature,proto3" json:"operator_signature,omitempty"`       // ECDSA ASN.1 over SHA-256
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *MandateProof) Reset() {
+	*x = MandateProof{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MandateProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MandateProof) ProtoMessage() {}
+
+func (x *MandateProof) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MandateProof.ProtoReflect.Descriptor instead.
+func (*MandateProof) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *MandateProof) GetEnvelope() []byte {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+func (x *MandateProof) GetOperatorCertificate() []byte {
+	if x != nil {
+		return x.OperatorCertificate
+	}
+	return nil
+}
+
+func (x *MandateProof) GetOperatorSignature() []byte {
+	if x != nil {
+		return x.OperatorSignature
+	}
+	return nil
+}
+
 // WaitingOrder is the handover that waits for approval.
 type WaitingOrder struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -998,7 +1249,7 @@ type WaitingOrder struct {
 
 func (x *WaitingOrder) Reset() {
 	*x = WaitingOrder{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1261,7 @@ func (x *WaitingOrder) String() string {
 func (*WaitingOrder) ProtoMessage() {}
 
 func (x *WaitingOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1274,7 @@ func (x *WaitingOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingOrder.ProtoReflect.Descriptor instead.
 func (*WaitingOrder) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WaitingOrder) GetFrom() string {
@@ -1088,7 +1339,7 @@ type RosterEntry struct {
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1351,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1364,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RosterEntry) GetPublicKey() []byte {
@@ -1161,7 +1412,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1424,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1437,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Admission) GetTerm() uint64 {
@@ -1215,7 +1466,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1478,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1491,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Outcome) GetService() string {
@@ -1289,7 +1540,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1552,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1565,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Removal) GetService() string {
@@ -1394,7 +1645,7 @@ type Testimony struct {
 
 func (x *Testimony) Reset() {
 	*x = Testimony{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1657,7 @@ func (x *Testimony) String() string {
 func (*Testimony) ProtoMessage() {}
 
 func (x *Testimony) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1670,7 @@ func (x *Testimony) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Testimony.ProtoReflect.Descriptor instead.
 func (*Testimony) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Testimony) GetService() string {
@@ -1513,7 +1764,7 @@ type Enrollment struct {
 
 func (x *Enrollment) Reset() {
 	*x = Enrollment{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1776,7 @@ func (x *Enrollment) String() string {
 func (*Enrollment) ProtoMessage() {}
 
 func (x *Enrollment) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1789,7 @@ func (x *Enrollment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrollment.ProtoReflect.Descriptor instead.
 func (*Enrollment) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Enrollment) GetService() string {
@@ -1589,7 +1840,7 @@ type EnrollmentProof struct {
 
 func (x *EnrollmentProof) Reset() {
 	*x = EnrollmentProof{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1852,7 @@ func (x *EnrollmentProof) String() string {
 func (*EnrollmentProof) ProtoMessage() {}
 
 func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1865,7 @@ func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollmentProof.ProtoReflect.Descriptor instead.
 func (*EnrollmentProof) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EnrollmentProof) GetEnvelope() []byte {
@@ -1655,7 +1906,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1918,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1931,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Statement) GetKind() uint32 {
@@ -1752,7 +2003,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +2015,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +2028,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Certificate) GetService() string {
@@ -1820,7 +2071,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2083,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2096,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Question) GetService() string {
@@ -1887,7 +2138,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2150,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2163,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Answer) GetVoter() string {
@@ -1993,7 +2244,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2256,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2269,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LeaseRequest) GetService() string {
@@ -2079,7 +2330,7 @@ type LeaseGrant struct {
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2342,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2355,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LeaseGrant) GetIdentity() []byte {
@@ -2169,7 +2420,7 @@ type LeaseReply struct {
 
 func (x *LeaseReply) Reset() {
 	*x = LeaseReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2432,7 @@ func (x *LeaseReply) String() string {
 func (*LeaseReply) ProtoMessage() {}
 
 func (x *LeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2445,7 @@ func (x *LeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReply.ProtoReflect.Descriptor instead.
 func (*LeaseReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LeaseReply) GetIdentity() []byte {
@@ -2236,7 +2487,7 @@ type LeaseFrame struct {
 
 func (x *LeaseFrame) Reset() {
 	*x = LeaseFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2499,7 @@ func (x *LeaseFrame) String() string {
 func (*LeaseFrame) ProtoMessage() {}
 
 func (x *LeaseFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2512,7 @@ func (x *LeaseFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseFrame.ProtoReflect.Descriptor instead.
 func (*LeaseFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LeaseFrame) GetRequest() []byte {
@@ -2295,7 +2546,7 @@ type EvidenceShare struct {
 
 func (x *EvidenceShare) Reset() {
 	*x = EvidenceShare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2558,7 @@ func (x *EvidenceShare) String() string {
 func (*EvidenceShare) ProtoMessage() {}
 
 func (x *EvidenceShare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2571,7 @@ func (x *EvidenceShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvidenceShare.ProtoReflect.Descriptor instead.
 func (*EvidenceShare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EvidenceShare) GetDomain() uint32 {
@@ -2390,7 +2641,7 @@ type AgentFrame struct {
 
 func (x *AgentFrame) Reset() {
 	*x = AgentFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2653,7 @@ func (x *AgentFrame) String() string {
 func (*AgentFrame) ProtoMessage() {}
 
 func (x *AgentFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2666,7 @@ func (x *AgentFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentFrame.ProtoReflect.Descriptor instead.
 func (*AgentFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AgentFrame) GetKind() isAgentFrame_Kind {
@@ -2550,7 +2801,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2813,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2826,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Hello) GetEnrollment() []byte {
@@ -2659,7 +2910,7 @@ type InstanceStatus struct {
 
 func (x *InstanceStatus) Reset() {
 	*x = InstanceStatus{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +2922,7 @@ func (x *InstanceStatus) String() string {
 func (*InstanceStatus) ProtoMessage() {}
 
 func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +2935,7 @@ func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceStatus.ProtoReflect.Descriptor instead.
 func (*InstanceStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InstanceStatus) GetIdentity() []byte {
@@ -2860,7 +3111,7 @@ type NamedProblem struct {
 
 func (x *NamedProblem) Reset() {
 	*x = NamedProblem{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +3123,7 @@ func (x *NamedProblem) String() string {
 func (*NamedProblem) ProtoMessage() {}
 
 func (x *NamedProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3136,7 @@ func (x *NamedProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedProblem.ProtoReflect.Descriptor instead.
 func (*NamedProblem) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *NamedProblem) GetName() string {
@@ -2918,7 +3169,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2930,7 +3181,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2943,7 +3194,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -2966,7 +3217,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3229,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3242,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Want) GetService() string {
@@ -3034,7 +3285,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3046,7 +3297,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3059,7 +3310,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -3204,7 +3455,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3467,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3480,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -3264,7 +3515,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3527,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +3540,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -3328,7 +3579,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3591,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3604,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Grant) GetService() string {
@@ -3405,7 +3656,7 @@ type Serving struct {
 
 func (x *Serving) Reset() {
 	*x = Serving{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3668,7 @@ func (x *Serving) String() string {
 func (*Serving) ProtoMessage() {}
 
 func (x *Serving) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3681,7 @@ func (x *Serving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serving.ProtoReflect.Descriptor instead.
 func (*Serving) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Serving) GetStatement() []byte {
@@ -3469,7 +3720,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3732,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3745,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Prepare) GetService() string {
@@ -3546,7 +3797,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3558,7 +3809,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3571,7 +3822,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -3610,7 +3861,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3622,7 +3873,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3635,7 +3886,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -3685,7 +3936,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +3948,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +3961,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -3939,7 +4190,7 @@ type Silence struct {
 
 func (x *Silence) Reset() {
 	*x = Silence{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3951,7 +4202,7 @@ func (x *Silence) String() string {
 func (*Silence) ProtoMessage() {}
 
 func (x *Silence) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3964,7 +4215,7 @@ func (x *Silence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Silence.ProtoReflect.Descriptor instead.
 func (*Silence) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Silence) GetService() string {
@@ -3999,7 +4250,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4262,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +4275,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Prepared) GetService() string {
@@ -4053,7 +4304,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4065,7 +4316,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4078,7 +4329,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -4121,7 +4372,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4133,7 +4384,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4146,7 +4397,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -4177,7 +4428,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4189,7 +4440,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4202,7 +4453,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Held) GetService() string {
@@ -4251,7 +4502,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4263,7 +4514,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4276,7 +4527,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -4313,7 +4564,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4325,7 +4576,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4338,7 +4589,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -4382,7 +4633,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4394,7 +4645,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4407,7 +4658,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ProxyState) GetId() string {
@@ -4451,7 +4702,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4463,7 +4714,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4476,7 +4727,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -4526,7 +4777,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4538,7 +4789,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4551,7 +4802,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GiveUp) GetService() string {
@@ -4601,7 +4852,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4613,7 +4864,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4626,7 +4877,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -4814,7 +5065,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4826,7 +5077,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4839,7 +5090,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -4875,7 +5126,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4887,7 +5138,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4900,7 +5151,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -4935,7 +5186,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4947,7 +5198,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4960,7 +5211,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -4995,7 +5246,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5007,7 +5258,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5020,7 +5271,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -5048,7 +5299,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5060,7 +5311,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5073,7 +5324,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -5117,7 +5368,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5129,7 +5380,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5142,7 +5393,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -5231,7 +5482,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5243,7 +5494,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5256,7 +5507,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -5275,7 +5526,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5287,7 +5538,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5300,7 +5551,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -5319,7 +5570,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5331,7 +5582,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5344,7 +5595,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -5364,7 +5615,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5376,7 +5627,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5389,7 +5640,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -5415,7 +5666,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5427,7 +5678,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5440,7 +5691,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -5488,7 +5739,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06remove\x12+\n" +
 	"\x05pause\x18\x05 \x01(\v2\x13.signalbox.v1.PauseH\x00R\x05pause\x124\n" +
 	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapprovalB\x06\n" +
-	"\x04kind\"\xf5\x04\n" +
+	"\x04kind\"\x8f\x05\n" +
 	"\bHandover\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -5510,7 +5761,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\bprevious\x18\x11 \x01(\fR\bprevious\x12\x18\n" +
 	"\astreams\x18\x12 \x01(\rR\astreams\x129\n" +
 	"\vbreak_glass\x18\x14 \x01(\v2\x18.signalbox.v1.BreakGlassR\n" +
-	"breakGlass\"D\n" +
+	"breakGlass\x12\x18\n" +
+	"\amandate\x18\x15 \x01(\fR\amandate\"D\n" +
 	"\n" +
 	"LeaseTerms\x12\x19\n" +
 	"\bttl_nano\x18\x01 \x01(\x03R\attlNano\x12\x1b\n" +
@@ -5518,18 +5770,45 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\n" +
 	"BreakGlass\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1c\n" +
-	"\toverrides\x18\x02 \x03(\tR\toverrides\"q\n" +
+	"\toverrides\x18\x02 \x03(\tR\toverrides\"\x8b\x01\n" +
 	"\x05Pause\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12&\n" +
 	"\x0funtil_unix_nano\x18\x02 \x01(\x03R\runtilUnixNano\x12\x0e\n" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8e\x01\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\amandate\x18\x05 \x01(\fR\amandate\"\xa8\x01\n" +
 	"\bApproval\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x0e\n" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x120\n" +
-	"\x05order\x18\x05 \x01(\v2\x1a.signalbox.v1.WaitingOrderR\x05order\"\xe0\x01\n" +
+	"\x05order\x18\x05 \x01(\v2\x1a.signalbox.v1.WaitingOrderR\x05order\x12\x18\n" +
+	"\amandate\x18\x06 \x01(\fR\amandate\"\xd9\x03\n" +
+	"\aMandate\x12\x12\n" +
+	"\x04verb\x18\x01 \x01(\tR\x04verb\x12\x1a\n" +
+	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
+	"\aservice\x18\x03 \x01(\tR\aservice\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\tR\x02to\x12\x12\n" +
+	"\x04term\x18\a \x01(\x04R\x04term\x12(\n" +
+	"\x10hold_budget_nano\x18\b \x01(\x03R\x0eholdBudgetNano\x12,\n" +
+	"\x12allow_late_proxies\x18\t \x01(\bR\x10allowLateProxies\x12\x18\n" +
+	"\aallowed\x18\n" +
+	" \x01(\rR\aallowed\x12&\n" +
+	"\x0funtil_unix_nano\x18\v \x01(\x03R\runtilUnixNano\x129\n" +
+	"\vbreak_glass\x18\f \x01(\v2\x18.signalbox.v1.BreakGlassR\n" +
+	"breakGlass\x12\x0e\n" +
+	"\x02of\x18\r \x01(\fR\x02of\x12\x16\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x12 \n" +
+	"\fat_unix_nano\x18\x0f \x01(\x03R\n" +
+	"atUnixNano\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x10 \x01(\fR\tpublicKey\"\x8c\x01\n" +
+	"\fMandateProof\x12\x1a\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\x121\n" +
+	"\x14operator_certificate\x18\x02 \x01(\fR\x13operatorCertificate\x12-\n" +
+	"\x12operator_signature\x18\x03 \x01(\fR\x11operatorSignature\"\xe0\x01\n" +
 	"\fWaitingOrder\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
@@ -5908,7 +6187,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -5921,132 +6200,135 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*BreakGlass)(nil),          // 8: signalbox.v1.BreakGlass
 	(*Pause)(nil),               // 9: signalbox.v1.Pause
 	(*Approval)(nil),            // 10: signalbox.v1.Approval
-	(*WaitingOrder)(nil),        // 11: signalbox.v1.WaitingOrder
-	(*RosterEntry)(nil),         // 12: signalbox.v1.RosterEntry
-	(*Admission)(nil),           // 13: signalbox.v1.Admission
-	(*Outcome)(nil),             // 14: signalbox.v1.Outcome
-	(*Removal)(nil),             // 15: signalbox.v1.Removal
-	(*Testimony)(nil),           // 16: signalbox.v1.Testimony
-	(*Enrollment)(nil),          // 17: signalbox.v1.Enrollment
-	(*EnrollmentProof)(nil),     // 18: signalbox.v1.EnrollmentProof
-	(*Statement)(nil),           // 19: signalbox.v1.Statement
-	(*Certificate)(nil),         // 20: signalbox.v1.Certificate
-	(*Question)(nil),            // 21: signalbox.v1.Question
-	(*Answer)(nil),              // 22: signalbox.v1.Answer
-	(*LeaseRequest)(nil),        // 23: signalbox.v1.LeaseRequest
-	(*LeaseGrant)(nil),          // 24: signalbox.v1.LeaseGrant
-	(*LeaseReply)(nil),          // 25: signalbox.v1.LeaseReply
-	(*LeaseFrame)(nil),          // 26: signalbox.v1.LeaseFrame
-	(*EvidenceShare)(nil),       // 27: signalbox.v1.EvidenceShare
-	(*AgentFrame)(nil),          // 28: signalbox.v1.AgentFrame
-	(*Hello)(nil),               // 29: signalbox.v1.Hello
-	(*InstanceStatus)(nil),      // 30: signalbox.v1.InstanceStatus
-	(*NamedProblem)(nil),        // 31: signalbox.v1.NamedProblem
-	(*Pong)(nil),                // 32: signalbox.v1.Pong
-	(*Want)(nil),                // 33: signalbox.v1.Want
-	(*GatewayFrame)(nil),        // 34: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),             // 35: signalbox.v1.Welcome
-	(*Order)(nil),               // 36: signalbox.v1.Order
-	(*Grant)(nil),               // 37: signalbox.v1.Grant
-	(*Serving)(nil),             // 38: signalbox.v1.Serving
-	(*Prepare)(nil),             // 39: signalbox.v1.Prepare
-	(*Ping)(nil),                // 40: signalbox.v1.Ping
-	(*Refusal)(nil),             // 41: signalbox.v1.Refusal
-	(*PeerFrame)(nil),           // 42: signalbox.v1.PeerFrame
-	(*Silence)(nil),             // 43: signalbox.v1.Silence
-	(*Prepared)(nil),            // 44: signalbox.v1.Prepared
-	(*PeerHello)(nil),           // 45: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 46: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 47: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 48: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 49: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 50: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 51: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 52: signalbox.v1.GiveUp
-	(*Agreement)(nil),           // 53: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 54: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 55: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 56: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 57: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 58: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 59: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 60: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 61: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 62: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 63: signalbox.v1.FollowReply
-	(*AskReply)(nil),            // 64: signalbox.v1.AskReply
+	(*Mandate)(nil),             // 11: signalbox.v1.Mandate
+	(*MandateProof)(nil),        // 12: signalbox.v1.MandateProof
+	(*WaitingOrder)(nil),        // 13: signalbox.v1.WaitingOrder
+	(*RosterEntry)(nil),         // 14: signalbox.v1.RosterEntry
+	(*Admission)(nil),           // 15: signalbox.v1.Admission
+	(*Outcome)(nil),             // 16: signalbox.v1.Outcome
+	(*Removal)(nil),             // 17: signalbox.v1.Removal
+	(*Testimony)(nil),           // 18: signalbox.v1.Testimony
+	(*Enrollment)(nil),          // 19: signalbox.v1.Enrollment
+	(*EnrollmentProof)(nil),     // 20: signalbox.v1.EnrollmentProof
+	(*Statement)(nil),           // 21: signalbox.v1.Statement
+	(*Certificate)(nil),         // 22: signalbox.v1.Certificate
+	(*Question)(nil),            // 23: signalbox.v1.Question
+	(*Answer)(nil),              // 24: signalbox.v1.Answer
+	(*LeaseRequest)(nil),        // 25: signalbox.v1.LeaseRequest
+	(*LeaseGrant)(nil),          // 26: signalbox.v1.LeaseGrant
+	(*LeaseReply)(nil),          // 27: signalbox.v1.LeaseReply
+	(*LeaseFrame)(nil),          // 28: signalbox.v1.LeaseFrame
+	(*EvidenceShare)(nil),       // 29: signalbox.v1.EvidenceShare
+	(*AgentFrame)(nil),          // 30: signalbox.v1.AgentFrame
+	(*Hello)(nil),               // 31: signalbox.v1.Hello
+	(*InstanceStatus)(nil),      // 32: signalbox.v1.InstanceStatus
+	(*NamedProblem)(nil),        // 33: signalbox.v1.NamedProblem
+	(*Pong)(nil),                // 34: signalbox.v1.Pong
+	(*Want)(nil),                // 35: signalbox.v1.Want
+	(*GatewayFrame)(nil),        // 36: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),             // 37: signalbox.v1.Welcome
+	(*Order)(nil),               // 38: signalbox.v1.Order
+	(*Grant)(nil),               // 39: signalbox.v1.Grant
+	(*Serving)(nil),             // 40: signalbox.v1.Serving
+	(*Prepare)(nil),             // 41: signalbox.v1.Prepare
+	(*Ping)(nil),                // 42: signalbox.v1.Ping
+	(*Refusal)(nil),             // 43: signalbox.v1.Refusal
+	(*PeerFrame)(nil),           // 44: signalbox.v1.PeerFrame
+	(*Silence)(nil),             // 45: signalbox.v1.Silence
+	(*Prepared)(nil),            // 46: signalbox.v1.Prepared
+	(*PeerHello)(nil),           // 47: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 48: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 49: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 50: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 51: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 52: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 53: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 54: signalbox.v1.GiveUp
+	(*Agreement)(nil),           // 55: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 56: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 57: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 58: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 59: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 60: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 61: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 62: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 63: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 64: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 65: signalbox.v1.FollowReply
+	(*AskReply)(nil),            // 66: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
 	5,  // 1: signalbox.v1.Block.requests:type_name -> signalbox.v1.Request
 	6,  // 2: signalbox.v1.Request.handover:type_name -> signalbox.v1.Handover
-	13, // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
-	14, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
-	15, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
+	15, // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
+	16, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
+	17, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
 	9,  // 6: signalbox.v1.Request.pause:type_name -> signalbox.v1.Pause
 	10, // 7: signalbox.v1.Request.approval:type_name -> signalbox.v1.Approval
-	12, // 8: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
+	14, // 8: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
 	7,  // 9: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
 	7,  // 10: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
 	8,  // 11: signalbox.v1.Handover.break_glass:type_name -> signalbox.v1.BreakGlass
-	11, // 12: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
-	25, // 13: signalbox.v1.LeaseFrame.reply:type_name -> signalbox.v1.LeaseReply
-	29, // 14: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
-	30, // 15: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
-	21, // 16: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	32, // 17: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	33, // 18: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	31, // 19: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
-	35, // 20: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	36, // 21: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	37, // 22: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	40, // 23: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	41, // 24: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	25, // 25: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
-	39, // 26: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
-	0,  // 27: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	38, // 28: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	45, // 29: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	47, // 30: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	49, // 31: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	52, // 32: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	40, // 33: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	26, // 34: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
-	27, // 35: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
-	39, // 36: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	44, // 37: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
-	43, // 38: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
-	46, // 39: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	48, // 40: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	30, // 41: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	50, // 42: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	51, // 43: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	54, // 44: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	55, // 45: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	55, // 46: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	56, // 47: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	55, // 48: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	57, // 49: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	55, // 50: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	57, // 51: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	58, // 52: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	55, // 53: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	57, // 54: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	28, // 55: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	42, // 56: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	60, // 57: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	62, // 58: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	21, // 59: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	34, // 60: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	42, // 61: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	61, // 62: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	63, // 63: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	64, // 64: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	60, // [60:65] is the sub-list for method output_type
-	55, // [55:60] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	13, // 12: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
+	8,  // 13: signalbox.v1.Mandate.break_glass:type_name -> signalbox.v1.BreakGlass
+	27, // 14: signalbox.v1.LeaseFrame.reply:type_name -> signalbox.v1.LeaseReply
+	31, // 15: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
+	32, // 16: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
+	23, // 17: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
+	34, // 18: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	35, // 19: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	33, // 20: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
+	37, // 21: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	38, // 22: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	39, // 23: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	42, // 24: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	43, // 25: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	27, // 26: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
+	41, // 27: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
+	0,  // 28: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	40, // 29: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
+	47, // 30: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	49, // 31: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	51, // 32: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	54, // 33: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	42, // 34: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	28, // 35: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
+	29, // 36: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
+	41, // 37: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	46, // 38: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
+	45, // 39: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
+	48, // 40: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	50, // 41: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	32, // 42: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	52, // 43: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	53, // 44: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	56, // 45: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	57, // 46: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	57, // 47: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	58, // 48: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	57, // 49: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	59, // 50: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	57, // 51: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	59, // 52: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	60, // 53: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	57, // 54: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	59, // 55: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	30, // 56: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	44, // 57: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	62, // 58: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	64, // 59: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	23, // 60: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	36, // 61: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	44, // 62: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	63, // 63: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	65, // 64: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	66, // 65: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	61, // [61:66] is the sub-list for method output_type
+	56, // [56:61] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -6062,7 +6344,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*Request_Pause)(nil),
 		(*Request_Approval)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[27].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[29].OneofWrappers = []any{
 		(*AgentFrame_Hello)(nil),
 		(*AgentFrame_Statement)(nil),
 		(*AgentFrame_Status)(nil),
@@ -6071,7 +6353,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_Want)(nil),
 		(*AgentFrame_LeaseRequest)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[33].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[35].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
@@ -6081,7 +6363,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_LeaseGrant)(nil),
 		(*GatewayFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[41].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[43].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -6096,7 +6378,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Prepared)(nil),
 		(*PeerFrame_Silence)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[52].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[54].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -6113,7 +6395,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   64,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -50,7 +50,7 @@ func (f *Fake) rules(service string) (api.ServiceRules, error) {
 }
 
 // Pause implements api.Governor.
-func (f *Fake) Pause(_ context.Context, service string, until time.Time, by, reason string) (api.ServiceRules, error) {
+func (f *Fake) Pause(_ context.Context, service string, until time.Time, word api.Word) (api.ServiceRules, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r, err := f.rules(service)
@@ -64,7 +64,7 @@ func (f *Fake) Pause(_ context.Context, service string, until time.Time, by, rea
 	case until.IsZero():
 		r.Pause = nil
 	default:
-		r.Pause = &api.Pause{Until: until, Since: Epoch, By: by, Reason: reason}
+		r.Pause = &api.Pause{Until: until, Since: Epoch, By: word.By, Reason: word.Reason}
 	}
 	if f.people.Rules == nil {
 		f.people.Rules = map[string]api.ServiceRules{}
@@ -82,9 +82,13 @@ func (f *Fake) wait(o api.Order) error {
 	if i < 0 {
 		s := f.service(o.Service)
 		f.people.Waiting = append(f.people.Waiting, api.WaitingOrder{
-			ID: o.ID, Service: o.Service, From: s.Master, To: o.To, By: o.By, Reason: o.Reason, Asked: Epoch, Until: Epoch.Add(time.Hour), Needed: f.people.NeedApproval,
+			ID: o.ID, Service: o.Service, From: s.Master, To: o.To, By: o.By, Reason: o.Reason, Asked: Epoch, Until: Epoch.Add(time.Hour), Needed: f.people.NeedApproval, Mandate: o.Mandate,
 		})
 		i = len(f.people.Waiting) - 1
+		if len(o.Mandate) > 0 {
+			f.people.Waiting[i].Asked = time.Now() // its certificate is of today
+			s.Approvals = append(s.Approvals, o.ID)
+		}
 	}
 	if len(f.people.Waiting[i].Approved) >= f.people.NeedApproval {
 		f.people.Waiting = slices.Delete(f.people.Waiting, i, i+1)
@@ -97,7 +101,7 @@ func (f *Fake) wait(o api.Order) error {
 }
 
 // Approve implements api.Governor.
-func (f *Fake) Approve(_ context.Context, id, by, reason string) (out api.ApproveReply, err error) {
+func (f *Fake) Approve(_ context.Context, id string, word api.Word) (out api.ApproveReply, err error) {
 	f.mu.Lock()
 	i := slices.IndexFunc(f.people.Waiting, func(w api.WaitingOrder) bool { return w.ID == id })
 	if i < 0 {
@@ -105,11 +109,11 @@ func (f *Fake) Approve(_ context.Context, id, by, reason string) (out api.Approv
 		return out, fmt.Errorf("%w: no order %q waits for approval", signalbox.ErrUnknown, id)
 	}
 	w := &f.people.Waiting[i]
-	if w.By == by {
+	if w.By == word.By {
 		f.mu.Unlock()
-		return out, fmt.Errorf("%w: %s asked for it, so somebody else has to approve it", signalbox.ErrRefused, by)
+		return out, fmt.Errorf("%w: %s asked for it, so somebody else has to approve it", signalbox.ErrRefused, word.By)
 	}
-	w.Approved = append(w.Approved, api.Approved{By: by, Reason: reason, At: Epoch})
+	w.Approved = append(w.Approved, api.Approved{By: word.By, Reason: word.Reason, At: Epoch})
 	out.Order = *w
 	whole := len(w.Approved) >= w.Needed
 	f.mu.Unlock()

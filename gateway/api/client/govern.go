@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"time"
 
 	"github.com/signalbox-io/signalbox/gateway/api"
 )
@@ -17,23 +16,23 @@ func (c *Client) Rules(ctx context.Context, service string) (api.ServiceRules, e
 }
 
 // Pause keeps a service where it is for a time.
-func (c *Client) Pause(ctx context.Context, key, service string, d time.Duration, reason string) (api.ServiceRules, error) {
+func (c *Client) Pause(ctx context.Context, key, service string, r api.PauseRequest) (api.ServiceRules, error) {
 	var out api.ServiceRules
-	err := c.post(ctx, "/v1/services/"+url.PathEscape(service)+"/pause", key, api.PauseRequest{ForMS: d.Milliseconds(), Reason: reason}, &out)
+	err := c.post(ctx, "/v1/services/"+url.PathEscape(service)+"/pause", key, r, &out)
 	return out, wrap("pause "+service, err)
 }
 
 // Resume ends a service's pause.
-func (c *Client) Resume(ctx context.Context, key, service, reason string) (api.ServiceRules, error) {
+func (c *Client) Resume(ctx context.Context, key, service string, r api.ReasonRequest) (api.ServiceRules, error) {
 	var out api.ServiceRules
-	err := c.post(ctx, "/v1/services/"+url.PathEscape(service)+"/resume", key, api.ReasonRequest{Reason: reason}, &out)
+	err := c.post(ctx, "/v1/services/"+url.PathEscape(service)+"/resume", key, r, &out)
 	return out, wrap("resume "+service, err)
 }
 
 // Approve approves an order that waits; the reply has the handover when it began.
-func (c *Client) Approve(ctx context.Context, key, id, reason string) (api.ApproveReply, error) {
+func (c *Client) Approve(ctx context.Context, key, id string, r api.ReasonRequest) (api.ApproveReply, error) {
 	var out api.ApproveReply
-	err := c.post(ctx, "/v1/handovers/"+url.PathEscape(id)+"/approve", key, api.ReasonRequest{Reason: reason}, &out)
+	err := c.post(ctx, "/v1/handovers/"+url.PathEscape(id)+"/approve", key, r, &out)
 	return out, wrap("approve "+id, err)
 }
 

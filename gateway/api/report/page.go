@@ -82,6 +82,9 @@ func sentence(h *api.Handover) string {
 
 func facts(h *api.Handover) []fact {
 	asked := h.By
+	if h.Signed {
+		asked += " (signed)"
+	}
 	if h.Reason != "" {
 		asked += ": " + h.Reason
 	}
