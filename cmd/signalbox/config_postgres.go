@@ -20,13 +20,14 @@ import (
 
 // PostgresConfig is a PostgreSQL server that an agent drives.
 type PostgresConfig struct {
-	Data      string   `yaml:"data" required:"true" doc:"data directory"`
-	Bin       string   `yaml:"bin" doc:"directory of PostgreSQL's programs (default /usr/lib/postgresql/15/bin)"`
-	Connect   string   `yaml:"connect" required:"true" doc:"how the driver connects to its server, as host=/run/postgresql user=signalbox dbname=postgres; a superuser; passwords belong into a passfile"`
-	Replicate string   `yaml:"replicate" doc:"what is added to the master's address to follow it, as user=signalbox passfile=/etc/signalbox/pgpass sslmode=verify-full"`
-	Options   []string `yaml:"options" doc:"settings for the server's command line, name=value; config_file=... where that is not in the data directory"`
-	Standbys  []string `yaml:"standbys" doc:"names of the service's other instances; a slot is kept for each"`
-	User      string   `yaml:"user" doc:"whom the server runs as, when the agent runs as root"`
+	Data      string             `yaml:"data" required:"true" doc:"data directory"`
+	Bin       string             `yaml:"bin" doc:"directory of PostgreSQL's programs (default /usr/lib/postgresql/15/bin)"`
+	Connect   string             `yaml:"connect" required:"true" doc:"how the driver connects to its server, as host=/run/postgresql user=signalbox dbname=postgres; a superuser; passwords belong into a passfile"`
+	Replicate string             `yaml:"replicate" doc:"what is added to the master's address to follow it, as user=signalbox passfile=/etc/signalbox/pgpass"`
+	TLS       *PostgresTLSConfig `yaml:"tls" doc:"encryption between servers, and from the driver to its server; a socket needs none"`
+	Options   []string           `yaml:"options" doc:"settings for the server's command line, name=value; config_file=... where that is not in the data directory"`
+	Standbys  []string           `yaml:"standbys" doc:"names of the service's other instances; a slot is kept for each"`
+	User      string             `yaml:"user" doc:"whom the server runs as, when the agent runs as root"`
 
 	Stop            string   `yaml:"stop" enum:"fast,clean" doc:"how it stops: fast (killed once the standby has everything) or clean (with a shutdown checkpoint); default fast"`
 	Transactions    string   `yaml:"transactions" enum:"wait,cancel,abort" doc:"what becomes of running ones at a switch: wait until the deadline, cancel after half of it, or abort the switch when one is long; default wait"`
@@ -34,6 +35,14 @@ type PostgresConfig struct {
 	MaxLag          string   `yaml:"max_lag" doc:"how far a standby may be behind and be ready, as 16MiB (the default)"`
 	MaxLoss         string   `yaml:"max_loss" doc:"how much a failover may lose, as 0B or 1MiB; default: any amount"`
 	MinFree         string   `yaml:"min_free" doc:"room that its disks must have, as 256MiB (the default)"`
+}
+
+// PostgresTLSConfig is how connections to PostgreSQL servers are encrypted.
+type PostgresTLSConfig struct {
+	Mode string `yaml:"mode" enum:"verify-full,verify-ca" doc:"verify-full: the certificate is for the host in the server's address; verify-ca: any of that CA; default verify-full"`
+	CA   string `yaml:"ca" required:"true" doc:"PEM file of who signed the servers' certificates"`
+	Cert string `yaml:"cert" doc:"PEM file of the certificate that is shown to servers, also by this server when it follows"`
+	Key  string `yaml:"key" doc:"PEM file of its key, which belongs to the user that the server runs as"`
 }
 
 // driver makes the driver of an instance.
@@ -78,6 +87,12 @@ func (c *AgentConfig) driver(in InstanceConfig, log zerolog.Logger) (driver.Driv
 		}
 		cfg.MaxLoss = &most
 	}
+	if t := p.TLS; t != nil {
+		cfg.TLS = &postgres.TLS{Mode: t.Mode}
+		if err := t.files(c.file, cfg.TLS); err != nil {
+			return nil, err
+		}
+	}
 	if p.User != "" {
 		if cfg.As, err = credential(p.User); err != nil {
 			return nil, fmt.Errorf("postgres.user: %w", err)
@@ -89,6 +104,23 @@ func (c *AgentConfig) driver(in InstanceConfig, log zerolog.Logger) (driver.Driv
 	}
 	cfg.Launch = postgres.Warded{Client: w}
 	return postgres.New(cfg)
+}
+
+// files resolves the files against the configuration file's folder; the server
+// reads them too, from another directory.
+func (t *PostgresTLSConfig) files(file string, to *postgres.TLS) (err error) {
+	for _, p := range []struct {
+		from string
+		to   *string
+	}{{t.CA, &to.CA}, {t.Cert, &to.Cert}, {t.Key, &to.Key}} {
+		if p.from == "" {
+			continue
+		}
+		if *p.to, err = filepath.Abs(resolve(file, p.from)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // credential is the user and the groups that a name stands for.

@@ -68,8 +68,10 @@ type Config struct {
 	// is a superuser. Passwords belong into a passfile.
 	Connect string
 	// Replicate is what is added to the master's address to follow it, as in
-	// "user=signalbox passfile=/etc/signalbox/pgpass sslmode=verify-full".
+	// "user=signalbox passfile=/etc/signalbox/pgpass".
 	Replicate string
+	// TLS, where given, is for Connect and Replicate both; a Unix socket needs none.
+	TLS *TLS
 	// Options are more settings for the server's command line, "name=value"; they
 	// win over every file, and pg_rewind does not carry them over.
 	Options []string
@@ -128,6 +130,11 @@ func (c *Config) defaults() {
 	if c.MinFree == 0 {
 		c.MinFree = 256 << 20
 	}
+	if c.TLS != nil && c.TLS.Mode == "" {
+		t := *c.TLS // not the caller's
+		t.Mode = VerifyFull
+		c.TLS = &t
+	}
 	if c.Launch == nil {
 		c.Launch = directly{}
 	}
@@ -149,10 +156,15 @@ func (c *Config) check() error {
 	if rel, err := filepath.Rel(c.Data, c.State); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
 		bad("state %q lies inside of the data directory, where pg_rewind would overwrite it", c.State)
 	}
-	if _, err := pgx.ParseConfig(c.Connect); err != nil {
+	if c.TLS != nil {
+		if err := c.TLS.check(c); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if _, err := pgx.ParseConfig(c.Connect + c.TLS.Conninfo()); err != nil {
 		bad("connect: %v", err)
 	}
-	if _, err := pgx.ParseConfig("host=127.0.0.1 " + c.Replicate); err != nil {
+	if _, err := pgx.ParseConfig("host=127.0.0.1 " + c.Replicate + c.TLS.Conninfo()); err != nil {
 		bad("replicate: %v", err)
 	}
 	for _, o := range c.Options {

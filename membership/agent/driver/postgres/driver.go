@@ -55,6 +55,7 @@ func New(cfg Config) (*Driver, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("postgres driver: %w", err)
 	}
+	cfg.Connect, cfg.Replicate = cfg.Connect+cfg.TLS.Conninfo(), cfg.Replicate+cfg.TLS.Conninfo()
 	if _, err := os.Stat(filepath.Join(cfg.Data, "PG_VERSION")); err != nil {
 		return nil, fmt.Errorf("postgres driver: %s is no data directory: %w", cfg.Data, err)
 	}

@@ -50,18 +50,26 @@ type pair struct {
 // newPair starts both. change may alter the configurations.
 func newPair(t *testing.T, change func(*postgres.Config)) *pair {
 	t.Helper()
+	return newPairOf(t, func(*pgtest.Node) {}, change)
+}
+
+// newPairOf starts both on places that are prepared first.
+func newPairOf(t *testing.T, prepare func(*pgtest.Node), change func(*postgres.Config)) *pair {
+	t.Helper()
 	id := names.Add(1)
 	eastName, westName := fmt.Sprintf("east-%d", id), fmt.Sprintf("west-%d", id)
 	p := &pair{Orders: drivertest.NewOrders(t, patience)}
 	east, err := lab.Primary(eastName)
 	drivertest.Check(t, err)
 	t.Cleanup(east.Kill)
+	prepare(east)
 	p.east = newSite(t, east, change, westName)
 	p.Promote(p.east, 1, nil)
 	p.east.exec(p.Ctx, "create table if not exists orders (id bigserial primary key, note text)")
 	west, err := lab.Primary(westName) // the same template: a copy of the stopped primary
 	drivertest.Check(t, err)
 	t.Cleanup(west.Kill)
+	prepare(west)
 	t.Cleanup(func() { p.logs() })
 	p.west = newSite(t, west, change, eastName)
 	p.Follow(p.west, p.east, 1)

@@ -90,6 +90,8 @@ func judgeStream(own *server, up *upstream, l limits) []managed.Finding {
 	case up == nil:
 		return []managed.Finding{managed.Found(true, "no-upstream", "wait until a master serves and is known; `signalbox status` shows who does",
 			"the standby does not know whom to follow")}
+	case up.err != nil && tlsAdvice(up.err) != "":
+		return []managed.Finding{{Problem: accessProblem("the primary at "+up.address, up.err)}}
 	case up.err != nil:
 		return []managed.Finding{managed.Found(false, "upstream-unreachable", "look whether the primary runs and whether the driver's role may connect from here (pg_hba.conf, password)",
 			"the primary at %s cannot be looked at: %v", up.address, up.err)}

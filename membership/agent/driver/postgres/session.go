@@ -115,6 +115,9 @@ func starting(err error) bool {
 func accessProblem(where string, err error) driver.Problem {
 	var server *pgconn.PgError
 	what := fmt.Sprintf("%s: %v", where, firstLine(err))
+	if do := tlsAdvice(err); do != "" {
+		return driver.Problem{Name: "tls", What: what, Do: do}
+	}
 	switch {
 	case errors.As(err, &server) && server.Code == "28P01":
 		return driver.Problem{Name: "wrong-password", What: what, Do: "correct the password in the driver's passfile, or the role's: ALTER ROLE ... PASSWORD"}

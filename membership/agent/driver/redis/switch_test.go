@@ -259,7 +259,7 @@ func TestAdopt(t *testing.T) {
 		t.Fatalf("%+v", status)
 	}
 	pid, clients := n.PID(), s.info(ctx, "total_connections_received")
-	p := &pair{Orders: drivertest.NewOrders(t, patience), east: s}
+	p := drivertest.NewOrders(t, patience)
 	p.Promote(s, 1, nil)
 	s.set(ctx, "after", "x")
 	if now := s.info(ctx, "total_connections_received"); now != clients || n.PID() != pid {

@@ -37,6 +37,10 @@ func TestTLS(t *testing.T) {
 	t.Cleanup(p.logs)
 	p.Promote(p.east, 1, nil)
 	p.follow(p.west, p.east, 1)
+	// No server listens without TLS, so a link that is up is encrypted; each has a certificate of its own.
+	if on := p.west.client.ConfigGet(ctx, "tls-replication").Val()["tls-replication"]; on != "yes" || !p.west.linked(ctx) {
+		t.Fatalf("tls-replication %q, linked: %v", on, p.west.linked(ctx))
+	}
 	p.east.set(ctx, "one", "x")
 	position := p.StepDown(p.east, 1)
 	p.Promote(p.west, 2, position)
@@ -44,6 +48,9 @@ func TestTLS(t *testing.T) {
 		t.Fatal("the write is lost")
 	}
 	p.follow(p.east, p.west, 2)
+	if !p.east.linked(ctx) {
+		t.Fatal("the old master does not replicate over TLS")
+	}
 
 	stranger, err := os.CreateTemp(t.TempDir(), "ca")
 	drivertest.Check(t, err)

@@ -14,6 +14,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,10 @@ const role = "signalbox"
 type Lab struct {
 	*lab.Lab
 	Bin string
+
+	once      sync.Once // for the client's certificate
+	client    lab.Certificate
+	clientErr error
 }
 
 // Node is one server's place; the server need not run.
@@ -41,6 +46,9 @@ type Node struct {
 	Data  string
 	State string
 	Port  int
+
+	tls     *postgres.TLS // see Encrypt
+	options []string
 }
 
 // Find is where PostgreSQL's programs are: $PGBIN, or the newest that Debian's
@@ -174,21 +182,38 @@ func (l *Lab) node(name string) (*Node, error) {
 func (n *Node) Address() string { return fmt.Sprintf("127.0.0.1:%d", n.Port) }
 
 // DSN is how its superuser connects.
-func (n *Node) DSN() string {
-	return fmt.Sprintf("host=127.0.0.1 port=%d dbname=postgres %s", n.Port, n.Lab.Replicate())
+func (n *Node) DSN() string { return n.connect() + n.words() }
+
+// connect is the same without what is said of encryption.
+func (n *Node) connect() string {
+	return fmt.Sprintf("host=127.0.0.1 port=%d dbname=postgres %s", n.Port, n.Lab.login())
 }
 
-// Replicate is how the lab's servers connect to each other.
-func (l *Lab) Replicate() string {
-	return "user=" + role + " passfile=" + l.Passfile() + " sslmode=disable"
+func (n *Node) words() string {
+	if n.tls == nil {
+		return plain
+	}
+	return n.tls.Conninfo()
 }
+
+// Replicate is how the lab's servers connect to each other, where they do not
+// encrypt.
+func (l *Lab) Replicate() string { return l.login() + plain }
+
+func (l *Lab) login() string { return "user=" + role + " passfile=" + l.Passfile() }
+
+const plain = " sslmode=disable"
 
 // Config drives the node's server; the others are its standbys.
 func (n *Node) Config(others ...string) postgres.Config {
-	return postgres.Config{
-		Name: n.Name, Data: n.Data, State: n.State, Bin: n.Lab.Bin, As: n.Lab.As, Standbys: others,
-		Connect: n.DSN(), Replicate: n.Lab.Replicate(), Options: []string{fmt.Sprintf("port=%d", n.Port)}, MinFree: 1,
+	c := postgres.Config{
+		Name: n.Name, Data: n.Data, State: n.State, Bin: n.Lab.Bin, As: n.Lab.As, Standbys: others, TLS: n.tls, MinFree: 1,
+		Connect: n.connect(), Replicate: n.Lab.login(), Options: append([]string{fmt.Sprintf("port=%d", n.Port)}, n.options...),
 	}
+	if n.tls == nil {
+		c.Connect, c.Replicate = n.DSN(), n.Lab.Replicate()
+	}
+	return c
 }
 
 // PID is the process id of the node's server, 0 when it does not run.
