@@ -60,6 +60,9 @@ func newFailoverCommand(std stdio) *cobra.Command {
 		for _, line := range waitsFor(plan) {
 			fmt.Fprintln(std.err, clean(line))
 		}
+		if plan.ExpectedLoss != nil {
+			fmt.Fprintln(std.err, clean("expected loss, unless the old master itself gives evidence: "+plan.ExpectedLoss.Words()))
+		}
 		signs, by, err := rescuers(cmd, attest)
 		if err != nil {
 			return err
@@ -136,6 +139,9 @@ func failoverText(w io.Writer, p *api.FailoverPlan, wide bool) error {
 	fmt.Fprintln(w)
 	for _, line := range waitsFor(p) {
 		fmt.Fprintln(w, clean(line))
+	}
+	if p.ExpectedLoss != nil {
+		fmt.Fprintln(w, clean("expected loss, unless the old master itself gives evidence: "+p.ExpectedLoss.Words()))
 	}
 	fmt.Fprintf(w, "\nbecome master: %d\n", len(p.Incoming))
 	if err := memberTable(w, p.Incoming, wide); err != nil {

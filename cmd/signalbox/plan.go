@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,9 @@ func planText(w io.Writer, p *api.Plan, wide bool) error {
 	var lines [][]string
 	for _, c := range p.Checks {
 		result, detail := checkResult(c)
+		if !c.OK && (c.Name == "drivers" || c.Name == "step-down") {
+			detail = "see below: what drivers name"
+		}
 		lines = append(lines, []string{c.Name, result, detail})
 	}
 	if err := table(w, []string{"CHECK", "RESULT", "DETAIL"}, lines); err != nil {
@@ -65,7 +69,34 @@ func planText(w io.Writer, p *api.Plan, wide bool) error {
 		return err
 	}
 	fmt.Fprintln(w)
+	if err := namedTable(w, append(slices.Clone(p.Roster), p.Incoming...)); err != nil {
+		return err
+	}
 	return planVerdict(w, p)
+}
+
+// namedTable lists what the drivers of those who take part name: transactions
+// that run for long, for example, with their age.
+func namedTable(w io.Writer, members []api.Member) error {
+	var lines [][]string
+	for _, m := range members {
+		for _, p := range m.Problems {
+			name := p.Name
+			if p.Refuses {
+				name += " (refuses)"
+			}
+			lines = append(lines, []string{m.Instance, name, p.What, p.Do})
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w, "what drivers name:")
+	if err := table(w, []string{"INSTANCE", "PROBLEM", "WHAT", "DO"}, lines); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	return nil
 }
 
 func memberTable(w io.Writer, members []api.Member, wide bool) error {

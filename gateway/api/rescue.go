@@ -61,6 +61,9 @@ type FailoverPlan struct {
 	Plan
 	Waits      []EvidenceWait `json:"waits" nullable:"false" doc:"What it would wait for, one for each of the roster"`
 	Supersedes string         `json:"supersedes,omitempty" doc:"The open handover that it would supersede"`
+	// ExpectedLoss is nil where nothing can be lost: a service without data, or
+	// one whose new master has all that the old one had.
+	ExpectedLoss *ExpectedLoss `json:"expected_loss,omitempty" doc:"What would be lost of what the old master acknowledged, if its own evidence does not come"`
 }
 
 // Missing is evidence that others may give, as it has to be signed.

@@ -105,10 +105,12 @@ type Instance struct {
 	Problems []NamedProblem `json:"problems,omitempty" doc:"What its driver wants somebody to look at before a handover"`
 	LagBytes uint64         `json:"lag_bytes,omitempty" doc:"How far its data is behind, as its driver says"`
 	LagMS    int64          `json:"lag_ms,omitempty" doc:"The same in milliseconds"`
-	WaitsFor string         `json:"waits_for,omitempty" doc:"What it waits for"`
-	Address  string         `json:"address,omitempty" doc:"Where it takes requests, host:port"`
-	Driver   string         `json:"driver,omitempty"`
-	Version  string         `json:"version,omitempty" doc:"The agent's version"`
+	// ExpectedLoss is nil for an instance that is no standby with data.
+	ExpectedLoss *ExpectedLoss `json:"expected_loss,omitempty" doc:"What a failover to it would lose"`
+	WaitsFor     string        `json:"waits_for,omitempty" doc:"What it waits for"`
+	Address      string        `json:"address,omitempty" doc:"Where it takes requests, host:port"`
+	Driver       string        `json:"driver,omitempty"`
+	Version      string        `json:"version,omitempty" doc:"The agent's version"`
 	// LastHeard is nil when this gateway never heard from it.
 	LastHeard *time.Time `json:"last_heard,omitempty"`
 	SilentMS  int64      `json:"silent_ms" doc:"Milliseconds since it was last heard from, -1 when never"`
@@ -119,6 +121,30 @@ type NamedProblem struct {
 	Name string `json:"name" doc:"Short and stable"`
 	What string `json:"what"`
 	Do   string `json:"do,omitempty" doc:"What to do about it"`
+	// Refuses is of a master: a switch is refused while the problem is there.
+	Refuses bool `json:"refuses,omitempty" doc:"A switch away from here is refused while it is there"`
+}
+
+// ExpectedLoss is what a failover would lose of what the old master
+// acknowledged, as the new one's driver says. A handover with the old master's
+// own word loses nothing.
+type ExpectedLoss struct {
+	Instance string `json:"instance" doc:"Who would become master, and says so"`
+	Known    bool   `json:"known" doc:"false: the old master was never seen, and nobody knows"`
+	Bytes    uint64 `json:"bytes" doc:"How much is missing of what the old master had when it was last seen"`
+	AgeMS    int64  `json:"age_ms" doc:"How long ago that was; what was acknowledged since is not counted"`
+	// Limit is nil where any loss is allowed.
+	Limit *uint64 `json:"limit,omitempty" doc:"It is not promoted when more bytes are missing, or when nobody knows"`
+}
+
+// Lost is what an old master had alone when it came back.
+type Lost struct {
+	Instance string    `json:"instance"`
+	At       time.Time `json:"at" doc:"When it was known"`
+	Known    bool      `json:"known" doc:"false: nobody can tell how much"`
+	Bytes    uint64    `json:"bytes"`
+	Writes   uint64    `json:"writes" doc:"Transactions among it, where its driver counts them"`
+	Kept     string    `json:"kept,omitempty" doc:"Where it is kept, on the instance's machine"`
 }
 
 // A Proxy is an Envoy or a proxyless gRPC client that takes configuration from
@@ -166,6 +192,8 @@ type Member struct {
 	Problem    string `json:"problem,omitempty"`
 	LagBytes   uint64 `json:"lag_bytes,omitempty" doc:"How far its data is behind, as its driver says"`
 	LagMS      int64  `json:"lag_ms,omitempty" doc:"The same in milliseconds"`
+	// Problems are what its driver wants somebody to look at, long transactions among it.
+	Problems []NamedProblem `json:"problems,omitempty" doc:"What its driver wants somebody to look at before a handover"`
 }
 
 // A Plan is what a switch would do. Nothing is reserved by it.
@@ -308,6 +336,10 @@ type Handover struct {
 	// the record within its maximum.
 	EventsDropped int          `json:"events_dropped,omitempty"`
 	Certificate   *Certificate `json:"certificate,omitempty"`
+	// ExpectedLoss and Lost are of failovers: what was said before, and what the
+	// old master had alone when it came back.
+	ExpectedLoss *ExpectedLoss `json:"expected_loss,omitempty" doc:"What it was expected to lose"`
+	Lost         []Lost        `json:"lost,omitempty" doc:"What was lost, as old masters that came back said"`
 }
 
 // Done reports whether the handover is over.

@@ -145,6 +145,7 @@ func (c *Coordinator) member(s *service, id signalbox.Identity, name, dc string,
 		if n := i.newest(); n != nil && i.reachable() {
 			m.State, m.InFlight, m.Problem = n.status.GetState(), n.status.GetInFlight(), n.status.GetProblem()
 			m.LagBytes, m.LagMS = n.status.GetLagBytes(), n.status.GetLagNano()/int64(time.Millisecond)
+			m.Problems = problemViews(n.status)
 		}
 	}
 	return m
@@ -168,6 +169,7 @@ func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*pro
 	if silent := c.silentRoster(s, to); c.lapsable(s, silent) {
 		heard.Blocking, heard.Do = false, "their leases lapse and they are removed first, which takes some seconds"
 	}
+	problems, refuse := c.named(s, to)
 	return []api.Check{
 		check("managed", managed, "the service is managed", manage),
 		check("no-open-handover", c.openWords(s), "no other handover is open", "follow it: signalbox watch "+string(s.conf.Name)),
@@ -176,7 +178,8 @@ func (c *Coordinator) checks(s *service, to signalbox.DataCenter, proxies []*pro
 		heard,
 		check("target-ready", c.targetProblems(s, to), "the new side is ready", "make its instances ready, or start them"),
 		check("proxies-synced", c.proxiesLate(s, proxies), "every connected proxy has the certified route", "see signalbox proxy list; a proxy that cannot follow should be stopped"),
-		warning(check("drivers", c.named(s, to), "no driver names a problem", "")),
+		check("step-down", refuse, "no driver would refuse to step down", "what is named in parentheses"),
+		warning(check("drivers", problems, "no driver names a problem", "")),
 	}
 }
 

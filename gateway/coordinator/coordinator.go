@@ -163,7 +163,9 @@ type Coordinator struct {
 	watched  time.Time // when silence was looked at last
 	// silent are the services that are failed over by themselves and whose master this voter has not heard of for a
 	// while, but not for so long that all is said.
-	silent   map[*service]bool
+	silent map[*service]bool
+	// lost are the losses whose records have them.
+	lost     map[lostKey]bool
 	surveyed time.Time // when readiness was looked at last
 	told     []byte    // what peers were told last of the own proxies
 	toldAt   time.Time
@@ -215,7 +217,7 @@ func New(opt Options) (*Coordinator, error) {
 	c := &Coordinator{
 		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
-		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, silent: map[*service]bool{}, peersUp: map[string]bool{}, configs: map[string]map[signalbox.Service]configDigest{},
+		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, silent: map[*service]bool{}, lost: map[lostKey]bool{}, peersUp: map[string]bool{}, configs: map[string]map[signalbox.Service]configDigest{},
 		gathered: map[string]*gathering{}, fencings: map[fenceKey]*fencing{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
 		rumours: make(chan delayed, maxInbox), several: severalOthers(&opt), news: map[*instance]bool{},

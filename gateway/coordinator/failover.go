@@ -187,7 +187,8 @@ func (c *Coordinator) failover(s *service, o api.FailoverOrder, allowed signalbo
 		p.Roster = append(p.Roster, c.member(s, e.Identity, e.Name, string(e.DataCenter), e.Admission))
 		p.Waits = append(p.Waits, c.waitFor(s, h, e, now))
 	}
-	p.Checks = c.failoverChecks(s, o, h, p.Waits)
+	p.ExpectedLoss = c.expectedLoss(s, h)
+	p.Checks = append(c.failoverChecks(s, o, h, p.Waits), lossChecks(p.ExpectedLoss, p.Waits)...)
 	p.Ready = true
 	for _, check := range p.Checks {
 		if check.Blocking && !check.OK {

@@ -132,11 +132,12 @@ func bounded(st *wire.InstanceStatus) bool {
 			return false
 		}
 	}
-	return len(st.GetProblems()) <= maxProblems && len(st.GetProblem()) <= 4*signalbox.MaxReason && len(st.GetAddress()) <= signalbox.MaxAddress
+	return len(st.GetProblems()) <= maxProblems && len(st.GetLost().GetKept()) <= signalbox.MaxReason && len(st.GetProblem()) <= 4*signalbox.MaxReason && len(st.GetAddress()) <= signalbox.MaxAddress
 }
 
 // heardStatus takes from a status what matters for serving.
 func (c *Coordinator) heardStatus(s *service, i *instance, v *view) {
+	c.heardLost(s, i, v.status.GetLost())
 	if a := v.status.GetAddress(); a != "" {
 		i.address = a
 	}

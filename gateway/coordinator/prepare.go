@@ -135,8 +135,9 @@ func (c *Coordinator) tellFollowers(s *service) {
 	}
 }
 
-// named are the problems that drivers name, of all who take part in a handover.
-func (c *Coordinator) named(s *service, to signalbox.DataCenter) (bad []string) {
+// named are the problems that drivers name, of all who take part in a handover,
+// and those of them because of which a master would refuse to step down.
+func (c *Coordinator) named(s *service, to signalbox.DataCenter) (bad, refuse []string) {
 	ids := c.candidates(s, to)
 	c.opt.Journal.View(func(l *handover.Ledger) {
 		for _, e := range l.Roster(s.conf.Name, to) {
@@ -153,9 +154,21 @@ func (c *Coordinator) named(s *service, to signalbox.DataCenter) (bad []string) 
 			if p.GetDo() != "" {
 				text += " (" + p.GetDo() + ")"
 			}
-			bad = append(bad, text)
+			if p.GetRefuses() && i.DataCenter != to {
+				refuse = append(refuse, text)
+			} else {
+				bad = append(bad, text)
+			}
 		}
 	}
 	sort.Strings(bad)
-	return bad
+	return bad, refuse
+}
+
+// problemViews are the problems that an instance's driver names.
+func problemViews(st *wire.InstanceStatus) (out []api.NamedProblem) {
+	for _, p := range st.GetProblems() {
+		out = append(out, api.NamedProblem{Name: p.GetName(), What: p.GetWhat(), Do: p.GetDo(), Refuses: p.GetRefuses()})
+	}
+	return out
 }

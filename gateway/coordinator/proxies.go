@@ -228,6 +228,7 @@ func (c *Coordinator) wireStatus(i *instance) *wire.InstanceStatus {
 		Address: i.address, Driver: v.status.GetDriver(), Version: v.status.GetVersion(), Incarnation: v.status.GetIncarnation(),
 		Problems: v.status.GetProblems(), LagNano: v.status.GetLagNano(), LagBytes: v.status.GetLagBytes(),
 		Prepares: v.status.GetPrepares(), Prepared: v.status.GetPrepared(), Follows: v.status.GetFollows(),
+		Expected: v.status.GetExpected(), Lost: v.status.GetLost(),
 	}
 	if !v.at.IsZero() {
 		st.HeardUnixNano = v.at.UnixNano()

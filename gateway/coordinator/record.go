@@ -85,6 +85,9 @@ func (c *Coordinator) openRecord(s *service, b *signalbox.DecidedBlock, h *signa
 		}
 		r.view.Promotions = append(r.view.Promotions, p)
 	}
+	if h.Allowed&^signalbox.AckOnly != 0 {
+		r.view.ExpectedLoss = c.expectedLoss(s, h)
+	}
 	s.records[b.Digest] = r
 	for id, e := range s.leaves {
 		if r.due[string(id)] {

@@ -170,9 +170,8 @@ func (c *Coordinator) instanceView(s *service, i *instance) api.Instance {
 	v.Incarnation, v.Term, v.Floor, v.InFlight = st.GetIncarnation(), st.GetTerm(), st.GetFloor(), st.GetInFlight()
 	v.Driver, v.Version, v.Problem = st.GetDriver(), st.GetVersion(), st.GetProblem()
 	v.LagBytes, v.LagMS = st.GetLagBytes(), st.GetLagNano()/int64(time.Millisecond)
-	for _, p := range st.GetProblems() {
-		v.Problems = append(v.Problems, api.NamedProblem{Name: p.GetName(), What: p.GetWhat(), Do: p.GetDo()})
-	}
+	v.Problems = problemViews(st)
+	v.ExpectedLoss = expectedView(st.GetExpected())
 	at := n.at
 	v.LastHeard, v.SilentMS = &at, max(0, c.opt.Now().Sub(at).Milliseconds())
 	if i.reachable() {

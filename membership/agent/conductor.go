@@ -195,7 +195,13 @@ func (c *conductor) ask(ctx context.Context) (driver.Status, error) {
 func (c *conductor) ready(ctx context.Context) (driver.Readiness, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return c.r.driver.Ready(ctx)
+	r, err := c.r.driver.Ready(ctx)
+	if known, ok := c.r.driver.(driver.Reckoner); ok && err == nil {
+		// An instance that cannot say what would be lost may still take over.
+		r.Expected, _ = known.Expect(ctx)
+		r.Lost = known.Lost()
+	}
+	return r, err
 }
 
 // quiet posts a quieted event when no new work comes, or after most. It ends

@@ -55,6 +55,7 @@ func (c *core) status(ping uint64) *wire.InstanceStatus {
 		Problem: c.problem, Address: c.cfg.address, Ping: ping,
 		LagNano: int64(c.report.readiness.Lag), LagBytes: c.report.readiness.LagBytes, Problems: named(c.report.readiness.Problems),
 		Prepares: c.cfg.prepares, Prepared: c.help.prepared, Follows: c.cfg.follows,
+		Expected: expected(c.report.readiness.Expected), Lost: lost(c.report.readiness.Lost),
 	}
 	if c.gate.open {
 		s.Term = uint64(c.gate.term)
@@ -79,9 +80,27 @@ func clip(text string) string { return strings.ToValidUTF8(text[:min(len(text), 
 // named is what people should look at, as it is passed on.
 func named(problems []driver.Problem) (out []*wire.NamedProblem) {
 	for _, p := range problems[:min(len(problems), driver.MaxProblems)] {
-		out = append(out, &wire.NamedProblem{Name: clip(p.Name), What: clip(p.What), Do: clip(p.Do)})
+		out = append(out, &wire.NamedProblem{Name: clip(p.Name), What: clip(p.What), Do: clip(p.Do), Refuses: p.Refuses})
 	}
 	return out
+}
+
+func expected(e *driver.ExpectedLoss) *wire.ExpectedLoss {
+	if e == nil {
+		return nil
+	}
+	m := &wire.ExpectedLoss{Known: e.Known, Bytes: e.Bytes, AgeNano: int64(e.Age)}
+	if e.Limit != nil {
+		m.Limited, m.Limit = true, *e.Limit
+	}
+	return m
+}
+
+func lost(l *driver.Loss) *wire.Lost {
+	if l == nil {
+		return nil
+	}
+	return &wire.Lost{Term: uint64(l.Term), Known: l.Known, Bytes: l.Bytes, Writes: l.Writes, Kept: clip(l.Kept)}
 }
 
 // tellChange tells all gateways when the status changed. What is in flight
@@ -92,7 +111,7 @@ func (c *core) tellChange() {
 	if s.State != StateDraining && s.State != StateLeaving {
 		inFlight = 0
 	}
-	now := fmt.Sprint(s.State, s.Term, s.Floor, s.Admission, s.Ready, inFlight, s.Problem, s.Prepared, s.Prepares, s.Follows)
+	now := fmt.Sprint(s.State, s.Term, s.Floor, s.Admission, s.Ready, inFlight, s.Problem, s.Prepared, s.Prepares, s.Follows, s.Lost.GetTerm())
 	for _, p := range s.Problems {
 		now += "\n" + p.Name
 	}

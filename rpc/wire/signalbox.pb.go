@@ -2904,6 +2904,8 @@ type InstanceStatus struct {
 	Prepared      uint64                 `protobuf:"varint,21,opt,name=prepared,proto3" json:"prepared,omitempty"` // id of the newest Prepare that is done
 	Follows       bool                   `protobuf:"varint,22,opt,name=follows,proto3" json:"follows,omitempty"`   // the driver wants to know whom to follow
 	Start         []byte                 `protobuf:"bytes,23,opt,name=start,proto3" json:"start,omitempty"`        // of Hello; filled in by the gateway that passes it on
+	Expected      *ExpectedLoss          `protobuf:"bytes,24,opt,name=expected,proto3" json:"expected,omitempty"`  // what a failover to it would lose
+	Lost          *Lost                  `protobuf:"bytes,25,opt,name=lost,proto3" json:"lost,omitempty"`          // what it had as master and its successor has not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3099,19 +3101,188 @@ func (x *InstanceStatus) GetStart() []byte {
 	return nil
 }
 
+func (x *InstanceStatus) GetExpected() *ExpectedLoss {
+	if x != nil {
+		return x.Expected
+	}
+	return nil
+}
+
+func (x *InstanceStatus) GetLost() *Lost {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// ExpectedLoss is what a standby's driver says of a failover to it.
+type ExpectedLoss struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`                    // false: the master was never seen
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`                    // missing of what the master had when it was last seen
+	AgeNano       int64                  `protobuf:"varint,3,opt,name=age_nano,json=ageNano,proto3" json:"age_nano,omitempty"` // how long ago that was
+	Limited       bool                   `protobuf:"varint,4,opt,name=limited,proto3" json:"limited,omitempty"`                // it is not promoted when more than limit is missing
+	Limit         uint64                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpectedLoss) Reset() {
+	*x = ExpectedLoss{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpectedLoss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpectedLoss) ProtoMessage() {}
+
+func (x *ExpectedLoss) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpectedLoss.ProtoReflect.Descriptor instead.
+func (*ExpectedLoss) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ExpectedLoss) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *ExpectedLoss) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ExpectedLoss) GetAgeNano() int64 {
+	if x != nil {
+		return x.AgeNano
+	}
+	return 0
+}
+
+func (x *ExpectedLoss) GetLimited() bool {
+	if x != nil {
+		return x.Limited
+	}
+	return false
+}
+
+func (x *ExpectedLoss) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// Lost is what an old master had alone when it came back.
+type Lost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`   // that it served then
+	Known         bool                   `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"` // false: nobody can tell how much
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Writes        uint64                 `protobuf:"varint,4,opt,name=writes,proto3" json:"writes,omitempty"` // transactions; 0 where nobody counts
+	Kept          string                 `protobuf:"bytes,5,opt,name=kept,proto3" json:"kept,omitempty"`      // where, on its machine
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lost) Reset() {
+	*x = Lost{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lost) ProtoMessage() {}
+
+func (x *Lost) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lost.ProtoReflect.Descriptor instead.
+func (*Lost) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Lost) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Lost) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *Lost) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Lost) GetWrites() uint64 {
+	if x != nil {
+		return x.Writes
+	}
+	return 0
+}
+
+func (x *Lost) GetKept() string {
+	if x != nil {
+		return x.Kept
+	}
+	return ""
+}
+
 // NamedProblem is what a driver wants a person to look at.
 type NamedProblem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
 	Do            string                 `protobuf:"bytes,3,opt,name=do,proto3" json:"do,omitempty"`
+	Refuses       bool                   `protobuf:"varint,4,opt,name=refuses,proto3" json:"refuses,omitempty"` // a master with it does not step down in a planned handover
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NamedProblem) Reset() {
 	*x = NamedProblem{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3123,7 +3294,7 @@ func (x *NamedProblem) String() string {
 func (*NamedProblem) ProtoMessage() {}
 
 func (x *NamedProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3136,7 +3307,7 @@ func (x *NamedProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedProblem.ProtoReflect.Descriptor instead.
 func (*NamedProblem) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NamedProblem) GetName() string {
@@ -3160,6 +3331,13 @@ func (x *NamedProblem) GetDo() string {
 	return ""
 }
 
+func (x *NamedProblem) GetRefuses() bool {
+	if x != nil {
+		return x.Refuses
+	}
+	return false
+}
+
 type Pong struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ping          uint64                 `protobuf:"varint,1,opt,name=ping,proto3" json:"ping,omitempty"`
@@ -3169,7 +3347,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3181,7 +3359,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3194,7 +3372,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -3217,7 +3395,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3229,7 +3407,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3242,7 +3420,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Want) GetService() string {
@@ -3285,7 +3463,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3297,7 +3475,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3310,7 +3488,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -3455,7 +3633,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3467,7 +3645,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3480,7 +3658,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -3515,7 +3693,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3527,7 +3705,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3540,7 +3718,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -3579,7 +3757,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3591,7 +3769,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3604,7 +3782,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Grant) GetService() string {
@@ -3656,7 +3834,7 @@ type Serving struct {
 
 func (x *Serving) Reset() {
 	*x = Serving{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3668,7 +3846,7 @@ func (x *Serving) String() string {
 func (*Serving) ProtoMessage() {}
 
 func (x *Serving) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3681,7 +3859,7 @@ func (x *Serving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serving.ProtoReflect.Descriptor instead.
 func (*Serving) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Serving) GetStatement() []byte {
@@ -3720,7 +3898,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3732,7 +3910,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3745,7 +3923,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Prepare) GetService() string {
@@ -3797,7 +3975,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3809,7 +3987,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3822,7 +4000,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -3861,7 +4039,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +4051,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +4064,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -3936,7 +4114,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3948,7 +4126,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3961,7 +4139,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -4190,7 +4368,7 @@ type Silence struct {
 
 func (x *Silence) Reset() {
 	*x = Silence{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4202,7 +4380,7 @@ func (x *Silence) String() string {
 func (*Silence) ProtoMessage() {}
 
 func (x *Silence) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4215,7 +4393,7 @@ func (x *Silence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Silence.ProtoReflect.Descriptor instead.
 func (*Silence) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Silence) GetService() string {
@@ -4250,7 +4428,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +4440,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4275,7 +4453,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Prepared) GetService() string {
@@ -4304,7 +4482,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4316,7 +4494,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4329,7 +4507,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -4372,7 +4550,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4384,7 +4562,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4397,7 +4575,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -4428,7 +4606,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4440,7 +4618,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4453,7 +4631,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Held) GetService() string {
@@ -4502,7 +4680,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4514,7 +4692,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4527,7 +4705,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -4564,7 +4742,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4576,7 +4754,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4589,7 +4767,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -4633,7 +4811,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4823,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4836,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ProxyState) GetId() string {
@@ -4702,7 +4880,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4714,7 +4892,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4727,7 +4905,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -4777,7 +4955,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +4967,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +4980,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GiveUp) GetService() string {
@@ -4852,7 +5030,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4864,7 +5042,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4877,7 +5055,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -5065,7 +5243,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5077,7 +5255,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5090,7 +5268,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -5126,7 +5304,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5138,7 +5316,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5151,7 +5329,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -5186,7 +5364,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5198,7 +5376,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5211,7 +5389,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -5246,7 +5424,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5258,7 +5436,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5271,7 +5449,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -5299,7 +5477,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5311,7 +5489,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5324,7 +5502,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -5368,7 +5546,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5380,7 +5558,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5393,7 +5571,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -5482,7 +5660,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5494,7 +5672,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5507,7 +5685,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -5526,7 +5704,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5538,7 +5716,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5551,7 +5729,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -5570,7 +5748,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5582,7 +5760,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5595,7 +5773,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -5615,7 +5793,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5627,7 +5805,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5640,7 +5818,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -5666,7 +5844,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5678,7 +5856,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5691,7 +5869,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -5953,7 +6131,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x16\n" +
 	"\x06driver\x18\x06 \x01(\tR\x06driver\x12\x14\n" +
-	"\x05start\x18\a \x01(\fR\x05start\"\x87\x05\n" +
+	"\x05start\x18\a \x01(\fR\x05start\"\xe7\x05\n" +
 	"\x0eInstanceStatus\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x14\n" +
@@ -5978,11 +6156,26 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\bprepares\x18\x14 \x01(\bR\bprepares\x12\x1a\n" +
 	"\bprepared\x18\x15 \x01(\x04R\bprepared\x12\x18\n" +
 	"\afollows\x18\x16 \x01(\bR\afollows\x12\x14\n" +
-	"\x05start\x18\x17 \x01(\fR\x05start\"F\n" +
+	"\x05start\x18\x17 \x01(\fR\x05start\x126\n" +
+	"\bexpected\x18\x18 \x01(\v2\x1a.signalbox.v1.ExpectedLossR\bexpected\x12&\n" +
+	"\x04lost\x18\x19 \x01(\v2\x12.signalbox.v1.LostR\x04lost\"\x85\x01\n" +
+	"\fExpectedLoss\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x19\n" +
+	"\bage_nano\x18\x03 \x01(\x03R\aageNano\x12\x18\n" +
+	"\alimited\x18\x04 \x01(\bR\alimited\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x04R\x05limit\"r\n" +
+	"\x04Lost\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06writes\x18\x04 \x01(\x04R\x06writes\x12\x12\n" +
+	"\x04kept\x18\x05 \x01(\tR\x04kept\"`\n" +
 	"\fNamedProblem\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x0e\n" +
-	"\x02do\x18\x03 \x01(\tR\x02do\"\x1a\n" +
+	"\x02do\x18\x03 \x01(\tR\x02do\x12\x18\n" +
+	"\arefuses\x18\x04 \x01(\bR\arefuses\"\x1a\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\"P\n" +
 	"\x04Want\x12\x18\n" +
@@ -6187,7 +6380,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -6222,40 +6415,42 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*AgentFrame)(nil),          // 30: signalbox.v1.AgentFrame
 	(*Hello)(nil),               // 31: signalbox.v1.Hello
 	(*InstanceStatus)(nil),      // 32: signalbox.v1.InstanceStatus
-	(*NamedProblem)(nil),        // 33: signalbox.v1.NamedProblem
-	(*Pong)(nil),                // 34: signalbox.v1.Pong
-	(*Want)(nil),                // 35: signalbox.v1.Want
-	(*GatewayFrame)(nil),        // 36: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),             // 37: signalbox.v1.Welcome
-	(*Order)(nil),               // 38: signalbox.v1.Order
-	(*Grant)(nil),               // 39: signalbox.v1.Grant
-	(*Serving)(nil),             // 40: signalbox.v1.Serving
-	(*Prepare)(nil),             // 41: signalbox.v1.Prepare
-	(*Ping)(nil),                // 42: signalbox.v1.Ping
-	(*Refusal)(nil),             // 43: signalbox.v1.Refusal
-	(*PeerFrame)(nil),           // 44: signalbox.v1.PeerFrame
-	(*Silence)(nil),             // 45: signalbox.v1.Silence
-	(*Prepared)(nil),            // 46: signalbox.v1.Prepared
-	(*PeerHello)(nil),           // 47: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 48: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 49: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 50: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 51: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 52: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 53: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 54: signalbox.v1.GiveUp
-	(*Agreement)(nil),           // 55: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 56: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 57: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 58: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 59: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 60: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 61: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 62: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 63: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 64: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 65: signalbox.v1.FollowReply
-	(*AskReply)(nil),            // 66: signalbox.v1.AskReply
+	(*ExpectedLoss)(nil),        // 33: signalbox.v1.ExpectedLoss
+	(*Lost)(nil),                // 34: signalbox.v1.Lost
+	(*NamedProblem)(nil),        // 35: signalbox.v1.NamedProblem
+	(*Pong)(nil),                // 36: signalbox.v1.Pong
+	(*Want)(nil),                // 37: signalbox.v1.Want
+	(*GatewayFrame)(nil),        // 38: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),             // 39: signalbox.v1.Welcome
+	(*Order)(nil),               // 40: signalbox.v1.Order
+	(*Grant)(nil),               // 41: signalbox.v1.Grant
+	(*Serving)(nil),             // 42: signalbox.v1.Serving
+	(*Prepare)(nil),             // 43: signalbox.v1.Prepare
+	(*Ping)(nil),                // 44: signalbox.v1.Ping
+	(*Refusal)(nil),             // 45: signalbox.v1.Refusal
+	(*PeerFrame)(nil),           // 46: signalbox.v1.PeerFrame
+	(*Silence)(nil),             // 47: signalbox.v1.Silence
+	(*Prepared)(nil),            // 48: signalbox.v1.Prepared
+	(*PeerHello)(nil),           // 49: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 50: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 51: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 52: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 53: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 54: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 55: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 56: signalbox.v1.GiveUp
+	(*Agreement)(nil),           // 57: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 58: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 59: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 60: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 61: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 62: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 63: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 64: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 65: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 66: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 67: signalbox.v1.FollowReply
+	(*AskReply)(nil),            // 68: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -6276,59 +6471,61 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	31, // 15: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
 	32, // 16: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
 	23, // 17: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	34, // 18: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	35, // 19: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	33, // 20: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
-	37, // 21: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	38, // 22: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	39, // 23: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	42, // 24: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	43, // 25: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	27, // 26: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
-	41, // 27: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
-	0,  // 28: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	40, // 29: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	47, // 30: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	49, // 31: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	51, // 32: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	54, // 33: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	42, // 34: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	28, // 35: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
-	29, // 36: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
-	41, // 37: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	46, // 38: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
-	45, // 39: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
-	48, // 40: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	50, // 41: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	32, // 42: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	52, // 43: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	53, // 44: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	56, // 45: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	57, // 46: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	57, // 47: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	58, // 48: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	57, // 49: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	59, // 50: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	57, // 51: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	59, // 52: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	60, // 53: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	57, // 54: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	59, // 55: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	30, // 56: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	44, // 57: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	62, // 58: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	64, // 59: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	23, // 60: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	36, // 61: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	44, // 62: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	63, // 63: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	65, // 64: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	66, // 65: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	61, // [61:66] is the sub-list for method output_type
-	56, // [56:61] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	36, // 18: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	37, // 19: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	35, // 20: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
+	33, // 21: signalbox.v1.InstanceStatus.expected:type_name -> signalbox.v1.ExpectedLoss
+	34, // 22: signalbox.v1.InstanceStatus.lost:type_name -> signalbox.v1.Lost
+	39, // 23: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	40, // 24: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	41, // 25: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	44, // 26: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	45, // 27: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	27, // 28: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
+	43, // 29: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
+	0,  // 30: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	42, // 31: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
+	49, // 32: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	51, // 33: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	53, // 34: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	56, // 35: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	44, // 36: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	28, // 37: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
+	29, // 38: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
+	43, // 39: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	48, // 40: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
+	47, // 41: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
+	50, // 42: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	52, // 43: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	32, // 44: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	54, // 45: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	55, // 46: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	58, // 47: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	59, // 48: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	59, // 49: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	60, // 50: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	59, // 51: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	61, // 52: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	59, // 53: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	61, // 54: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	62, // 55: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	59, // 56: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	61, // 57: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	30, // 58: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	46, // 59: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	64, // 60: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	66, // 61: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	23, // 62: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	38, // 63: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	46, // 64: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	65, // 65: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	67, // 66: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	68, // 67: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	63, // [63:68] is the sub-list for method output_type
+	58, // [58:63] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -6353,7 +6550,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_Want)(nil),
 		(*AgentFrame_LeaseRequest)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[35].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[37].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
@@ -6363,7 +6560,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_LeaseGrant)(nil),
 		(*GatewayFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[43].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[45].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -6378,7 +6575,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Prepared)(nil),
 		(*PeerFrame_Silence)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[54].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[56].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -6395,7 +6592,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   66,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -96,11 +96,13 @@ func (f *fixture) certified(t *testing.T, h api.Handover) string {
 	return out
 }
 
-func (f *fixture) newest(t *testing.T) api.Handover {
+func (f *fixture) newest(t *testing.T) api.Handover { return f.newestOf(t, demo.Service) }
+
+func (f *fixture) newestOf(t *testing.T, service string) api.Handover {
 	t.Helper()
 	var h api.Handover
 	eventually(t, "the record of the failover", func(ctx context.Context) error {
-		list, err := f.API().Handovers(ctx, demo.Service, 1)
+		list, err := f.API().Handovers(ctx, service, 1)
 		if err != nil || len(list) == 0 {
 			return fmt.Errorf("%d records, %w", len(list), err)
 		}

@@ -91,7 +91,7 @@ func (d *Database) outage(ctx context.Context, master string) (o Outage, err err
 	if err := errors.Join(l.Flows(ctx, time.Now(), flowing), straight.Flows(ctx, time.Now(), 10)); err != nil {
 		return o, err
 	}
-	killed, err := d.kill(master)
+	killed, err := d.Kill(master)
 	o.Killed = killed
 	if err != nil {
 		return o, err
@@ -115,7 +115,7 @@ func (d *Database) outage(ctx context.Context, master string) (o Outage, err err
 		}
 	}
 	returned := time.Now()
-	if err := d.revive(master); err != nil {
+	if err := d.Revive(master); err != nil {
 		return o, err
 	}
 	if err := d.Settled(ctx, o.To); err != nil {
@@ -155,10 +155,10 @@ func (d *Database) newest(ctx context.Context, o *Outage) error {
 	return nil
 }
 
-// kill ends everything in a data center at once (SIGKILL): gateway, Envoy, agent,
+// Kill ends everything in a data center at once (SIGKILL): gateway, Envoy, agent,
 // warden and every process of the server. It returns the time just before the
 // first signal, when all of it is gone.
-func (d *Database) kill(dc string) (time.Time, error) {
+func (d *Database) Kill(dc string) (time.Time, error) {
 	pids := append(wardens(d.wardenOf(dc)), d.server.pid(dc))
 	for _, pid := range pids {
 		pids = append(pids, descendants(pid)...)
@@ -186,8 +186,8 @@ func (d *Database) kill(dc string) (time.Time, error) {
 	}))
 }
 
-// revive starts again what kill ended; the agent starts the server.
-func (d *Database) revive(dc string) error {
+// Revive starts again what Kill ended; the agent starts the server.
+func (d *Database) Revive(dc string) error {
 	return errors.Join(d.UpAll(dc), d.Up("envoy-"+dc), d.Up("agent-"+dc))
 }
 

@@ -46,7 +46,7 @@ func newPage(h *api.Handover) *page {
 		Title: title(h), ID: h.ID, Verdict: h.Outcome, Good: h.Outcome == api.OutcomeForward,
 		Sentence: sentence(h), Facts: facts(h), Phases: phases(h), Next: next(h),
 	}
-	for _, s := range []*section{acks(h), promotions(h), proxies(h), problems(h), certificate(h)} {
+	for _, s := range []*section{acks(h), promotions(h), proxies(h), losses(h), problems(h), certificate(h)} {
 		if s != nil {
 			p.Sections = append(p.Sections, *s)
 		}

@@ -79,6 +79,30 @@ func proxies(h *api.Handover) *section {
 	return &section{Title: "Proxies", Note: fmt.Sprintf("%s; %d late", note, late), Rows: rows}
 }
 
+// losses are what a failover was expected to lose, and what it lost.
+func losses(h *api.Handover) *section {
+	if h.ExpectedLoss == nil && len(h.Lost) == 0 {
+		return nil
+	}
+	rows := [][]string{{"DATA", "DETAIL"}}
+	if h.ExpectedLoss != nil {
+		words := h.ExpectedLoss.Words()
+		for _, a := range h.Acks {
+			if a.Position != "" {
+				words = "nothing: " + a.Instance + " said where its data ended, and the new master has it"
+			}
+		}
+		rows = append(rows, []string{"expected loss", words})
+	}
+	for i := range h.Lost {
+		rows = append(rows, []string{"lost", h.Lost[i].Words()})
+	}
+	if h.ExpectedLoss != nil && len(h.Lost) == 0 && h.Done() {
+		rows = append(rows, []string{"lost", "not known until the old master is back"})
+	}
+	return &section{Title: "Data", Rows: rows}
+}
+
 // problems are what stands in no other table.
 func problems(h *api.Handover) *section {
 	var rows [][]string

@@ -105,6 +105,9 @@ type Readiness struct {
 	// Problems are what a person should look at before a handover, whether it
 	// keeps the instance from being ready or not; at most MaxProblems.
 	Problems []Problem
+	// Expected and Lost are a Reckoner's; the agent fills them in.
+	Expected *ExpectedLoss
+	Lost     *Loss
 }
 
 // A Problem is one thing that a person should look at.
@@ -113,6 +116,9 @@ type Problem struct {
 	Name string
 	// What says what is wrong, Do what to do about it.
 	What, Do string
+	// Refuses: while it is there, the driver of a master refuses to step down,
+	// so a planned handover is refused before anything is interrupted.
+	Refuses bool
 }
 
 // MaxProblems is how many problems of an instance are passed on.

@@ -162,6 +162,7 @@ func judgePrimary(own *server, l limits) []managed.Finding {
 	for _, t := range own.Long {
 		out = append(out, managed.Found(l.policy == Abort, "long-transaction", l.policy.advice(),
 			"process %d (%s, %s) has a transaction %s old, %s: %s", t.PID, t.User, t.Application, t.Age.Round(time.Second/10), t.State, t.Query))
+		out[len(out)-1].Refuses = l.policy == Abort
 	}
 	if own.Prepared > 0 {
 		out = append(out, managed.Found(false, "prepared-transactions", "commit or roll them back by their transaction manager; they move along and keep their locks",

@@ -32,11 +32,12 @@ type memory struct {
 
 // Loss is what an old primary had that its successor has not.
 type Loss struct {
-	Timeline     uint32 `json:"timeline"`
-	From         string `json:"from"` // log positions
-	To           string `json:"to"`
-	Bytes        uint64 `json:"bytes"`
-	Transactions int    `json:"transactions"` // committed ones
+	Term         signalbox.Term `json:"term,omitempty"` // that it served
+	Timeline     uint32         `json:"timeline"`
+	From         string         `json:"from"` // log positions
+	To           string         `json:"to"`
+	Bytes        uint64         `json:"bytes"`
+	Transactions int            `json:"transactions"` // committed ones
 	// Kept is the directory that holds the log of them.
 	Kept string `json:"kept,omitempty"`
 }

@@ -113,7 +113,7 @@ func (d *Driver) lost(ctx context.Context, mem memory, s, up *server) (*Loss, er
 	if mem.Role != roleMaster && mem.Role != roleClosed || up.reached(s.position()) == nil {
 		return nil, nil
 	}
-	loss := &Loss{}
+	loss := &Loss{Term: mem.Term}
 	if up.ReplID2 == s.ReplID {
 		loss.Bytes = behind(up.SecondOffset-1, s.Offset)
 	}

@@ -37,6 +37,7 @@ type memory struct {
 
 // Loss is what an old master had that its successor has not.
 type Loss struct {
+	Term signalbox.Term `json:"term,omitempty"` // that it served
 	// Bytes of the replication stream; 0 when it was started again since and
 	// nobody knows.
 	Bytes uint64 `json:"bytes"`
