@@ -12,7 +12,7 @@ import (
 // Expect implements driver.Reckoner: what the primary had when it was last seen
 // and this standby has not received.
 func (d *Driver) Expect(ctx context.Context) (*driver.ExpectedLoss, error) {
-	if d.memory().Role != roleStandby {
+	if d.mem.Get().Role != roleStandby {
 		return nil, nil
 	}
 	var text string
@@ -38,7 +38,7 @@ func (d *Driver) Expect(ctx context.Context) (*driver.ExpectedLoss, error) {
 // Lost implements driver.Reckoner. A standby that was primary and came back
 // without a rewind had nothing alone.
 func (d *Driver) Lost() *driver.Loss {
-	m := d.memory()
+	m := d.mem.Get()
 	switch {
 	case m.Role != roleStandby || m.Term == 0:
 		return nil

@@ -10,7 +10,7 @@ import (
 // Expect implements driver.Reckoner: what the master had when it was last seen
 // and this replica has not.
 func (d *Driver) Expect(ctx context.Context) (*driver.ExpectedLoss, error) {
-	if d.memory().Role != roleFollow {
+	if d.mem.Get().Role != roleFollow {
 		return nil, nil
 	}
 	s, err := d.own.look(ctx)
@@ -29,7 +29,7 @@ func (d *Driver) Expect(ctx context.Context) (*driver.ExpectedLoss, error) {
 // Lost implements driver.Reckoner. A replica that was master and had nothing
 // alone has no loss of that term in its state.
 func (d *Driver) Lost() *driver.Loss {
-	m := d.memory()
+	m := d.mem.Get()
 	switch {
 	case m.Role != roleFollow || m.Term == 0:
 		return nil
