@@ -16,6 +16,7 @@ type agent struct {
 	*who
 	*node
 	s        *Sim
+	n        int // its service among the history's
 	key      int // counts its keys
 	up       bool
 	run      int // counts starts, so that what an earlier process began is void
@@ -33,8 +34,9 @@ type agent struct {
 	held    bool               // a quorum answered, and it is kept closed
 	nonces  uint64
 	renewAt time.Time
-	leaseBy uint64 // the admission that the lease is by
-	told    bool   // that it serves the term
+	leaseBy uint64    // the admission that the lease is by
+	told    bool      // that it serves the term
+	frozen  time.Time // until when nothing of it runs
 	ticks   int
 }
 
@@ -82,7 +84,7 @@ func (a *agent) crash(down time.Duration) {
 	if !a.up {
 		return
 	}
-	a.up, a.serving = false, 0
+	a.up, a.serving, a.frozen = false, 0, time.Time{}
 	a.s.Stats["crashes of instances"]++
 	for i := len(a.unsynced) - 1; i >= 0; i-- {
 		a.unsynced[i]()
@@ -98,6 +100,33 @@ func (a *agent) crash(down time.Duration) {
 		}
 	})
 }
+
+// freeze stops the process, or the whole machine with its boot clock, for a while.
+// Its gate stays as it is.
+func (a *agent) freeze(d time.Duration) {
+	if !a.up || a.s.now.Before(a.frozen) {
+		return
+	}
+	a.s.say("%s is frozen for %v", a.name, d)
+	a.frozen = a.s.now.Add(d)
+	if a.clock.pauses {
+		a.s.Stats["paused machines"]++
+		a.s.after(d, func() { a.clock.missed += d })
+		return
+	}
+	a.s.Stats["stopped processes"]++
+}
+
+// thawed does f when the process runs.
+func (a *agent) thawed(f func()) {
+	if wait := a.frozen.Sub(a.s.now); wait > 0 {
+		a.s.after(wait, func() { a.thawed(f) })
+		return
+	}
+	f()
+}
+
+func (a *agent) after(d time.Duration, f func()) { a.s.after(d, func() { a.thawed(f) }) }
 
 // write makes a change of the agent's disk; it may crash before or after.
 func (a *agent) write(change func()) bool {
@@ -146,7 +175,7 @@ func (a *agent) stop() {
 	if a.s.off == LeavesServing {
 		exit = 2 * time.Second
 	}
-	a.s.after(exit, func() {
+	a.after(exit, func() {
 		if a.run == run {
 			a.crash(a.s.between(100*time.Millisecond, 2*time.Second))
 		}
@@ -156,7 +185,7 @@ func (a *agent) stop() {
 func (a *agent) tell(e signalbox.Evidence) {
 	for _, n := range a.s.neighbours(a.node) {
 		g := n.gw
-		a.s.send(a.node, n, func() { g.statement(e) })
+		a.s.send(a.node, n, func() { g.desk(a.Service).statement(e) })
 	}
 }
 
@@ -181,10 +210,10 @@ func (a *agent) tick(run int) {
 	if a.serving == 0 && missing {
 		for _, n := range a.s.neighbours(a.node) {
 			g := n.gw
-			a.s.send(a.node, n, func() { g.wants(a) })
+			a.s.send(a.node, n, func() { g.desk(a.Service).wants(a) })
 		}
 	}
-	a.s.after(100*time.Millisecond, func() { a.tick(run) })
+	a.after(100*time.Millisecond, func() { a.tick(run) })
 }
 
 // granted takes a certificate, and the block that admits it.
@@ -192,7 +221,7 @@ func (a *agent) granted(c *signalbox.Certificate, admitted *signalbox.DecidedBlo
 	newer := a.disk.cert == nil || c.Term > a.disk.cert.Term
 	var ad *signalbox.Admission
 	if admitted != nil {
-		if ad = admitted.Admission(orders); ad != nil && (ad.Identity != a.Identity || admitted.Index < a.disk.admission) {
+		if ad = admitted.Admission(a.Service); ad != nil && (ad.Identity != a.Identity || admitted.Index < a.disk.admission) {
 			ad = nil
 		}
 	}
@@ -217,7 +246,7 @@ func (a *agent) granted(c *signalbox.Certificate, admitted *signalbox.DecidedBlo
 		a.serving = 0 // until it may serve the new term
 	}
 	run := a.run
-	a.s.after(a.s.between(time.Millisecond, 10*time.Millisecond), func() {
+	a.after(a.s.between(time.Millisecond, 10*time.Millisecond), func() {
 		if a.up && a.run == run {
 			a.serve()
 		}
@@ -275,8 +304,9 @@ func (a *agent) status() {
 		g, serves := n.gw, handover.Serves{Identity: a.Identity, Term: a.serving}
 		a.s.send(a.node, n, func() {
 			if g.up {
-				g.broadcast(func(p *gateway) { p.step(serves) })
-				g.step(serves)
+				d := g.desk(a.Service)
+				d.broadcast(func(p *desk) { p.step(serves) })
+				d.step(serves)
 			}
 		})
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func (a *agent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
-	h := b.Handover(orders)
+	h := b.Handover(a.Service)
 	if e, ok := a.disk.answers[b.Digest]; ok {
 		if a.tell(e); a.s.off != TwoAnswers || a.s.chance(0.5) || !h.Voidable() {
 			return
@@ -19,11 +19,11 @@ func (a *agent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
 		a.answer(signalbox.SaysRefuse, b)
 	}
 	entry, listed := h.Entry(a.Identity)
-	if !listed || a.disk.cert != nil && a.disk.cert.Term >= h.Term {
+	if listed && a.disk.left >= entry.Admission {
+		a.tell(a.disk.leave)
 		return
 	}
-	if a.disk.left >= entry.Admission {
-		a.tell(a.disk.leave)
+	if !listed || a.disk.cert != nil && a.disk.cert.Term >= h.Term {
 		return
 	}
 	if a.disk.first[b.Digest].IsZero() {
@@ -31,7 +31,7 @@ func (a *agent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
 			return
 		}
 		if h.Voidable() {
-			a.s.after(h.HoldBudget, func() { a.expire(b) })
+			a.after(h.HoldBudget, func() { a.expire(b) })
 		}
 	}
 	switch {
@@ -47,11 +47,11 @@ func (a *agent) ordered(kind handover.OrderKind, b *signalbox.DecidedBlock) {
 }
 
 func (a *agent) expire(b *signalbox.DecidedBlock) {
-	entry, listed := b.Handover(orders).Entry(a.Identity)
+	entry, listed := b.Handover(a.Service).Entry(a.Identity)
 	if !listed || a.disk.left >= entry.Admission {
 		return // the leave is the only answer, or it has another key since
 	}
-	if _, ok := a.disk.answers[b.Digest]; a.up && !ok && (a.disk.cert == nil || a.disk.cert.Term < b.Handover(orders).Term) {
+	if _, ok := a.disk.answers[b.Digest]; a.up && !ok && (a.disk.cert == nil || a.disk.cert.Term < b.Handover(a.Service).Term) {
 		a.answer(signalbox.SaysRefuse, b)
 	}
 }
@@ -61,15 +61,15 @@ func (a *agent) drain(b *signalbox.DecidedBlock) {
 		a.tell(a.who.answer(signalbox.SaysDrained, b))
 		return
 	}
-	if h := b.Handover(orders); a.hangs && (h.Voidable() || h.Allowed.Has(signalbox.Lapse)) {
+	if h := b.Handover(a.Service); a.hangs && (h.Voidable() || h.Allowed.Has(signalbox.Lapse)) {
 		return
 	}
 	run := a.run
-	a.s.after(a.s.between(time.Millisecond, 30*time.Millisecond), func() {
+	a.after(a.s.between(time.Millisecond, 30*time.Millisecond), func() {
 		if _, ok := a.disk.answers[b.Digest]; !a.up || a.run != run || ok || a.drained == b.Digest {
 			return
 		}
-		if c := a.disk.cert; c != nil && c.Term >= b.Handover(orders).Term {
+		if c := a.disk.cert; c != nil && c.Term >= b.Handover(a.Service).Term {
 			return
 		}
 		a.serving, a.drained = 0, b.Digest
@@ -82,7 +82,7 @@ func (a *agent) drain(b *signalbox.DecidedBlock) {
 
 // answer closes the gate, persists, then says it.
 func (a *agent) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) {
-	h := b.Handover(orders)
+	h := b.Handover(a.Service)
 	ack, before := kind == signalbox.SaysAck, a.disk.floor
 	if !ack || a.s.off == ForgetsItsAck {
 		a.drained = signalbox.Digest{}
@@ -114,9 +114,9 @@ func (a *agent) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) 
 	a.serve()
 	switch {
 	case ack && a.s.off == AckUnsynced && a.s.rough(0.3):
-		a.s.after(a.s.between(time.Millisecond, 40*time.Millisecond), func() { a.crash(50 * time.Millisecond) })
+		a.after(a.s.between(time.Millisecond, 40*time.Millisecond), func() { a.crash(50 * time.Millisecond) })
 	case ack && a.s.off == TwoAnswers && h.Voidable() && a.s.chance(0.3):
-		a.s.after(a.s.between(time.Millisecond, 40*time.Millisecond), func() { a.answer(signalbox.SaysRefuse, b) })
+		a.after(a.s.between(time.Millisecond, 40*time.Millisecond), func() { a.answer(signalbox.SaysRefuse, b) })
 	}
 }
 
@@ -135,7 +135,7 @@ func (a *agent) ask(run int) {
 func (a *agent) askBy(g *gateway, run int) {
 	for i, v := range a.s.voters {
 		asked := func() {
-			answer, ok := v.answer(a.Identity)
+			answer, ok := v.answer(a.Service, a.Identity)
 			if !ok {
 				return
 			}
@@ -188,7 +188,7 @@ func (a *agent) answered(voter int, answer rpc.Answer) {
 
 // open reports whether it would answer a request as master now.
 func (a *agent) open() bool {
-	if !a.up || a.serving == 0 {
+	if !a.up || a.serving == 0 || a.s.now.Before(a.frozen) {
 		return false
 	}
 	if a.disk.cert == nil || !a.disk.cert.Leases().Used() || a.s.off == LeaseIgnored {
@@ -201,6 +201,12 @@ func (a *agent) open() bool {
 	if a.s.off == LeaseOverstayed {
 		late := a.disk.cert.Leases().TTL
 		now.Boot, now.Wall = now.Boot-late, now.Wall-late
+	}
+	switch deadline, _ := a.lease.Deadline(); a.s.off {
+	case LeaseByBootClock:
+		now.Wall = deadline.Wall + now.Boot - deadline.Boot
+	case LeaseByWallClock:
+		now.Boot = deadline.Boot + now.Wall - deadline.Wall
 	}
 	return a.lease.Live(now)
 }
@@ -218,7 +224,7 @@ func (a *agent) renew() {
 			quorum = 1
 		}
 		a.lease = lease.NewHolder(c.Leases(), quorum, lease.Request{
-			Service: orders, Term: c.Term, Identity: a.Identity, Admission: a.leaseBy, Incarnation: uint64(a.run),
+			Service: a.Service, Term: c.Term, Identity: a.Identity, Admission: a.leaseBy, Incarnation: uint64(a.run),
 		})
 	}
 	if a.s.now.Before(a.renewAt) {

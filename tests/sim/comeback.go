@@ -19,10 +19,28 @@ func (g *gateway) loseDisk() {
 	g.s.Stats["lost disks of voters"]++
 	g.s.say("%s loses its disk", g.name)
 	g.crash(g.s.between(100*time.Millisecond, 2*time.Second))
+	log := g.book.log
 	g.book = g.s.newBook()
-	g.notes = nil
+	if g.s.chance(0.5) {
+		g.restore(log)
+	}
+	for _, d := range g.desks {
+		d.notes = nil
+	}
 	if g.voter != nil {
 		g.voter.disk = voterDisk{}
+	}
+}
+
+// restore is journal.Restore of a backup: of the log only. Votes are no part of it,
+// so the voter comes back as one that lost its disk.
+func (g *gateway) restore(log []*signalbox.DecidedBlock) {
+	g.s.Stats["backups restored"]++
+	for _, b := range log[:g.s.rnd.IntN(len(log)+1)] {
+		if err := g.book.take(b); err != nil {
+			g.s.fail("%s cannot restore block %d: %v", g.name, b.Index, err)
+			return
+		}
 	}
 }
 
@@ -87,12 +105,12 @@ func impliedByLog(log []*signalbox.DecidedBlock) (saved lease.Saved) {
 				saved.Apply(lease.Change{Longest: max(h.Leases.LapseWait(), h.FallbackLeases.LapseWait())})
 				for _, e := range h.Roster {
 					if e.Leased && h.Allowed.Has(signalbox.Lapse) {
-						saved.Apply(lease.Change{Of: lease.Of{Service: orders, Identity: e.Identity}, Promise: lease.Promise{Below: h.Term, UpTo: b.Index}})
+						saved.Apply(lease.Change{Of: lease.Of{Service: h.Service, Identity: e.Identity}, Promise: lease.Promise{Below: h.Term, UpTo: b.Index}})
 					}
 				}
 			}
 			if a := r.Remove; a != nil && a.Announces() && a.Allowed.Has(signalbox.Lapse) {
-				saved.Apply(lease.Change{Of: lease.Of{Service: orders, Identity: a.Identity}, Promise: lease.Promise{Below: a.Below, UpTo: b.Index}})
+				saved.Apply(lease.Change{Of: lease.Of{Service: a.Service, Identity: a.Identity}, Promise: lease.Promise{Below: a.Below, UpTo: b.Index}})
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"crypto/ed25519"
+	"slices"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -16,8 +17,8 @@ type collection struct {
 	shares  map[int]signature.Share
 }
 
-func testimony(kind signalbox.StatementKind, id signalbox.Identity, admission uint64, block signalbox.Digest, below signalbox.Term) rpc.Testimony {
-	t := rpc.Testimony{Statement: signalbox.Statement{Kind: kind, Service: orders, Identity: id, Admission: admission, Block: block, Term: below}}
+func testimony(kind signalbox.StatementKind, of signalbox.Service, id signalbox.Identity, admission uint64, block signalbox.Digest, below signalbox.Term) rpc.Testimony {
+	t := rpc.Testimony{Statement: signalbox.Statement{Kind: kind, Service: of, Identity: id, Admission: admission, Block: block, Term: below}}
 	switch kind {
 	case signalbox.SaysLapse:
 		t.Witness = signalbox.Witness{Epoch: 1}
@@ -65,54 +66,54 @@ func (s *Sim) opened(raw []byte) signalbox.Evidence {
 }
 
 // collect carries handover.Collect out.
-func (g *gateway) collect(e handover.Collect) {
+func (d *desk) collect(e handover.Collect) {
 	for _, entry := range e.Of {
 		switch e.Kind {
 		case signalbox.Fence:
-			g.s.after(g.s.between(10*time.Millisecond, 900*time.Millisecond), func() { g.fence(e.Block, entry) })
+			d.s.after(d.s.between(10*time.Millisecond, 900*time.Millisecond), func() { d.fence(e.Block, entry) })
 		case signalbox.Lapse:
-			g.collectLapse(e.Block, entry)
+			d.collectLapse(e.Block, entry)
 		}
 	}
 }
 
 // fence ends a process that runs, and is signed when that is sure.
-func (g *gateway) fence(b *signalbox.DecidedBlock, entry signalbox.RosterEntry) {
-	if !g.up || g.s.chance(0.2) { // the plugin failed: it is asked again
+func (d *desk) fence(b *signalbox.DecidedBlock, entry signalbox.RosterEntry) {
+	if !d.up || d.s.chance(0.2) { // the plugin failed: it is asked again
 		return
 	}
-	if a := g.s.agent(entry.Name); a.up && g.s.off != FenceCutsNothing {
-		g.s.say("%s fences %s", g.name, a.name)
-		a.crash(g.s.between(50*time.Millisecond, 4*time.Second))
+	if a := d.s.agent(entry.Name); a.up && d.s.off != FenceCutsNothing {
+		d.s.say("%s fences %s", d.name, a.name)
+		a.crash(d.s.between(50*time.Millisecond, 4*time.Second))
 	}
-	g.s.Stats["fences"]++
-	g.statement(g.s.testify(testimony(signalbox.SaysFence, entry.Identity, entry.Admission, b.Digest, b.Handover(orders).Term)))
+	d.s.Stats["fences"]++
+	d.statement(d.s.testify(testimony(signalbox.SaysFence, d.service, entry.Identity, entry.Admission, b.Digest, b.Handover(d.service).Term)))
 }
 
-func (g *gateway) collectLapse(b *signalbox.DecidedBlock, entry signalbox.RosterEntry) {
+func (d *desk) collectLapse(b *signalbox.DecidedBlock, entry signalbox.RosterEntry) {
 	key := string(entry.Identity) + b.Digest.String()
-	if g.lapses[key] != nil {
+	if d.lapses[key] != nil {
 		return
 	}
-	t := testimony(signalbox.SaysLapse, entry.Identity, entry.Admission, b.Digest, b.Handover(orders).Term)
-	g.lapses[key] = &collection{encoded(t), map[int]signature.Share{}}
-	g.askLapse(g.run, key, b)
+	t := testimony(signalbox.SaysLapse, d.service, entry.Identity, entry.Admission, b.Digest, b.Handover(d.service).Term)
+	d.lapses[key] = &collection{encoded(t), map[int]signature.Share{}}
+	d.askLapse(d.run, key, b)
 }
 
 // askLapse asks every voter until a quorum has signed, or the block is over.
-func (g *gateway) askLapse(run int, key string, b *signalbox.DecidedBlock) {
-	if !g.up || g.run != run {
+func (d *desk) askLapse(run int, key string, b *signalbox.DecidedBlock) {
+	if !d.up || d.run != run {
 		return
 	}
-	c := g.lapses[key]
+	c := d.lapses[key]
 	if c == nil { // signed meanwhile
 		return
 	}
-	if !g.machine.Runs(b.Digest) {
-		delete(g.lapses, key)
+	if !d.machine.Runs(b.Digest) {
+		delete(d.lapses, key)
 		return
 	}
-	for i, v := range g.s.voters {
+	for i, v := range d.s.voters {
 		if _, ok := c.shares[i]; ok {
 			continue
 		}
@@ -121,35 +122,35 @@ func (g *gateway) askLapse(run int, key string, b *signalbox.DecidedBlock) {
 			if !ok {
 				return
 			}
-			take := func() { g.lapseShare(run, key, i, share) }
-			if v == g {
+			take := func() { d.lapseShare(run, key, i, share) }
+			if v == d.gateway {
 				take()
 			} else {
-				g.s.send(v.node, g.node, take)
+				d.s.send(v.node, d.node, take)
 			}
 		}
-		if v == g {
+		if v == d.gateway {
 			asked()
 		} else {
-			g.s.send(g.node, v.node, asked)
+			d.s.send(d.node, v.node, asked)
 		}
 	}
-	g.s.after(250*time.Millisecond, func() { g.askLapse(run, key, b) })
+	d.s.after(250*time.Millisecond, func() { d.askLapse(run, key, b) })
 }
 
-func (g *gateway) lapseShare(run int, key string, i int, share signature.Share) {
-	c := g.lapses[key]
-	if !g.up || g.run != run || c == nil {
+func (d *desk) lapseShare(run int, key string, i int, share signature.Share) {
+	c := d.lapses[key]
+	if !d.up || d.run != run || c == nil {
 		return
 	}
 	c.shares[i] = share
 	var all []signature.Share
-	for n := range g.s.voters {
+	for n := range d.s.voters {
 		if sh, ok := c.shares[n]; ok {
 			all = append(all, sh)
 		}
 	}
-	scheme := g.s.voters[0].voter.scheme
+	scheme := d.s.voters[0].voter.scheme
 	if len(all) < scheme.quorum {
 		return
 	}
@@ -161,11 +162,11 @@ func (g *gateway) lapseShare(run int, key string, i int, share signature.Share) 
 	if err != nil {
 		panic(err)
 	}
-	delete(g.lapses, key)
-	g.s.Stats["lapses"]++
-	e := g.s.opened(raw)
-	g.s.say("%s has the lapse of %s below %d", g.name, nameOf(e.Identity), e.Term)
-	g.statement(e)
+	delete(d.lapses, key)
+	d.s.Stats["lapses"]++
+	e := d.s.opened(raw)
+	d.s.say("%s has the lapse of %s below %d", d.name, nameOf(e.Identity), e.Term)
+	d.statement(e)
 }
 
 // attend is the operator: attests, truly, for instances that are off or whose key
@@ -174,34 +175,48 @@ func (s *Sim) attend() {
 	s.after(200*time.Millisecond, s.attend)
 	var g *gateway
 	for _, p := range s.gateways {
-		if p.up && (p.voter == nil || p.voter.liar == nil) && p.book.Service(orders) != nil {
+		if p.up && (p.voter == nil || p.voter.liar == nil) {
 			g = p
 		}
 	}
 	if g == nil {
 		return
 	}
-	st := g.book.Service(orders)
-	var gone []*who
-	for _, a := range s.agents {
-		if !a.up || s.off == AttestsTheLiving && s.rough(0.1) {
-			gone = append(gone, a.who)
+	for _, d := range g.desks {
+		if st := d.state(); st != nil {
+			d.attend(st)
 		}
-	}
-	s.stuck(g, st)
-	for _, w := range append(gone, s.retired...) {
-		for _, b := range st.Open {
-			h := b.Handover(orders)
-			if e, listed := h.Entry(w.Identity); listed && h.Allowed.Has(signalbox.Attest) && s.chance(0.5) {
-				s.Stats["attests"]++
-				g.statement(s.testify(testimony(signalbox.SaysAttest, w.Identity, e.Admission, b.Digest, h.Term)))
-			}
-		}
-		s.attestRemoval(g, st, w)
 	}
 }
 
-func (s *Sim) attestRemoval(g *gateway, st *handover.ServiceState, w *who) {
+func (d *desk) attend(st *handover.ServiceState) {
+	s := d.s
+	var gone []*who
+	for _, a := range s.agents {
+		if a.Service == d.service && (!a.up || s.off == AttestsTheLiving && s.rough(0.1)) {
+			gone = append(gone, a.who)
+		}
+	}
+	d.stuck(st)
+	for _, w := range s.retired {
+		if w.Service == d.service {
+			gone = append(gone, w)
+		}
+	}
+	for _, w := range gone {
+		for _, b := range st.Open {
+			h := b.Handover(d.service)
+			if e, listed := h.Entry(w.Identity); listed && h.Allowed.Has(signalbox.Attest) && s.chance(0.5) {
+				s.Stats["attests"]++
+				d.statement(s.testify(testimony(signalbox.SaysAttest, d.service, w.Identity, e.Admission, b.Digest, h.Term)))
+			}
+		}
+		d.attestRemoval(st, w)
+	}
+}
+
+func (d *desk) attestRemoval(st *handover.ServiceState, w *who) {
+	s := d.s
 	entry, outstanding := st.Entry(w.Identity)
 	if !outstanding || len(st.Open) > 0 {
 		return
@@ -209,36 +224,40 @@ func (s *Sim) attestRemoval(g *gateway, st *handover.ServiceState, w *who) {
 	retired := s.agentOf(w.Identity) == nil
 	if an := st.Announced[w.Identity]; an == nil {
 		if retired || s.rough(0.3) {
-			g.propose(signalbox.Request{Remove: &signalbox.Removal{
-				Service: orders, Identity: w.Identity, Admission: entry.Admission, Below: st.Last + 1,
+			d.propose(signalbox.Request{Remove: &signalbox.Removal{
+				Service: d.service, Identity: w.Identity, Admission: entry.Admission, Below: st.Last + 1,
 				Allowed: signalbox.EvidenceKinds(signalbox.Attest), By: "ada", Reason: "gone",
 			}})
 		}
 	} else if s.chance(0.5) {
-		e := s.testify(testimony(signalbox.SaysAttest, w.Identity, an.Admission, an.Digest, an.Below))
+		e := s.testify(testimony(signalbox.SaysAttest, d.service, w.Identity, an.Admission, an.Digest, an.Below))
 		// Evidence that was true once comes late, too.
 		s.after(s.between(0, 3*time.Second), func() {
-			g.propose(signalbox.Request{Remove: &signalbox.Removal{Service: orders, Identity: w.Identity, Evidence: e.Envelope}})
+			d.propose(signalbox.Request{Remove: &signalbox.Removal{Service: d.service, Identity: w.Identity, Evidence: e.Envelope}})
 		})
 	}
 }
 
-// stuck: a handover waits for a key that is lost, and allows nothing else. People
-// see that, and fail over.
-func (s *Sim) stuck(g *gateway, st *handover.ServiceState) {
-	if len(st.Open) == 0 {
-		return
+// stuck: a handover waits for a key that is lost, and allows nothing else; or the
+// one that a singleton's term lists has lost it. People see that, and fail over.
+func (d *desk) stuck(st *handover.ServiceState) {
+	lost := func(lists func(signalbox.Identity) bool) bool {
+		return slices.ContainsFunc(d.s.retired, func(w *who) bool { return w.Service == d.service && lists(w.Identity) })
 	}
-	b := st.Open[len(st.Open)-1]
-	h := b.Handover(orders)
-	if h.Allowed.Has(signalbox.Attest) || s.now.Sub(b.At) < 5*time.Second {
-		return
-	}
-	for _, w := range s.retired {
-		if _, listed := h.Entry(w.Identity); listed {
-			s.Stats["failovers out of a lost key"]++
-			g.failover()
+	if n := len(st.Open); n > 0 {
+		b := st.Open[n-1]
+		h := b.Handover(d.service)
+		if h.Allowed.Has(signalbox.Attest) || d.s.now.Sub(b.At) < 5*time.Second {
 			return
 		}
+		if lost(func(id signalbox.Identity) bool { _, listed := h.Entry(id); return listed }) {
+			d.s.Stats["failovers out of a lost key"]++
+			d.failover()
+		}
+		return
+	}
+	if c := st.Certificate; d.s.singleton(d.service) && lost(func(id signalbox.Identity) bool { return c.Handover().Lists(id, c.Term) }) {
+		d.s.Stats["failovers of a lost singleton"]++
+		d.failover()
 	}
 }

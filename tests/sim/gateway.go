@@ -20,23 +20,60 @@ type gateway struct {
 	up       bool
 	run      int
 	book     *book
-	notes    []signalbox.Evidence // in the order in which they came, so that a seed is one history
+	desks    []*desk // one for each service
 	unsynced []func()
-	machine  *handover.Machine
 	fed      uint64
-	released signalbox.Term
-	leaves   map[signalbox.Identity]signalbox.Evidence
-	lapses   map[string]*collection
 	asked    map[lease.Of]time.Time
 	late     bool // its proxy does not acknowledge
 	idle     time.Duration
 }
+
+// desk is a gateway's part in one service. The notes survive a crash.
+type desk struct {
+	*gateway
+	service  signalbox.Service
+	n        int                  // among the gateway's desks
+	notes    []signalbox.Evidence // in the order in which they came, so that a seed is one history
+	machine  *handover.Machine
+	released signalbox.Term
+	leaves   map[signalbox.Identity]signalbox.Evidence
+	lapses   map[string]*collection
+}
+
+// desk is the one of an instance's service.
+func (g *gateway) desk(s signalbox.Service) *desk {
+	for _, d := range g.desks {
+		if d.service == s {
+			return d
+		}
+	}
+	return nil
+}
+
+// state is what the log says of the service, nil when it says nothing.
+func (d *desk) state() *handover.ServiceState { return d.book.Service(d.service) }
+
+// at is the same desk of another gateway.
+func (d *desk) at(p *gateway) *desk { return p.desks[d.n] }
 
 // book is a ledger with its log.
 type book struct {
 	*handover.Ledger
 	log []*signalbox.DecidedBlock
 	ids map[string]bool
+}
+
+func (b *book) take(d *signalbox.DecidedBlock) error {
+	if err := b.Apply(d); err != nil {
+		return err
+	}
+	b.log = append(b.log, d)
+	for i := range d.Requests {
+		if h := d.Requests[i].Handover; h != nil {
+			b.ids[h.ID] = true
+		}
+	}
+	return nil
 }
 
 func (s *Sim) newBook() *book {
@@ -50,12 +87,16 @@ func (g *gateway) start() {
 			peers[p.name] = p.dc
 		}
 	}
-	g.up, g.run, g.fed, g.released = true, g.run+1, 0, 0
-	g.leaves, g.lapses, g.asked = map[signalbox.Identity]signalbox.Evidence{}, map[string]*collection{}, nil
-	g.machine = handover.NewMachine(handover.Options{Service: orders, Gateway: g.name, DataCenter: g.dc, Peers: peers})
+	g.up, g.run, g.fed, g.asked = true, g.run+1, 0, nil
+	for _, d := range g.desks {
+		d.released, d.leaves, d.lapses = 0, map[signalbox.Identity]signalbox.Evidence{}, map[string]*collection{}
+		d.machine = handover.NewMachine(handover.Options{Service: d.service, Gateway: g.name, DataCenter: g.dc, Peers: peers})
+	}
 	g.applied()
-	for _, e := range g.notes {
-		g.step(handover.Said{Evidence: e})
+	for _, d := range g.desks {
+		for _, e := range d.notes {
+			d.step(handover.Said{Evidence: e})
+		}
 	}
 	if g.voter != nil {
 		g.startVoter()
@@ -73,7 +114,7 @@ func (g *gateway) crash(down time.Duration) {
 	g.up = false
 	g.s.Stats["crashes of gateways"]++
 	if n := len(g.unsynced); n > 0 {
-		for i := n - 1; i >= max(0, n-g.s.rnd.IntN(5)); i-- {
+		for i := n - 1; i >= max(0, n-g.s.rnd.IntN(10)); i-- {
 			g.unsynced[i]()
 		}
 	}
@@ -100,7 +141,9 @@ func (g *gateway) tick(run int) {
 	if !g.up || g.run != run {
 		return
 	}
-	g.step(handover.Tick{})
+	for _, d := range g.desks {
+		d.step(handover.Tick{})
+	}
 	next := g.book.Index()
 	for _, p := range g.s.gateways {
 		if p != g && p.book.Index() > next {
@@ -120,7 +163,9 @@ func (g *gateway) tick(run int) {
 			v.liar.lie(g)
 		}
 	}
-	g.remove()
+	for _, d := range g.desks {
+		d.remove()
+	}
 	g.s.after(g.untilTick(), func() { g.tick(run) })
 }
 
@@ -167,15 +212,9 @@ func (g *gateway) append(b *signalbox.DecidedBlock) {
 		return
 	}
 	kept := g.write(true, func() {
-		if err := g.book.Apply(b); err != nil {
+		if err := g.book.take(b); err != nil {
 			g.s.fail("%s cannot apply block %d: %v", g.name, b.Index, err)
 			return
-		}
-		g.book.log = append(g.book.log, b)
-		for i := range b.Requests {
-			if h := b.Requests[i].Handover; h != nil {
-				g.book.ids[h.ID] = true
-			}
 		}
 		g.s.oracle.block(g, b)
 	}, nil)
@@ -184,33 +223,42 @@ func (g *gateway) append(b *signalbox.DecidedBlock) {
 	}
 }
 
-// applied feeds new blocks to the machine, in order.
+// applied feeds new blocks to the machines, in order.
 func (g *gateway) applied() {
 	resumed := g.fed == 0
 	for g.fed < g.book.Index() && g.up {
 		b := g.book.log[g.fed]
 		g.fed++
-		if c := g.book.Service(orders); c != nil && c.Certificate != nil {
-			g.step(handover.Certified{Certificate: c.Certificate})
+		for _, d := range g.desks {
+			if st := d.state(); st != nil && st.Certificate != nil {
+				d.step(handover.Certified{Certificate: st.Certificate})
+			}
 		}
 		for i := range b.Requests {
-			g.told(b, &b.Requests[i], resumed)
+			if d := g.desk(b.Requests[i].Service()); d != nil {
+				d.told(b, &b.Requests[i], resumed)
+			}
 		}
 	}
-	g.notes = g.machine.Statements()
+	if resumed {
+		return // its notes are not in yet
+	}
+	for _, d := range g.desks {
+		d.notes = d.machine.Statements()
+	}
 }
 
-func (g *gateway) told(b *signalbox.DecidedBlock, r *signalbox.Request, resumed bool) {
+func (d *desk) told(b *signalbox.DecidedBlock, r *signalbox.Request, resumed bool) {
 	switch {
 	case r.Handover != nil:
-		g.step(handover.Decided{Block: b, Resumed: resumed})
+		d.step(handover.Decided{Block: b, Resumed: resumed})
 	case r.Outcome != nil:
-		g.step(handover.Logged{Block: r.Outcome.Block, Certified: r.Outcome.Certified})
+		d.step(handover.Logged{Block: r.Outcome.Block, Certified: r.Outcome.Certified})
 	case r.Remove != nil && !r.Remove.Announces():
-		g.step(handover.Removed{Identity: r.Remove.Identity, Index: b.Index})
+		d.step(handover.Removed{Identity: r.Remove.Identity, Index: b.Index})
 	case r.Admit != nil:
-		if a := g.s.agentOf(r.Admit.Identity); a != nil {
-			g.hand(a)
+		if a := d.s.agentOf(r.Admit.Identity); a != nil {
+			d.hand(a)
 		}
 	}
 }
@@ -224,14 +272,16 @@ func (g *gateway) linkChanged(other *node, up bool) {
 			}
 		}
 		if up {
-			g.hand(a)
+			g.desk(a.Service).hand(a)
 		}
 		return
 	}
-	if up {
-		g.everything(other.gw)
+	for _, d := range g.desks {
+		if up {
+			d.everything(other.gw)
+		}
+		d.step(handover.PeerChanged{Gateway: other.name, Up: up})
 	}
-	g.step(handover.PeerChanged{Gateway: other.name, Up: up})
 }
 
 // agentChanged: whether a gateway of the data center has a session with it.
@@ -243,81 +293,82 @@ func (g *gateway) agentChanged(a *agent) {
 	for _, p := range g.s.gateways {
 		up = up || p.up && p.dc == g.dc && g.s.link(p.node, a.node).up
 	}
-	g.step(handover.AgentChanged{Identity: a.Identity, Up: up})
+	g.desk(a.Service).step(handover.AgentChanged{Identity: a.Identity, Up: up})
 }
 
-func (g *gateway) everything(p *gateway) {
-	cert, said, holds := g.machine.Certificate(), g.machine.Statements(), g.machine.OwnHolds()
-	g.s.send(g.node, p.node, func() {
+func (d *desk) everything(p *gateway) {
+	to := d.at(p)
+	cert, said, holds := d.machine.Certificate(), d.machine.Statements(), d.machine.OwnHolds()
+	d.s.send(d.node, p.node, func() {
 		if cert != nil {
-			p.step(handover.Certified{Certificate: cert})
+			to.step(handover.Certified{Certificate: cert})
 		}
 		for _, e := range said {
-			p.said(e)
+			to.said(e)
 		}
 		for _, h := range holds {
-			p.step(h)
+			to.step(h)
 		}
 	})
-	for _, a := range g.s.agents {
-		if a.zone == g.zone && a.open() {
+	for _, a := range d.s.agents {
+		if a.zone == d.zone && a.Service == d.service && a.open() {
 			serves := handover.Serves{Identity: a.Identity, Term: a.serving}
-			g.s.send(g.node, p.node, func() { p.step(serves) })
+			d.s.send(d.node, p.node, func() { to.step(serves) })
 		}
 	}
 }
 
 // statement comes from an agent: passed on to the peers.
-func (g *gateway) statement(e signalbox.Evidence) {
-	if !g.up {
+func (d *desk) statement(e signalbox.Evidence) {
+	if !d.up {
 		return
 	}
-	pass := func() { g.broadcast(func(p *gateway) { p.said(e) }) }
-	if g.machine.RelayNow(e) {
+	pass := func() { d.broadcast(func(p *desk) { p.said(e) }) }
+	if d.machine.RelayNow(e) {
 		pass()
 	} else {
-		g.later(pass)
+		d.later(pass)
 	}
-	g.said(e)
+	d.said(e)
 }
 
 // later does what nobody waits for, unless the gateway crashes before.
-func (g *gateway) later(f func()) {
-	run := g.run
-	g.s.after(60*time.Millisecond, func() {
-		if g.up && g.run == run {
+func (d *desk) later(f func()) {
+	run := d.run
+	d.s.after(60*time.Millisecond, func() {
+		if d.up && d.run == run {
 			f()
 		}
 	})
 }
 
-func (g *gateway) said(e signalbox.Evidence) {
+func (d *desk) said(e signalbox.Evidence) {
 	switch e.Kind {
 	case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave, signalbox.SaysLapse, signalbox.SaysFence, signalbox.SaysAttest:
 		key := rpc.StatementKey(e.Statement)
-		if !slices.ContainsFunc(g.notes, func(old signalbox.Evidence) bool { return rpc.StatementKey(old.Statement) == key }) {
-			g.notes = append(g.notes, e)
+		if !slices.ContainsFunc(d.notes, func(old signalbox.Evidence) bool { return rpc.StatementKey(old.Statement) == key }) {
+			d.notes = append(d.notes, e)
 		}
 	}
 	if e.Kind == signalbox.SaysLeave {
-		g.leaves[e.Identity] = e
+		d.leaves[e.Identity] = e
 	}
-	g.step(handover.Said{Evidence: e})
+	d.step(handover.Said{Evidence: e})
 }
 
-func (g *gateway) broadcast(f func(p *gateway)) {
-	for _, p := range g.s.gateways {
-		g.tell(p, f)
+func (d *desk) broadcast(f func(p *desk)) {
+	for _, p := range d.s.gateways {
+		d.tell(p, f)
 	}
 }
 
-func (g *gateway) tell(p *gateway, f func(p *gateway)) {
-	if p == g {
+func (d *desk) tell(p *gateway, f func(p *desk)) {
+	if p == d.gateway {
 		return
 	}
-	g.s.send(g.node, p.node, func() {
+	d.s.send(d.node, p.node, func() {
 		if p.up {
-			f(p)
+			f(d.at(p))
 		}
 	})
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,14 +43,18 @@ func (s *Sim) harm(until time.Time) {
 	if !s.faults {
 		return
 	}
+	s.provoke()
 	down := s.between(50*time.Millisecond, 5*time.Second)
 	switch k := s.rnd.IntN(100); {
 	case k < 40:
-		s.anyGateway().order()
+		for _, d := range s.anyGateway().desks {
+			d.order()
+		}
 	case k < 47: // the new side is gone when it should promote
-		s.anyGateway().order()
+		d := s.anyDesk()
+		d.order()
 		for _, a := range s.agents {
-			if a.up && a.serving == 0 {
+			if a.up && a.serving == 0 && a.Service == d.service {
 				s.after(20*time.Millisecond, func() { a.crash(down) })
 			}
 		}
@@ -60,13 +65,20 @@ func (s *Sim) harm(until time.Time) {
 	case k < 63:
 		s.anyGateway().crash(down)
 	case k < 73:
-		a := s.agents[s.rnd.IntN(len(s.agents))]
+		a := s.anyAgent()
 		if s.off == RolledBack && a.up {
 			a.loseDisk()
 		}
-		a.crash(down)
+		switch {
+		case s.chance(0.7):
+			a.crash(down)
+		case s.chance(0.7):
+			a.freeze(down)
+		default:
+			s.step(&a.clock)
+		}
 	case k < 80:
-		if a := s.agents[s.rnd.IntN(len(s.agents))]; a.up {
+		if a := s.anyAgent(); a.up {
 			a.stop()
 		}
 	case k < 86:
@@ -81,18 +93,42 @@ func (s *Sim) harm(until time.Time) {
 	s.after(s.between(20*time.Millisecond, 700*time.Millisecond), func() { s.harm(until) })
 }
 
+// provoke does more of what shows a switch that seldom shows.
+func (s *Sim) provoke() {
+	switch s.off {
+	case RolledBack:
+		if a := s.anyAgent(); a.up && s.chance(0.15) {
+			a.loseDisk()
+		}
+	case LeaseByWallClock:
+		for _, a := range s.agents {
+			if !a.clock.pauses && s.chance(0.4) {
+				a.clock.stepped -= s.between(0, 2*time.Second)
+			}
+		}
+	}
+}
+
 func (s *Sim) anyGateway() *gateway { return s.gateways[s.rnd.IntN(len(s.gateways))] }
+
+func (s *Sim) anyAgent() *agent { return s.agents[s.rnd.IntN(len(s.agents))] }
+
+func (s *Sim) anyDesk() *desk {
+	d := s.anyGateway().desks
+	return d[s.rnd.IntN(len(d))]
+}
 
 // disaster: the master's side is gone or cut off, and somebody fails over.
 func (s *Sim) disaster(down time.Duration) {
+	d := s.anyDesk()
+	n := d.n
 	var master signalbox.DataCenter
 	for _, g := range s.gateways {
-		if st := g.book.Service(orders); st != nil && st.Certificate != nil {
+		if st := g.desks[n].state(); st != nil && st.Certificate != nil {
 			master = st.Master()
 		}
 	}
-	g := s.anyGateway()
-	defer func() { s.after(s.between(10*time.Millisecond, 500*time.Millisecond), g.failover) }()
+	defer func() { s.after(s.between(10*time.Millisecond, 500*time.Millisecond), d.failover) }()
 	if s.chance(0.25) {
 		s.isolate(master, down)
 		return
@@ -155,8 +191,8 @@ func (s *Sim) cutOff(d time.Duration) {
 
 // join brings another instance.
 func (s *Sim) join() {
-	for _, n := range []string{"e3", "w3"} {
-		if s.agent(n) == nil && s.chance(0.5) {
+	for _, n := range []string{"e3", "w3", "e3s", "w3s"} {
+		if slices.Contains(s.plan.services, serviceOf(n)) && s.agent(n) == nil && s.chance(0.5) {
 			a := s.newAgent(n)
 			s.agents = append(s.agents, a)
 			s.forgetNeighbours()
@@ -171,7 +207,7 @@ func (s *Sim) join() {
 // that lie, have theirs.
 func (s *Sim) lose() {
 	if s.chance(0.6) {
-		a := s.agents[s.rnd.IntN(len(s.agents))]
+		a := s.anyAgent()
 		if a.up && s.byOthers() {
 			a.loseDisk()
 		}
@@ -181,6 +217,9 @@ func (s *Sim) lose() {
 	if g.voter == nil {
 		g.loseDisk()
 		return
+	}
+	if len(s.voters) == 1 {
+		return // its journal is a backup's then, and people are asked
 	}
 	for _, v := range s.voters {
 		if v != g && !v.voter.disk.begun || v.voter.liar != nil {
@@ -192,42 +231,68 @@ func (s *Sim) lose() {
 
 // settled says what is not over, "" when everything is.
 func (s *Sim) settled() string {
-	var bad []string
-	var newest *gateway
+	newest := s.gateways[0]
 	for _, g := range s.gateways {
-		if newest == nil || g.book.Index() > newest.book.Index() {
+		if g.book.Index() > newest.book.Index() {
 			newest = g
 		}
 	}
-	st := newest.book.Service(orders)
+	var bad []string
 	for _, g := range s.gateways {
-		own := g.book.Service(orders)
-		switch _, open := g.machine.Open(); {
+		switch {
 		case !g.up:
 			bad = append(bad, g.name+" is down")
 		case g.voter != nil && g.voter.replica == nil:
 			bad = append(bad, g.name+" does not vote")
-		case own == nil || own.Term() != st.Term() || g.book.Index() < newest.book.Index():
+		case g.book.Index() < newest.book.Index():
 			bad = append(bad, fmt.Sprintf("%s: log ends at %d of %d", g.name, g.book.Index(), newest.book.Index()))
-		case len(own.Open) > 0:
-			bad = append(bad, fmt.Sprintf("%s: %d blocks are open in the log", g.name, len(own.Open)))
-		case open:
-			bad = append(bad, fmt.Sprintf("%s: run of a handover is in phase %s", g.name, g.machine.Status(s.now)[0].Phase))
-		case g.machine.Certificate() == nil || g.machine.Certificate().Term != st.Term():
-			bad = append(bad, g.name+": the certificate is not the log's")
-		}
-	}
-	serving := 0
-	for _, a := range s.agents {
-		if a.open() && a.serving == st.Term() {
-			serving++
-			if _, ok := st.Outstanding[a.Identity]; !ok {
-				bad = append(bad, a.name+" serves and is not outstanding")
+		default:
+			for _, d := range g.desks {
+				bad = append(bad, d.unsettled(newest)...)
 			}
 		}
 	}
-	if serving == 0 {
-		bad = append(bad, fmt.Sprintf("nobody serves term %d in %s", st.Term(), st.Master()))
+	for _, d := range newest.desks {
+		bad = append(bad, d.served()...)
 	}
 	return strings.Join(bad, "; ")
+}
+
+// maxStatements is how many statements a machine may keep when all is over.
+const maxStatements = 40
+
+func (d *desk) unsettled(newest *gateway) (bad []string) {
+	_, open := d.machine.Open()
+	own, term := d.state(), newest.desks[d.n].state().Term()
+	switch {
+	case own.Term() != term:
+		bad = append(bad, fmt.Sprintf("%s: term %d, not %d", d.name, own.Term(), term))
+	case len(own.Open) > 0:
+		bad = append(bad, fmt.Sprintf("%s: %d blocks are open in the log", d.name, len(own.Open)))
+	case open:
+		bad = append(bad, fmt.Sprintf("%s: run of a handover is in phase %s", d.name, d.machine.Status(d.s.now)[0].Phase))
+	case d.machine.Certificate() == nil || d.machine.Certificate().Term != term:
+		bad = append(bad, d.name+": the certificate is not the log's")
+	case own.Last > 1 && len(d.machine.Statements()) > maxStatements:
+		bad = append(bad, fmt.Sprintf("%s: keeps %d statements", d.name, len(d.machine.Statements())))
+	}
+	return bad
+}
+
+// served says what is wrong with who serves a service.
+func (d *desk) served() (bad []string) {
+	st, serving := d.state(), 0
+	for _, a := range d.s.agents {
+		if a.Service != d.service || !a.open() || a.serving != st.Term() {
+			continue
+		}
+		serving++
+		if _, ok := st.Outstanding[a.Identity]; !ok {
+			bad = append(bad, a.name+" serves and is not outstanding")
+		}
+	}
+	if serving == 0 {
+		bad = append(bad, fmt.Sprintf("nobody serves term %d of %s in %s", st.Term(), d.service, st.Master()))
+	}
+	return bad
 }

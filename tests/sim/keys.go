@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"strings"
 	"sync"
 	"time"
 
@@ -149,6 +150,14 @@ func signer(name string, private ed25519.PrivateKey) rpc.SignerLookup {
 	return func(id signalbox.Identity) (rpc.Signer, bool) { return rpc.Signer{Name: name, Key: key}, id == own }
 }
 
+// serviceOf an instance's name: s stands behind those of the second one.
+func serviceOf(name string) signalbox.Service {
+	if strings.HasSuffix(name, "s") {
+		return stock
+	}
+	return orders
+}
+
 // actor returns an instance with its n-th key.
 func (k *keys) actor(name string, n int) *who {
 	k.mu.Lock()
@@ -164,7 +173,7 @@ func (k *keys) actor(name string, n int) *who {
 		dc = west
 	}
 	w := &who{key: key, Instance: signalbox.Instance{
-		Service: orders, DataCenter: dc, Name: name, Identity: rpc.IdentityOf(public), PublicKey: public,
+		Service: serviceOf(name), DataCenter: dc, Name: name, Identity: rpc.IdentityOf(public), PublicKey: public,
 	}}
 	w.enrollment = enroll(w)
 	k.by[string(w.enrollment)] = w
@@ -197,7 +206,7 @@ func enrolled(raw []byte) (signalbox.Instance, error) {
 
 // says signs a statement of an instance.
 func (w *who) says(s signalbox.Statement) signalbox.Evidence {
-	s.Service, s.Identity = orders, w.Identity
+	s.Service, s.Identity = w.Service, w.Identity
 	payload := marshal(&wire.Statement{
 		Kind: uint32(s.Kind), Service: string(s.Service), Term: uint64(s.Term), Admission: s.Admission, Block: blockOf(s.Block),
 	})
@@ -242,7 +251,7 @@ func stamped(key ed25519.PublicKey, message, signature []byte) bool {
 
 // answer signs ack, refuse or drained to a block, as its roster has it.
 func (w *who) answer(kind signalbox.StatementKind, b *signalbox.DecidedBlock) signalbox.Evidence {
-	h := b.Handover(orders)
+	h := b.Handover(w.Service)
 	e, _ := h.Entry(w.Identity)
 	return w.says(signalbox.Statement{Kind: kind, Term: h.Term, Block: b.Digest, Admission: e.Admission})
 }

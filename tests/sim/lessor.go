@@ -4,15 +4,21 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/membership/lease"
 	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc"
 )
 
-// clock is a machine's: it runs apart from real time by parts per million.
+// clock is a machine's: it runs apart from real time by parts per million. Its boot
+// clock misses what the machine was paused for, its wall clock is stepped; not both
+// in one history, that no clock would show.
 type clock struct {
-	rate int64
-	boot time.Duration
+	rate    int64
+	boot    time.Duration
+	pauses  bool
+	missed  time.Duration
+	stepped time.Duration
 }
 
 func (s *Sim) newClock() clock {
@@ -23,13 +29,27 @@ func (s *Sim) newClock() clock {
 	case 1:
 		c.rate = s.rnd.Int64N(2*s.plan.drift+1) - s.plan.drift
 	}
+	c.pauses = s.chance(0.5)
 	return c
+}
+
+// step sets the wall clock, by a little or by much.
+func (s *Sim) step(c *clock) {
+	if c.pauses {
+		return
+	}
+	s.Stats["steps of wall clocks"]++
+	by := s.between(-3*time.Second, 3*time.Second)
+	if s.chance(0.3) {
+		by *= 1000
+	}
+	c.stepped += by
 }
 
 func (s *Sim) instant(c clock) lease.Instant {
 	real := s.now.Sub(epoch)
 	lived := real + real*time.Duration(c.rate)/1_000_000
-	return lease.Instant{Boot: c.boot + lived, Wall: time.Duration(epoch.UnixNano()) + lived}
+	return lease.Instant{Boot: c.boot + lived - c.missed, Wall: time.Duration(epoch.UnixNano()) + lived + c.stepped}
 }
 
 func (g *gateway) startLessor() {
@@ -93,7 +113,7 @@ func (g *gateway) grant(r lease.Request) bool {
 }
 
 func (g *gateway) leasesOf(r lease.Request) (signalbox.Leases, bool) {
-	st := g.book.Service(orders)
+	st := g.book.Service(r.Service)
 	if st == nil {
 		return signalbox.Leases{}, false
 	}
@@ -104,7 +124,7 @@ func (g *gateway) leasesOf(r lease.Request) (signalbox.Leases, bool) {
 		return st.Certificate.Leases(), true
 	}
 	for _, b := range st.Open {
-		switch h := b.Handover(orders); r.Term {
+		switch h := b.Handover(r.Service); r.Term {
 		case h.Term:
 			return h.Leases, true
 		case h.Fallback:
@@ -138,14 +158,14 @@ func (g *gateway) lapse(payload []byte) (share signature.Share, ok bool) {
 		g.s.fail("%s cannot read a lapse: %v", g.name, err)
 		return share, false
 	}
-	st := g.book.Service(orders)
+	st := g.book.Service(t.Service)
 	for _, b := range st.Open {
-		h := b.Handover(orders)
+		h := b.Handover(t.Service)
 		entry, listed := h.Entry(t.Identity)
 		if b.Digest != t.Block || !listed || rpc.Proves(h, b.Digest, entry, t.Statement) != nil {
 			continue
 		}
-		of, promise := lease.Of{Service: orders, Identity: t.Identity}, lease.Promise{Below: h.Term, UpTo: b.Index}
+		of, promise := lease.Of{Service: t.Service, Identity: t.Identity}, lease.Promise{Below: h.Term, UpTo: b.Index}
 		if g.s.off == NoPromise {
 			return g.lapseWithoutPromise(of, sign)
 		}
@@ -153,7 +173,7 @@ func (g *gateway) lapse(payload []byte) (share signature.Share, ok bool) {
 		if err != nil || !g.keepLease(c) {
 			return share, false
 		}
-		ready, _ := v.grantor.Lapsed(of, promise, g.longest(st.Open), g.s.instant(v.clock))
+		ready, _ := v.grantor.Lapsed(of, promise, g.longest(st), g.s.instant(v.clock))
 		if ready || g.s.off == LapseNotWaited {
 			return sign()
 		}
@@ -175,10 +195,10 @@ func (g *gateway) lapseWithoutPromise(of lease.Of, sign func() (signature.Share,
 	return sign()
 }
 
-func (g *gateway) longest(open []*signalbox.DecidedBlock) signalbox.Leases {
-	longest := g.book.Service(orders).Certificate.Leases()
-	for _, b := range open {
-		h := b.Handover(orders)
+func (g *gateway) longest(st *handover.ServiceState) signalbox.Leases {
+	longest := st.Certificate.Leases()
+	for _, b := range st.Open {
+		h := b.Handover(st.Service)
 		for _, l := range []signalbox.Leases{h.Leases, h.FallbackLeases} {
 			if l.LapseWait() > longest.LapseWait() {
 				longest = l

@@ -106,7 +106,8 @@ func (l *liar) lie(g *gateway) {
 
 // misleads says to other gateways what is not so.
 func (l *liar) misleads(g *gateway) {
-	newest, open := g.machine.Open()
+	d := g.desks[l.s.rnd.IntN(len(g.desks))]
+	newest, open := d.machine.Open()
 	if !open || !l.s.chance(0.2) {
 		return
 	}
@@ -120,11 +121,11 @@ func (l *liar) misleads(g *gateway) {
 	case 2:
 		e = handover.GiveUp{Block: newest.Digest, Problem: "a lie"}
 	default:
-		for _, id := range newest.Handover(orders).Incoming {
-			e = handover.Serves{Identity: id, Term: newest.Handover(orders).Term}
+		for _, id := range newest.Handover(d.service).Incoming {
+			e = handover.Serves{Identity: id, Term: newest.Handover(d.service).Term}
 		}
 	}
-	g.tell(p, func(p *gateway) { p.step(e) })
+	d.tell(p, func(p *desk) { p.step(e) })
 }
 
 // value is a valid block of the liars' own, another one for each variant.
@@ -134,11 +135,14 @@ func (l *liar) value(from, variant int) []byte {
 		Cluster: cluster, Epoch: 1, Index: g.book.Index() + 1, Prev: g.book.Digest(),
 		At: epoch.Add(l.s.now.Sub(epoch).Truncate(time.Second) + time.Duration(variant)*time.Millisecond), Proposer: uint32(from),
 	}
-	if st := g.book.Service(orders); st != nil && st.Certificate != nil && len(st.Open) == 0 {
-		if who := g.candidates(other(st.Master())); len(who) > 0 {
-			h := g.handover(other(st.Master()), who)
-			h.ID, h.HoldBudget = fmt.Sprintf("lie-%d-%d", h.Term, variant), time.Second
-			b.Requests = []signalbox.Request{{Handover: h}}
+	for _, d := range g.desks {
+		st := d.state()
+		if st == nil || st.Certificate == nil || len(st.Open) > 0 {
+			continue
+		}
+		if h := d.handover(other(st.Master())); h != nil {
+			h.ID, h.HoldBudget = fmt.Sprintf("lie-%s-%d-%d", d.service, h.Term, variant), time.Second
+			b.Requests = append(b.Requests, signalbox.Request{Handover: h})
 		}
 	}
 	raw, err := rpc.EncodeBlock(b)
@@ -173,7 +177,7 @@ func (l *liar) invent(from int, slot, view uint64) *agreement.Message {
 	}
 	digest := rpc.BlockDigest(value)
 	m := &agreement.Message{View: view}
-	switch l.s.rnd.IntN(6) {
+	switch l.s.rnd.IntN(7) {
 	case 0: // equivocates, with or without a justification
 		m.Kind, m.Value = agreement.Proposal, value
 		if view > 1 {
@@ -191,7 +195,14 @@ func (l *liar) invent(from int, slot, view uint64) *agreement.Message {
 			high = m.View
 		}
 		m.Share = shareOf(from, timeoutInput(slot, m.View, high))
-	case 4: // votes for everything
+	case 4: // forges the shares of others that it lacks
+		input := voteOneInput(slot, view, digest)
+		forged := l.combine(agreement.VoteOne, slot, view, input)
+		for v := range l.s.voters {
+			forged = append(append(forged, byte(v)), shareOf(l.voters[0], input)...)
+		}
+		m.Kind, m.Quorum = agreement.Certified, &agreement.Quorum{View: view, Digest: digest, Signature: forged}
+	case 5: // votes for everything
 		m.Kind, m.Share = agreement.VoteOne, shareOf(from, voteOneInput(slot, view, digest))
 	default:
 		m.Kind, m.Share = agreement.VoteTwo, shareOf(from, rpc.DecisionInput(cluster, view, value))

@@ -67,6 +67,10 @@ func (s *Sim) send(from, to *node, f func()) {
 			f()
 		}
 	}
+	if a := to.ag; a != nil {
+		runs := arrive
+		arrive = func() { a.thawed(runs) }
+	}
 	s.after(s.delay(from, to), arrive)
 	if s.rough(0.02) {
 		s.after(s.delay(from, to), arrive)

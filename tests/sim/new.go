@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -14,8 +15,9 @@ func New(seed uint64, off Switch) *Sim {
 	s := &Sim{
 		rnd: rand.New(rand.NewPCG(seed, 11)), now: epoch, off: off, Stats: map[string]int{},
 	}
-	s.oracle = oracle{terms: map[signalbox.Term]signalbox.DataCenter{}, acks: map[signalbox.Identity]signalbox.Term{}, strict: off == None}
 	s.plan = s.draw()
+	s.wanted = make([]int, len(s.plan.services))
+	s.oracle = oracle{terms: map[termOf]signalbox.DataCenter{}, acks: map[signalbox.Identity]signalbox.Term{}, strict: off == None}
 	s.quorum = fake{voters: len(s.plan.voters), quorum: len(s.plan.voters) - s.plan.u}
 	if s.off == "agreement: FullQuorum" {
 		s.quorum.quorum--
@@ -23,6 +25,9 @@ func New(seed uint64, off Switch) *Sim {
 	for i, n := range append(append([]string(nil), s.plan.voters...), s.plan.followers...) {
 		g := &gateway{node: s.newNode(n), s: s, dc: dataCenter(n)}
 		g.gw = g
+		for n, of := range s.plan.services {
+			g.desks = append(g.desks, &desk{gateway: g, service: of, n: n})
+		}
 		if i < len(s.plan.voters) {
 			scheme := s.quorum
 			scheme.self = i
@@ -32,8 +37,10 @@ func New(seed uint64, off Switch) *Sim {
 		s.gateways = append(s.gateways, g)
 	}
 	s.lay(s.genesis())
-	for _, n := range []string{"e1", "e2", "w1", "w2"} {
-		s.agents = append(s.agents, s.newAgent(n))
+	for _, of := range s.plan.services {
+		for _, n := range cast(of) {
+			s.agents = append(s.agents, s.newAgent(n))
+		}
 	}
 	if s.plan.liars > 0 {
 		l := &liar{s: s}
@@ -57,7 +64,7 @@ func dataCenter(name string) signalbox.DataCenter {
 
 func (s *Sim) newAgent(name string) *agent {
 	a := &agent{who: everybody.actor(name, 0), node: s.newNode(name), s: s, disk: newAgentDisk(), clock: s.newClock()}
-	a.ag = a
+	a.n, a.ag = slices.Index(s.plan.services, a.Service), a
 	return a
 }
 
@@ -68,8 +75,13 @@ func (s *Sim) draw() plan {
 		{voters: []string{"east-1", "west-1", "north-1"}, followers: []string{"east-2", "west-2"}, u: 1},
 		{voters: []string{"east-1", "west-1", "north-1", "south-1"}, u: 1, r: 1},
 		{voters: []string{"east-1", "east-2", "west-1", "west-2"}, u: 1, r: 1},
+		{voters: []string{"east-1"}, followers: []string{"east-2", "west-1", "west-2"}},
+		{voters: []string{"east-1", "east-2", "west-1", "west-2", "north-1", "north-2"}, u: 2, r: 1},
 	}
 	n := s.rnd.IntN(len(layouts))
+	if s.off != None {
+		n %= 4
+	}
 	if s.off.lying() || s.off == OneLiarTooMany || s.off == OneAnswerIsEnough {
 		n = 2 + n%2
 	}
@@ -89,6 +101,15 @@ func (s *Sim) draw() plan {
 		}
 	}
 	p.faultsFor = 12 * time.Second
+	p.services, p.singleton = []signalbox.Service{orders}, map[signalbox.Service]bool{}
+	if s.off == None {
+		if s.rnd.IntN(3) == 0 {
+			p.services = append(p.services, stock)
+		}
+		for _, of := range p.services {
+			p.singleton[of] = s.rnd.IntN(5) == 0
+		}
+	}
 	return p
 }
 
@@ -101,17 +122,32 @@ var (
 	fencer, operator        = signer("gateway", gatewayKey), signer("ada", operatorKey)
 )
 
-// genesis is a log in which east is master at term 1 by e1 and e2; west has w1 and
-// w2 as standbys.
+// cast names the instances that a service begins with.
+func cast(of signalbox.Service) []string {
+	if of == stock {
+		return []string{"e1s", "e2s", "w1s", "w2s"}
+	}
+	return []string{"e1", "e2", "w1", "w2"}
+}
+
+// genesis is a log in which east is master of each service at term 1, by two
+// instances or a singleton's one; west has two as standbys.
 func (s *Sim) genesis() []*signalbox.DecidedBlock {
 	var requests []signalbox.Request
-	for _, n := range []string{"e1", "e2", "w1", "w2"} {
-		requests = append(requests, everybody.actor(n, 0).admit(0))
+	for _, of := range s.plan.services {
+		names := cast(of)
+		for _, n := range names {
+			requests = append(requests, everybody.actor(n, 0).admit(0))
+		}
+		adoption := &signalbox.Handover{
+			ID: "adopt-" + string(of), Service: of, Term: 1, To: east, Allowed: signalbox.AckOnly, Leases: s.plan.leases, Singleton: s.singleton(of),
+			Incoming: []signalbox.Identity{everybody.actor(names[0], 0).Identity, everybody.actor(names[1], 0).Identity},
+		}
+		if adoption.Singleton {
+			adoption.Incoming = adoption.Incoming[:1]
+		}
+		requests = append(requests, signalbox.Request{Handover: adoption})
 	}
-	requests = append(requests, signalbox.Request{Handover: &signalbox.Handover{
-		ID: "adopt", Service: orders, Term: 1, To: east, Allowed: signalbox.AckOnly, Leases: s.plan.leases,
-		Incoming: []signalbox.Identity{everybody.actor("e1", 0).Identity, everybody.actor("e2", 0).Identity},
-	}})
 	ledger := handover.NewLedger(s.trust(), enrolled)
 	var log []*signalbox.DecidedBlock
 	for _, r := range requests {
@@ -145,11 +181,9 @@ func (s *Sim) lay(log []*signalbox.DecidedBlock) {
 	for _, g := range s.gateways {
 		g.book = s.newBook()
 		for _, b := range log {
-			if err := g.book.Apply(b); err != nil {
+			if err := g.book.take(b); err != nil {
 				panic(err)
 			}
-			g.book.log = append(g.book.log, b)
 		}
-		g.book.ids["adopt"] = true
 	}
 }

@@ -12,9 +12,14 @@ import (
 // voters hold for decided, certificates, acks.
 type oracle struct {
 	log    []*signalbox.DecidedBlock // the first block of each index that anybody appended
-	terms  map[signalbox.Term]signalbox.DataCenter
+	terms  map[termOf]signalbox.DataCenter
 	acks   map[signalbox.Identity]signalbox.Term
 	strict bool // looks at more than two masters and two logs
+}
+
+type termOf struct {
+	service signalbox.Service
+	term    signalbox.Term
 }
 
 func side(a *agent) int {
@@ -24,27 +29,38 @@ func side(a *agent) int {
 	return 0
 }
 
-// judge is rule 2 as clients see it: no two data centers serve at once.
+// judge is rule 2 as clients see it: no two data centers serve at once, and no two
+// instances of a singleton.
 func (s *Sim) judge() {
-	var sides [2]bool
+	for i, of := range s.plan.services {
+		s.judgeService(i, of)
+	}
+}
+
+func (s *Sim) judgeService(n int, of signalbox.Service) {
+	var gates [2]int
 	for _, a := range s.agents {
-		if a.up && a.serving != 0 {
-			sides[side(a)] = true
+		if a.up && a.serving != 0 && a.n == n {
+			gates[side(a)]++
 		}
 	}
-	if !sides[0] || !sides[1] {
+	one := s.plan.singleton[of]
+	if (gates[0] == 0 || gates[1] == 0) && (!one || gates[0]+gates[1] < 2) {
 		return
 	}
-	sides = [2]bool{}
+	gates = [2]int{}
 	var open []string
 	for _, a := range s.agents {
-		if a.open() {
-			sides[side(a)] = true
+		if a.n == n && a.open() {
+			gates[side(a)]++
 			open = append(open, fmt.Sprintf("%s@%d", a.name, a.serving))
 		}
 	}
-	if sides[0] && sides[1] {
+	switch {
+	case gates[0] > 0 && gates[1] > 0:
 		s.violated("two data centers serve: %s", strings.Join(open, " "))
+	case one && len(open) > 1:
+		s.violated("two instances of a singleton serve: %s", strings.Join(open, " "))
 	}
 }
 
@@ -66,10 +82,11 @@ func (o *oracle) fork(g *gateway, b *signalbox.DecidedBlock) {
 
 // certified: a term names one data center.
 func (o *oracle) certified(s *Sim, c *signalbox.Certificate) {
-	if dc, ok := o.terms[c.Term]; ok && dc != c.DataCenter() {
+	key := termOf{c.Service, c.Term}
+	if dc, ok := o.terms[key]; ok && dc != c.DataCenter() {
 		s.violated("term %d is certified for %s and %s", c.Term, dc, c.DataCenter())
 	}
-	o.terms[c.Term] = c.DataCenter()
+	o.terms[key] = c.DataCenter()
 }
 
 func (o *oracle) acked(id signalbox.Identity, t signalbox.Term) { o.acks[id] = max(o.acks[id], t) }
@@ -89,12 +106,12 @@ func (o *oracle) serves(a *agent) {
 	if o.acks[a.Identity] > c.Term {
 		a.s.fail("%s serves term %d below its ack of %d", a.name, c.Term, o.acks[a.Identity])
 	}
-	h := o.log[c.Block.Index-1].Handover(orders)
+	h := o.log[c.Block.Index-1].Handover(a.Service)
 	for _, b := range o.log[c.Block.Index:] {
 		if h.Lists(a.Identity, c.Term) {
 			return
 		}
-		if ad := b.Admission(orders); ad != nil && ad.Identity == a.Identity && ad.Term == c.Term {
+		if ad := b.Admission(a.Service); ad != nil && ad.Identity == a.Identity && ad.Term == c.Term {
 			return
 		}
 	}
@@ -106,6 +123,9 @@ func (o *oracle) serves(a *agent) {
 // counts says what was decided, once.
 func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 	s.Stats["blocks"]++
+	if len(b.Requests) > 1 {
+		s.Stats["blocks of several services"]++
+	}
 	if len(b.Requests) == 0 {
 		s.Stats["empty blocks"]++
 	}
@@ -115,6 +135,9 @@ func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 		switch {
 		case r.Handover != nil && r.Handover.From != "":
 			s.Stats["handovers"]++
+			if r.Handover.Singleton {
+				s.Stats["handovers of singletons"]++
+			}
 			switch {
 			case r.Handover.Allowed&signalbox.ByOthers != 0:
 				s.Stats["handovers that allow others' evidence"]++
@@ -129,8 +152,8 @@ func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 		case r.Remove != nil:
 			s.Stats["removals"]++
 		case r.Outcome != nil:
-			s.ended()
-			c := g.book.Service(orders).Certificate
+			s.ended(g.desk(r.Outcome.Service).n)
+			c := g.book.Service(r.Outcome.Service).Certificate
 			if c.Block.Digest == r.Outcome.Block && c.IsFallback() {
 				s.Stats["outcomes fallback"]++
 			} else {
@@ -141,10 +164,10 @@ func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 }
 
 // ended lets a switchover begin that waited.
-func (s *Sim) ended() {
-	if s.wanted > 0 && s.faults {
-		s.wanted--
-		s.after(s.between(time.Millisecond, 150*time.Millisecond), func() { s.anyGateway().order() })
+func (s *Sim) ended(of int) {
+	if s.wanted[of] > 0 && s.faults {
+		s.wanted[of]--
+		s.after(s.between(time.Millisecond, 150*time.Millisecond), func() { s.anyGateway().desks[of].order() })
 	}
 }
 

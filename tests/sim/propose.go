@@ -39,99 +39,117 @@ func (g *gateway) propose(r signalbox.Request) {
 }
 
 // wants: an agent asks to be enrolled, admitted, or told.
-func (g *gateway) wants(a *agent) {
-	st := g.book.Service(orders)
-	if !g.up || st == nil {
+func (d *desk) wants(a *agent) {
+	st := d.state()
+	if !d.up || st == nil {
 		return
 	}
-	if _, known := g.book.Enrolled(a.Identity); !known {
-		g.propose(a.admit(0))
+	if _, known := d.book.Enrolled(a.Identity); !known {
+		d.propose(a.admit(0))
 		return
 	}
-	if st.Master() != a.DataCenter || len(st.Open) > 0 && g.s.off != AdmitsWhileOpen {
-		g.hand(a)
+	if st.Master() != a.DataCenter || len(st.Open) > 0 && d.s.off != AdmitsWhileOpen {
+		d.hand(a)
 		return
 	}
 	if c := a.disk.cert; c != nil && st.Term() == c.Term && (st.Outstanding[a.Identity].Admission <= a.disk.left || a.held) {
-		g.propose(a.admit(st.Term()))
+		d.propose(a.admit(st.Term()))
 		return
 	}
 	if _, outstanding := st.Outstanding[a.Identity]; !outstanding && a.disk.cert != nil && st.Term() == a.disk.cert.Term {
-		g.propose(a.admit(st.Term()))
+		d.propose(a.admit(st.Term()))
 		return
 	}
-	g.hand(a)
+	d.hand(a)
 }
 
 // remove takes those who left out of the outstanding.
-func (g *gateway) remove() {
-	st := g.book.Service(orders)
+func (d *desk) remove() {
+	st := d.state()
 	if st == nil || len(st.Open) > 0 {
 		return
 	}
-	for _, a := range g.s.agents {
-		if e, ok := g.leaves[a.Identity]; ok {
-			delete(g.leaves, a.Identity)
+	for _, a := range d.s.agents {
+		if e, ok := d.leaves[a.Identity]; ok {
+			delete(d.leaves, a.Identity)
 			if st.Outstanding[a.Identity].Admission == e.Admission {
-				g.propose(signalbox.Request{Remove: &signalbox.Removal{Service: orders, Identity: a.Identity, Evidence: e.Envelope}})
+				d.propose(signalbox.Request{Remove: &signalbox.Removal{Service: d.service, Identity: a.Identity, Evidence: e.Envelope}})
 			}
 		}
-		if _, outstanding := st.Outstanding[a.Identity]; outstanding && g.s.off == SilenceRemoves && g.s.rough(0.02) && a.zone == g.zone && !g.s.link(g.node, a.node).up {
-			g.propose(signalbox.Request{Remove: &signalbox.Removal{Service: orders, Identity: a.Identity, Evidence: []byte("silence")}})
+		if _, outstanding := st.Outstanding[a.Identity]; outstanding && d.s.off == SilenceRemoves && d.s.rough(0.02) && a.zone == d.zone && !d.s.link(d.node, a.node).up {
+			d.propose(signalbox.Request{Remove: &signalbox.Removal{Service: d.service, Identity: a.Identity, Evidence: []byte("silence")}})
 		}
 	}
 }
 
-// candidates are the enrolled instances of a data center that are connected.
-func (g *gateway) candidates(dc signalbox.DataCenter) []signalbox.Identity {
+// candidates are the enrolled instances of a data center that are connected; for a
+// singleton one of them.
+func (d *desk) candidates(dc signalbox.DataCenter) []signalbox.Identity {
 	var out []signalbox.Identity
-	for _, a := range g.s.agents {
-		if _, known := g.book.Enrolled(a.Identity); a.DataCenter != dc || !known {
+	for _, a := range d.s.agents {
+		if _, known := d.book.Enrolled(a.Identity); a.Service != d.service || a.DataCenter != dc || !known {
 			continue
 		}
-		for _, p := range g.s.gateways {
-			if p.dc == dc && g.s.link(p.node, a.node).up {
+		for _, p := range d.s.gateways {
+			if p.dc == dc && d.s.link(p.node, a.node).up {
 				out = append(out, a.Identity)
 				break
 			}
 		}
 	}
+	if d.s.singleton(d.service) && len(out) > 1 {
+		one := d.s.rnd.IntN(len(out))
+		out = out[one : one+1]
+	}
 	return out
 }
 
-// handover is a valid one, superseding when one is open.
-func (g *gateway) handover(to signalbox.DataCenter, incoming []signalbox.Identity) *signalbox.Handover {
-	st := g.book.Service(orders)
+// handover is a valid one, superseding when one is open; nil when nobody could
+// come in.
+func (d *desk) handover(to signalbox.DataCenter) *signalbox.Handover {
+	st, incoming := d.state(), d.candidates(to)
+	if len(incoming) == 0 {
+		return nil
+	}
 	h := &signalbox.Handover{
-		Service: orders, Term: st.Last + 1, Fallback: st.Last + 2, From: st.Master(), To: to, Incoming: incoming,
-		Roster: g.book.Roster(orders, to), Allowed: signalbox.AckOnly, HoldBudget: time.Duration(1+g.s.rnd.IntN(4)) * time.Second,
-		Leases: g.s.plan.leases, FallbackLeases: st.Certificate.Leases(),
+		Service: d.service, Term: st.Last + 1, Fallback: st.Last + 2, From: st.Master(), To: to, Incoming: incoming,
+		Singleton: d.s.singleton(d.service), Allowed: signalbox.AckOnly, HoldBudget: time.Duration(1+d.s.rnd.IntN(4)) * time.Second,
+		Leases: d.s.plan.leases, FallbackLeases: st.Certificate.Leases(),
 	}
-	h.ID = fmt.Sprintf("%s-%s-%d", to, g.name, h.Term)
+	h.ID = fmt.Sprintf("%s-%s-%s-%d", d.service, to, d.name, h.Term)
 	if n := len(st.Open); n > 0 {
-		h.Fallback, h.FallbackLeases, h.AllowLateProxies = 0, signalbox.Leases{}, true
-		h.From = st.Open[n-1].Handover(orders).To
+		d.withoutFallback(h)
+		h.AllowLateProxies, h.From = true, st.Open[n-1].Handover(d.service).To
+	} else if h.Singleton {
+		h.Previous, _ = st.Previous()
 	}
-	if g.s.off == RosterUnchecked {
-		h.Roster = g.seen(h.Roster)
+	h.Roster = d.book.RosterOf(h)
+	if d.s.off == RosterUnchecked {
+		h.Roster = d.seen(h.Roster)
 	}
 	return h
 }
 
+func (d *desk) withoutFallback(h *signalbox.Handover) {
+	h.Fallback, h.FallbackLeases, h.Previous = 0, signalbox.Leases{}, ""
+}
+
 // seen is of a roster who is connected.
-func (g *gateway) seen(roster []signalbox.RosterEntry) (out []signalbox.RosterEntry) {
+func (d *desk) seen(roster []signalbox.RosterEntry) (out []signalbox.RosterEntry) {
 	for _, e := range roster {
-		if a := g.s.agentOf(e.Identity); a != nil && a.up {
+		if a := d.s.agentOf(e.Identity); a != nil && a.up {
 			out = append(out, e)
 		}
 	}
 	return out
 }
 
-func (g *gateway) proposeReturn(e handover.ProposeReturn) {
-	back := e.Block.Handover(orders).From
-	if who := g.candidates(back); len(who) > 0 && len(g.book.Service(orders).Open) > 0 {
-		g.propose(signalbox.Request{Handover: g.handover(back, who)})
+func (d *desk) proposeReturn(e handover.ProposeReturn) {
+	if len(d.state().Open) == 0 {
+		return
+	}
+	if h := d.handover(e.Block.Handover(d.service).From); h != nil {
+		d.propose(signalbox.Request{Handover: h})
 	}
 }
 
@@ -143,52 +161,50 @@ func other(dc signalbox.DataCenter) signalbox.DataCenter {
 }
 
 // order starts a switchover: now, or when what is open has ended.
-func (g *gateway) order() {
-	st := g.book.Service(orders)
-	if !g.up || st == nil || st.Certificate == nil {
+func (d *desk) order() {
+	st := d.state()
+	if !d.up || st == nil || st.Certificate == nil {
 		return
 	}
 	if len(st.Open) > 0 {
-		g.s.wanted++
+		d.s.wanted[d.n]++
 		return
 	}
-	if who := g.candidates(other(st.Master())); len(who) > 0 {
-		h := g.handover(other(st.Master()), who)
-		h.AllowLateProxies = g.s.chance(0.5)
-		g.propose(signalbox.Request{Handover: h})
+	if h := d.handover(other(st.Master())); h != nil {
+		h.AllowLateProxies = d.s.chance(0.5)
+		d.propose(signalbox.Request{Handover: h})
 	}
 }
 
 // failover orders one: the way to the other side, or what may supersede an open
 // block.
-func (g *gateway) failover() {
-	st := g.book.Service(orders)
-	if !g.up || st == nil || st.Certificate == nil {
+func (d *desk) failover() {
+	st := d.state()
+	if !d.up || st == nil || st.Certificate == nil {
 		return
 	}
 	to, from := other(st.Master()), st.Master()
 	if n := len(st.Open); n > 0 {
-		open := st.Open[n-1].Handover(orders)
-		if to, from = open.To, open.From; g.s.chance(0.3) {
+		open := st.Open[n-1].Handover(d.service)
+		if to, from = open.To, open.From; d.s.chance(0.3) {
 			to, from = from, to
 		}
 	}
-	who := g.candidates(to)
-	if len(who) == 0 {
+	h := d.handover(to)
+	if h == nil {
 		return
 	}
-	h := g.handover(to, who)
-	h.Fallback, h.FallbackLeases = 0, signalbox.Leases{}
+	d.withoutFallback(h)
 	h.From, h.HoldBudget = from, time.Second
 	h.Allowed |= signalbox.EvidenceKinds(signalbox.Attest)
-	if g.s.chance(0.6) {
+	if d.s.chance(0.6) {
 		h.Allowed |= signalbox.EvidenceKinds(signalbox.Fence)
 	}
 	if h.Leases.Used() {
 		h.Allowed |= signalbox.EvidenceKinds(signalbox.Lapse)
-		if g.s.chance(0.5) {
+		if d.s.chance(0.5) {
 			h.Allowed &^= signalbox.EvidenceKinds(signalbox.Fence)
 		}
 	}
-	g.propose(signalbox.Request{Handover: h})
+	d.propose(signalbox.Request{Handover: h})
 }

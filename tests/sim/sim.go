@@ -11,6 +11,7 @@ import (
 const (
 	cluster = "sim"
 	orders  = signalbox.Service("orders")
+	stock   = signalbox.Service("stock")
 	east    = signalbox.DataCenter("east")
 	west    = signalbox.DataCenter("west")
 )
@@ -35,7 +36,7 @@ type Sim struct {
 	links    [maxNodes][maxNodes]link
 	oneway   [maxNodes][maxNodes]time.Time
 	faults   bool
-	wanted   int    // switchovers that wait for the end of one
+	wanted   []int  // of each service, switchovers that wait for the end of one
 	off      Switch // the rule that is switched off
 	tracing  bool
 	trace    []string
@@ -55,6 +56,8 @@ type plan struct {
 	u, r              int
 	liars             int
 	leases            signalbox.Leases
+	services          []signalbox.Service
+	singleton         map[signalbox.Service]bool
 	drift             int64 // parts per million that clocks really run apart
 	faultsFor         time.Duration
 }
@@ -192,3 +195,5 @@ func (s *Sim) agentOf(id signalbox.Identity) *agent {
 	}
 	return nil
 }
+
+func (s *Sim) singleton(of signalbox.Service) bool { return s.plan.singleton[of] }

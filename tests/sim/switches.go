@@ -24,6 +24,8 @@ const (
 	RolledBack        Switch = "an instance keeps its key when its state is rolled back"
 	LeaseIgnored      Switch = "an instance serves without a live lease"
 	LeaseOverstayed   Switch = "an instance overlooks the end of its lease for one TTL"
+	LeaseByBootClock  Switch = "an instance ages its lease by the boot clock alone"
+	LeaseByWallClock  Switch = "an instance ages its lease by the wall clock alone"
 	LeaseOfOne        Switch = "one voter's grant is a lease"
 )
 
@@ -32,6 +34,7 @@ const (
 	VotesForgotten      Switch = "voters forget their votes in a crash"
 	VotesUnsynced       Switch = "votes leave before the fsync"
 	LostDiskVotes       Switch = "a voter with an empty disk votes at once"
+	BackupVotes         Switch = "a voter restored from a backup votes at once"
 	RosterUnchecked     Switch = "the roster is of who is seen, and nobody checks it"
 	AdmitsWhileOpen     Switch = "admissions are decided while a block is open"
 	SilenceRemoves      Switch = "who is silent is removed"
@@ -73,7 +76,7 @@ func (o Switch) lying() bool { return o.rule() != 0 && o != "agreement: FullQuor
 
 func (o Switch) leasing() bool {
 	switch o {
-	case LeaseIgnored, LeaseOverstayed, LeaseOfOne, PromiseForgotten, NoPromise, LapseNotWaited, StartNotWaited, ClocksRunApart:
+	case LeaseIgnored, LeaseOverstayed, LeaseByBootClock, LeaseByWallClock, LeaseOfOne, PromiseForgotten, NoPromise, LapseNotWaited, StartNotWaited, ClocksRunApart:
 		return true
 	}
 	return false
@@ -82,5 +85,5 @@ func (o Switch) leasing() bool {
 // forgetting reports whether the switch shows when voters crash in the middle of
 // their votes.
 func (o Switch) forgetting() bool {
-	return o == VotesForgotten || o == VotesUnsynced || o == LostDiskVotes
+	return o == VotesForgotten || o == VotesUnsynced || o == LostDiskVotes || o == BackupVotes
 }

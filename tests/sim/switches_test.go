@@ -7,8 +7,8 @@ import "testing"
 func wanted() []Switch {
 	out := []Switch{
 		AckWithGateOpen, ForgetsItsAck, AckUnsynced, TwoAnswers, LeaveIsNotFinal, LeavesServing, NonceNotAsked, NonceIsStale,
-		OneAnswerIsEnough, ServesUnlisted, RolledBack, LeaseIgnored, LeaseOverstayed, LeaseOfOne,
-		VotesForgotten, VotesUnsynced, LostDiskVotes, RosterUnchecked, AdmitsWhileOpen, SilenceRemoves,
+		OneAnswerIsEnough, ServesUnlisted, RolledBack, LeaseIgnored, LeaseByBootClock, LeaseByWallClock, LeaseOverstayed, LeaseOfOne,
+		VotesForgotten, VotesUnsynced, LostDiskVotes, BackupVotes, RosterUnchecked, AdmitsWhileOpen, SilenceRemoves,
 		NoPromise, LapseNotWaited, StartNotWaited, FenceCutsNothing, AttestsTheLiving, OneLiarTooMany, ClocksRunApart,
 	}
 	return append(out, "agreement: FullQuorum", "agreement: TimeoutTellsLock")

@@ -86,7 +86,7 @@ func (v *voter) state() *agreement.State {
 func (g *gateway) startVoter() {
 	v := g.voter
 	v.replica, v.pending, v.fill, v.said, v.grantor, v.seen = nil, nil, false, map[int]standing{}, nil, 0
-	if g.s.off == LostDiskVotes {
+	if g.s.off == LostDiskVotes || g.s.off == BackupVotes {
 		v.disk.begun = true
 	}
 	if !v.disk.begun {
@@ -178,10 +178,11 @@ func (g *gateway) build() []byte {
 	b := &signalbox.Block{
 		Cluster: cluster, Epoch: 1, Index: g.book.Index() + 1, Prev: g.book.Digest(), At: g.s.now, Proposer: uint32(g.voter.self),
 	}
+	seen := map[signalbox.Service]bool{}
 	for _, a := range g.voter.pending {
-		if !g.decidedAlready(&a.request) && g.check(&a.request) == nil {
+		if s := a.request.Service(); !seen[s] && !g.decidedAlready(&a.request) && g.check(&a.request) == nil {
+			seen[s] = true
 			b.Requests = append(b.Requests, a.request)
-			break
 		}
 	}
 	if len(b.Requests) == 0 && !g.voter.fill && g.voter.replica.View() == 1 {
@@ -205,6 +206,9 @@ func (g *gateway) validate(slot uint64, proposer int, value []byte) error {
 	b, err := rpc.DecodeBlock(value)
 	if err != nil {
 		return err
+	}
+	if g.s.now.Sub(b.At) > handover.MaxAhead {
+		return signalbox.ErrRefused
 	}
 	if b.Cluster != cluster || b.Epoch != 1 || b.Index != slot || int(b.Proposer) != proposer {
 		return signalbox.ErrUntrusted
@@ -389,7 +393,7 @@ const v0name = "fake"
 
 // answer is what the voter answers to an instance that started, with the block
 // that it voted for taken in.
-func (g *gateway) answer(id signalbox.Identity) (a rpc.Answer, ok bool) {
+func (g *gateway) answer(of signalbox.Service, id signalbox.Identity) (a rpc.Answer, ok bool) {
 	v := g.voter
 	if v.liar != nil {
 		return rpc.Answer{}, true
@@ -397,16 +401,16 @@ func (g *gateway) answer(id signalbox.Identity) (a rpc.Answer, ok bool) {
 	if !g.up || v.replica == nil {
 		return a, false
 	}
-	a = g.book.Answer(orders, id)
+	a = g.book.Answer(of, id)
 	raw := v.replica.VotedFor()
 	if raw == nil || g.s.off == AnswersLeaveVoteOut {
 		return a, true
 	}
 	if voted, err := rpc.DecodeBlock(raw); err == nil && voted.Index > g.book.Index() {
-		if h := voted.Handover(orders); h != nil {
+		if h := voted.Handover(of); h != nil {
 			a.Index, a.Allowed = voted.Index, h.Allowed
 		}
-		if handover.Doubts(voted, orders, id) {
+		if handover.Doubts(voted, of, id) {
 			a.Beyond = voted.Index
 		}
 	}
