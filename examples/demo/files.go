@@ -32,7 +32,7 @@ func (s *Site) prepare() error {
 	if err := s.makeFolders(); err != nil {
 		return err
 	}
-	spec := s.spec()
+	spec := s.spec(s.opts.Voters)
 	spec.Validity = validity
 	keys, err := identity.Init(filepath.Join(s.dir, dirKeys), spec, time.Now())
 	if err != nil {
@@ -124,7 +124,12 @@ func (s *Site) Bundle(role rpc.Role, dc, name string) string {
 
 func (s *Site) configPath(name string) string { return filepath.Join(s.dir, dirConfigs, name) }
 
-func (s *Site) statePath(name string) string { return filepath.Join(s.dir, dirState, name) }
+func (s *Site) statePath(name string) string {
+	if own := s.opts.States[name]; own != "" {
+		return own
+	}
+	return filepath.Join(s.dir, dirState, name)
+}
 
 func (s *Site) write(name, text string) error {
 	if err := os.WriteFile(s.configPath(name), []byte(text), 0o600); err != nil {

@@ -43,7 +43,7 @@ func (s *Site) envoyCommand(e Envoy, epoch int) func() *exec.Cmd {
 	return func() *exec.Cmd {
 		at := epoch
 		epoch = 0 // the next start is after a death
-		return s.command(s.opts.Binaries.Envoy, s.envoyFlags(e, at)...)()
+		return s.command(e.DataCenter, s.opts.Binaries.Envoy, s.envoyFlags(e, at)...)()
 	}
 }
 

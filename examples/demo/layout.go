@@ -45,14 +45,29 @@ type layout struct {
 	envoys    []Envoy
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+const localhost = "127.0.0.1"
+
+func loopback(port int) string { return net.JoinHostPort(localhost, strconv.Itoa(port)) }
+
+// host is the address of a data center's processes.
+func (o *Options) host(dc string) string {
+	if p, ok := o.Places[dc]; ok {
+		return p.Host
+	}
+	return localhost
+}
+
+// at is a port of a data center.
+func (o *Options) at(dc string, port int) string {
+	return net.JoinHostPort(o.host(dc), strconv.Itoa(port))
+}
 
 // lay gives everybody a name and ports.
 func lay(o Options, dir string, p *ports.Block) (layout, error) {
 	var l layout
 	for _, dc := range DataCenters() {
 		for n := 1; n <= o.Gateways && o.Bare == ""; n++ {
-			if err := l.addGateway(dc, n, p); err != nil {
+			if err := l.addGateway(o.host(dc), dc, n, p); err != nil {
 				return l, err
 			}
 		}
@@ -63,10 +78,10 @@ func lay(o Options, dir string, p *ports.Block) (layout, error) {
 			}
 			in := Instance{
 				Name: fmt.Sprintf("%s-%s-%d", Service, dc, n), DataCenter: dc, Driver: o.Drivers[dc],
-				Address: loopback(port), Gossip: loopback(port + 2), Metrics: loopback(port + 3),
+				Address: o.at(dc, port), Gossip: o.at(dc, port+2), Metrics: o.at(dc, port+3),
 			}
 			if in.Driver == DriverHTTP {
-				in.Control, in.Agent = loopback(port+1), fmt.Sprintf("agent-%s-%d", dc, n)
+				in.Control, in.Agent = o.at(dc, port+1), fmt.Sprintf("agent-%s-%d", dc, n)
 			}
 			in.WriteLog = filepath.Join(dir, dirWrites, in.Name+".jsonl")
 			l.instances = append(l.instances, in)
@@ -77,29 +92,31 @@ func lay(o Options, dir string, p *ports.Block) (layout, error) {
 				return l, err
 			}
 			l.envoys = append(l.envoys, Envoy{
-				Name: fmt.Sprintf("envoy-%s-%d", dc, n), DataCenter: dc, Listener: loopback(port), Admin: loopback(port + 1),
+				Name: fmt.Sprintf("envoy-%s-%d", dc, n), DataCenter: dc, Listener: o.at(dc, port), Admin: o.at(dc, port+1),
 			})
 		}
 	}
-	if o.North {
-		return l, l.addGateway(North, 1, p)
+	for n := 1; o.North && n <= o.NorthGateways; n++ {
+		if err := l.addGateway(o.host(North), North, n, p); err != nil {
+			return l, err
+		}
 	}
 	return l, nil
 }
 
-func (l *layout) addGateway(dc string, n int, p *ports.Block) error {
+func (l *layout) addGateway(host, dc string, n int, p *ports.Block) error {
 	port, err := p.Ports(identity.PortsPerGateway)
 	if err != nil {
 		return err
 	}
-	l.gateways = append(l.gateways, Gateway{identity.GatewayAt(fmt.Sprintf("gw-%s-%d", dc, n), "127.0.0.1", port), dc})
+	l.gateways = append(l.gateways, Gateway{identity.GatewayAt(fmt.Sprintf("gw-%s-%d", dc, n), host, port), dc})
 	return nil
 }
 
-// spec is the cluster that keys are made for. With three data centers the first gateway of each is a voter.
-func (l layout) spec() identity.Spec {
+// spec is the cluster that keys are made for, with so many voters; 0: with three data centers the first gateway of each,
+// else the first of all.
+func (l layout) spec(voters int) identity.Spec {
 	spec := identity.Spec{Cluster: clusterName}
-	var firsts []string
 	for _, dc := range []string{East, West, North} {
 		d := identity.DataCenter{Name: signalbox.DataCenter(dc)}
 		for _, g := range l.gateways {
@@ -111,12 +128,16 @@ func (l layout) spec() identity.Spec {
 			continue
 		}
 		spec.DataCenters = append(spec.DataCenters, d)
-		if len(d.Gateways) > 0 {
-			firsts = append(firsts, d.Gateways[0].Name)
-		}
 	}
-	if len(firsts) == 3 {
-		spec.Voters = firsts
+	if voters == 0 && len(spec.DataCenters) == 3 {
+		voters = 3
+	}
+	for turn := 0; len(spec.Voters) < voters && turn < MaxGateways; turn++ {
+		for _, d := range spec.DataCenters {
+			if turn < len(d.Gateways) && len(spec.Voters) < voters {
+				spec.Voters = append(spec.Voters, d.Gateways[turn].Name)
+			}
+		}
 	}
 	return spec
 }

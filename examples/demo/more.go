@@ -19,7 +19,7 @@ func (s *Site) AddEnvoy(dc, name string, change func(*resource.BootstrapOptions)
 	if err != nil {
 		return e, err
 	}
-	e.Admin = loopback(port)
+	e.Admin = s.opts.at(dc, port)
 	bundle, err := s.Issue(rpc.RoleProxy, dc, name)
 	if err != nil {
 		return e, err
@@ -38,7 +38,7 @@ func (s *Site) AddEnvoy(dc, name string, change func(*resource.BootstrapOptions)
 	if err := s.write(name+".json", string(config)); err != nil {
 		return e, err
 	}
-	return e, s.run(name, s.command(s.opts.Binaries.Envoy, "--config-path", s.configPath(name+".json"), "--disable-hot-restart",
+	return e, s.run(name, s.command(dc, s.opts.Binaries.Envoy, "--config-path", s.configPath(name+".json"), "--disable-hot-restart",
 		"--concurrency", "1", "--log-level", "warning"))
 }
 
@@ -68,7 +68,7 @@ func (s *Site) ListenerOf(service string) string {
 
 // AddProcess runs any other program beside the site: an instance of somebody's own, for example.
 func (s *Site) AddProcess(name, path string, args ...string) error {
-	return s.run(name, s.command(path, args...))
+	return s.run(name, s.command("", path, args...))
 }
 
 // AddAgent starts an agent beside an instance that somebody else runs. Name is the agent's; in says where the instance
@@ -78,7 +78,7 @@ func (s *Site) AddAgent(service, name, bundle string, in Instance) error {
 	if err != nil {
 		return err
 	}
-	in.Agent, in.Gossip, in.Metrics = name, loopback(port), loopback(port+1)
+	in.Agent, in.Gossip, in.Metrics = name, s.opts.at(in.DataCenter, port), s.opts.at(in.DataCenter, port+1)
 	if bundle == "" {
 		if bundle, err = s.Issue(rpc.RoleAgent, in.DataCenter, name); err != nil {
 			return err
@@ -87,7 +87,7 @@ func (s *Site) AddAgent(service, name, bundle string, in Instance) error {
 	if err := s.write(name+".yaml", s.agentConfig(service, in, bundle)); err != nil {
 		return fmt.Errorf("add agent: %w", err)
 	}
-	return s.run(name, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(name+".yaml")))
+	return s.run(name, s.command(in.DataCenter, s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(name+".yaml")))
 }
 
 // AddDriven starts an agent that drives one instance by what instance says: the YAML of its entry below instances.
@@ -101,11 +101,11 @@ func (s *Site) AddDriven(name, dc, instance string) error {
 		return err
 	}
 	text := fmt.Sprintf("bundle: %q\nstate: %q\ngossip:\n  listen: %s\nmetrics: %s\nlog:\n  level: %s\ninstances:\n  - %s\n",
-		bundle, s.StatePath(name), loopback(port), loopback(port+1), s.opts.LogLevel, strings.ReplaceAll(strings.TrimSpace(instance), "\n", "\n    "))
+		bundle, s.StatePath(name), s.opts.at(dc, port), s.opts.at(dc, port+1), s.opts.LogLevel, strings.ReplaceAll(strings.TrimSpace(instance), "\n", "\n    "))
 	if err := s.write(name+".yaml", text); err != nil {
 		return fmt.Errorf("add agent: %w", err)
 	}
-	return s.run(name, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(name+".yaml")))
+	return s.run(name, s.command(dc, s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(name+".yaml")))
 }
 
 // StatePath is the state directory of one of the site's processes.

@@ -19,6 +19,14 @@ type Options struct {
 	// North adds a third data center with one gateway and nothing else, and has three voters: the first gateway of each
 	// data center. Without it the first gateway of east is the only voter.
 	North bool
+	// NorthGateways is how many gateways north has, default 1.
+	NorthGateways int
+	// Voters is how many gateways vote, taken from the data centers in turn; 0 is what is said at North.
+	Voters int
+	// Places are the data centers that have a network of their own; all others are on 127.0.0.1.
+	Places map[string]Place
+	// States are folders for the state of some processes, by name, in place of the site's own.
+	States map[string]string
 	// Empty leaves out the example's instances and Envoys: gateways only, for services that are added.
 	Empty bool
 	// Protocol of the example service: http (the default) or http2.
@@ -45,6 +53,14 @@ type Options struct {
 	LogLevel string
 	// Notice is told what is being done, one line each; may be nil.
 	Notice func(line string)
+}
+
+// Place is where the processes of a data center run.
+type Place struct {
+	Host string // the address of all of them, reachable from here
+	// Enter is what their commands are given to: a program, with its arguments, that becomes the command in that network,
+	// under the same process id.
+	Enter []string
 }
 
 // MoreService is one service as the gateways' configuration has it.
@@ -77,6 +93,7 @@ func (o Options) withDefaults() (Options, error) {
 		usual, most int
 	}{
 		{"envoys", &o.Envoys, 2, MaxEnvoys}, {"gateways", &o.Gateways, 2, MaxGateways},
+		{"gateways in north", &o.NorthGateways, 1, MaxGateways}, {"voters", &o.Voters, 0, 3 * MaxGateways},
 		{"instances", &o.Instances, 3, MaxInstances}, {"services", &o.Services, 0, MaxServices}, {"workers", &o.Workers, 1, 64},
 	} {
 		if *f.value == 0 {

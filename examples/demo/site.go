@@ -103,15 +103,15 @@ func (s *Site) makeDir() (err error) {
 func (s *Site) commands() func(yield func(string, func() *exec.Cmd) bool) {
 	return func(yield func(string, func() *exec.Cmd) bool) {
 		for _, g := range s.gateways {
-			if !yield(g.Name, s.command(s.opts.Binaries.Signalbox, "gateway", "run", "--config", s.configPath(g.Name+".yaml"))) {
+			if !yield(g.Name, s.command(g.DataCenter, s.opts.Binaries.Signalbox, "gateway", "run", "--config", s.configPath(g.Name+".yaml"))) {
 				return
 			}
 		}
 		for _, in := range s.instances {
-			if !yield(in.Name, s.command(s.opts.Binaries.Orders, s.instanceFlags(in)...)) {
+			if !yield(in.Name, s.command(in.DataCenter, s.opts.Binaries.Orders, s.instanceFlags(in)...)) {
 				return
 			}
-			if in.Agent != "" && s.opts.Bare == "" && !yield(in.Agent, s.command(s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(in.Agent+".yaml"))) {
+			if in.Agent != "" && s.opts.Bare == "" && !yield(in.Agent, s.command(in.DataCenter, s.opts.Binaries.Signalbox, "agent", "run", "--config", s.configPath(in.Agent+".yaml"))) {
 				return
 			}
 		}
@@ -123,7 +123,12 @@ func (s *Site) commands() func(yield func(string, func() *exec.Cmd) bool) {
 	}
 }
 
-func (s *Site) command(path string, args ...string) func() *exec.Cmd {
+// command runs a program in a data center's network; an empty one is this process's.
+func (s *Site) command(dc, path string, args ...string) func() *exec.Cmd {
+	if enter := s.opts.Places[dc].Enter; len(enter) > 0 {
+		all := slices.Concat(enter, []string{path}, args)
+		path, args = all[0], all[1:]
+	}
 	return func() *exec.Cmd {
 		cmd := exec.Command(path, args...)
 		cmd.Dir = s.dir
