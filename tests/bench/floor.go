@@ -40,7 +40,13 @@ type acks struct {
 	wake   chan struct{}
 }
 
+// startFloor starts a floor on loopback.
 func startFloor(ctx context.Context, o options, of config) (*floor, error) {
+	return startFloorAt(ctx, "127.0.0.1", demo.Options{Binaries: o.binaries, Envoys: of.envoys / 2})
+}
+
+// startFloorAt starts a floor whose Envoys reach the server at an address of this process.
+func startFloorAt(ctx context.Context, host string, site demo.Options) (*floor, error) {
 	a := &acks{routes: map[string]uint64{}, wake: make(chan struct{}, 1)}
 	server, err := control.New(control.Options{Authorize: control.AllowAll, OnEvent: a.event, Logger: zerolog.Nop()})
 	if err != nil {
@@ -48,7 +54,7 @@ func startFloor(ctx context.Context, o options, of config) (*floor, error) {
 	}
 	f := &floor{bare: &bare{}, acks: a, server: server, grpc: grpc.NewServer(control.GRPCOptions(control.Limits{})...)}
 	server.Register(f.grpc)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +63,8 @@ func startFloor(ctx context.Context, o options, of config) (*floor, error) {
 	if err := server.Set(f.state); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
-	if f.site, err = demo.Start(ctx, demo.Options{Binaries: o.binaries, Envoys: of.envoys / 2, Bare: listener.Addr().String()}); err != nil {
+	site.Bare = listener.Addr().String()
+	if f.site, err = demo.Start(ctx, site); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	if _, err := f.cut(ctx, demo.East); err != nil {

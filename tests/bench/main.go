@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/signalbox-io/signalbox/examples/demo"
+	"github.com/signalbox-io/signalbox/tests/lab"
 )
 
 // config is a number of Envoys over both data centers and a rate over all of them.
@@ -44,6 +45,7 @@ type options struct {
 }
 
 func main() {
+	lab.Serve()
 	o, err := parse(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -51,6 +53,12 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
+	}
+	if o.only[sectionWAN] {
+		if err := lab.Enter(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -71,7 +79,7 @@ func parts() []part {
 	return []part{
 		{"switches", runSwitches}, {"slow", runSlow}, {"peers", runPeers},
 		{"services", runServices}, {"steady", runSteady}, {"guard", runGuard},
-		{"failover", runFailover},
+		{"failover", runFailover}, {sectionWAN, runWAN},
 	}
 }
 
@@ -80,18 +88,21 @@ func parse(args []string) (options, error) {
 	if len(args) > 0 {
 		o.command += " BENCH_FLAGS='" + strings.Join(args, " ") + "'"
 	}
-	var names []string
+	var names, usual []string
 	for _, p := range parts() {
 		names = append(names, p.name)
+		if p.name != sectionWAN {
+			usual = append(usual, p.name)
+		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	configs := flags.String("configs", "4:500,4:2000,8:2000,16:500", "Envoys:requests per second, over both data centers")
-	only := flags.String("only", strings.Join(names, ","), "sections of the run")
+	only := flags.String("only", strings.Join(usual, ","), "sections of the run; "+sectionWAN+" is made alone, by root")
 	bin := flags.String("bin", "bin", "folder with the built signalbox and orders")
 	flags.IntVar(&o.switches, "switches", 50, "switches of each system in each configuration")
 	flags.IntVar(&o.failovers, "failovers", 30, "data centers to kill in the section failover")
 	flags.BoolVar(&o.quick, "quick", false, "see that it works: 3 switches in the first configuration, 2 failovers, and little of the rest")
-	flags.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks", "switchover.md"), "file for the result; - for none")
+	flags.StringVar(&o.out, "out", "", "file for the result, default "+pageOf("")+", or "+pageOf(sectionWAN)+"; - for none")
 	flags.StringVar(&o.records, "records", "", "file to append every cutover record to, one JSON document a line")
 	flags.DurationVar(&o.within, "within", 40*time.Minute, "end with an error after this time")
 	if err := flags.Parse(args); err != nil {
@@ -116,6 +127,12 @@ func parse(args []string) (options, error) {
 		}
 		o.only[name] = true
 	}
+	if o.only[sectionWAN] && len(o.only) > 1 {
+		return o, fmt.Errorf("-only %q: %s is made alone, for it has a page of its own", *only, sectionWAN)
+	}
+	if o.out == "" {
+		o.out = pageOf(*only)
+	}
 	if o.quick {
 		o.configs, o.switches, o.failovers = o.configs[:1], 3, 2
 	}
@@ -125,6 +142,14 @@ func parse(args []string) (options, error) {
 	}
 	o.binaries, err = demo.FindBinaries(path)
 	return o, err
+}
+
+// pageOf is the file that sections are written to.
+func pageOf(only string) string {
+	if only == sectionWAN {
+		return filepath.Join("docs", "benchmarks", "wan.md")
+	}
+	return filepath.Join("docs", "benchmarks", "switchover.md")
 }
 
 // maxSwitches bounds one run: the logs of its load are kept in memory when the oracle judges.

@@ -44,6 +44,7 @@ type report struct {
 	rows    []string // of the main table
 	phases  []string // of the table of phases
 	floors  map[config]*measured
+	wan     []string // rows of the table of networks
 	outages []string // rows of the table of failovers
 	rest    []string // rows of the table of everything else
 	notes   []string
@@ -136,7 +137,11 @@ func inPhases() []string {
 }
 
 func (r *report) breakdown(m *measured, direction string, interruption []float64, phases map[string][]float64) {
-	cells := []string{m.of.String(), m.name, direction, ms(median(interruption))}
+	r.breakdownOf(m.of.String(), m.name, direction, interruption, phases)
+}
+
+func (r *report) breakdownOf(where, name, direction string, interruption []float64, phases map[string][]float64) {
+	cells := []string{where, name, direction, ms(median(interruption))}
 	for _, phase := range inPhases() {
 		cell := "-"
 		if v := phases[phase]; len(v) > 0 {

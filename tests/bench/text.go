@@ -66,12 +66,17 @@ func (r *report) finish() string {
 	if r.o.switches > 100 {
 		p99 = "the nearest rank"
 	}
-	fmt.Fprintf(&b, intro, perTurn, r.o.command, r.machine, r.o.switches, p99)
+	if r.o.only[sectionWAN] {
+		fmt.Fprintf(&b, introWAN, wanDelay, r.o.command, r.machine, r.o.switches, p99)
+	} else {
+		fmt.Fprintf(&b, intro, perTurn, r.o.command, r.machine, r.o.switches, p99)
+	}
 	section := func(head string, lines []string) {
 		if len(lines) > 0 {
 			b.WriteString(head + strings.Join(lines, ""))
 		}
 	}
+	section(wanHead, r.wan)
 	section(mainHead, r.rows)
 	section(phasesHead, r.phases)
 	section(outagesHead, r.outages)

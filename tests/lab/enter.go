@@ -20,18 +20,22 @@ const (
 	orderVariable = "SIGNALBOX_LAB_SHIM"
 )
 
-// Enter is called before anything else: it runs this program again, with the same arguments, in namespaces of its own,
+// Serve is called before anything else in main: where this process is a lab's shim it does not return.
+func Serve() {
+	if os.Getenv(stageVariable) != stageShim {
+		return
+	}
+	if err := runShim(os.Getenv(orderVariable), os.Stdin); err != nil {
+		fmt.Fprintln(os.Stderr, "shim:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Enter is called early in main, after Serve: it runs this program again, with the same arguments, in namespaces of its own,
 // and ends with its exit code. In there it returns nil. Where namespaces cannot be made it returns ErrRoot.
 func Enter() error {
-	switch os.Getenv(stageVariable) {
-	case stageShim:
-		err := runShim(os.Getenv(orderVariable), os.Stdin)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "shim:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	case stageInside:
+	if os.Getenv(stageVariable) == stageInside {
 		return settle()
 	}
 	if os.Geteuid() != 0 {
@@ -74,7 +78,10 @@ func settle() error {
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts in the namespace: %w", err)
 	}
-	_, err := run("ip", "link", "set", "lo", "up")
+	if _, err := run("ip", "link", "set", "lo", "up"); err != nil {
+		return err
+	}
+	_, err := run("ip", "addr", "add", Home+"/32", "dev", "lo")
 	return err
 }
 

@@ -34,6 +34,8 @@ const (
 	nearDevice = "near0" // of a data center, to who runs the lab: without delay
 	farDevice  = "far0"  // of a data center, to all others
 	network    = "10.77"
+	// Home is the address of who runs the lab, as all data centers reach it.
+	Home = "10.76.0.1"
 )
 
 // A Lab is some data centers' networks. The process that made it reaches all of them without delay and whatever is cut
@@ -98,6 +100,7 @@ func (l *Lab) connect(i int) error {
 		"ip link set " + nearDevice + " up",
 		"ip link set " + farDevice + " txqueuelen " + strconv.Itoa(queueLength) + " up",
 		"ip route add " + network + ".0.0/16 dev " + farDevice + " src " + l.Host(dc),
+		"ip route add " + Home + " via " + l.subnet(i, 254),
 		"nft add table inet lab",
 		"nft add chain inet lab far { type filter hook input priority 0 ; }",
 	} {

@@ -18,6 +18,7 @@ import (
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	Serve()
 	if err := Enter(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
