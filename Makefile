@@ -36,15 +36,18 @@ export PATH := $(PATH):$(TOOLS)/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 # The command that is needed, and the Debian packages that bring it (gcc alone only recommends libc6-dev).
 # postgresql-15 and redis-server are driven by tests, demo and bench, as servers of their own: their packages start none.
-# gcc is for the race detector, protoc for checking that generated code is current, haproxy is a peer in `make bench`.
+# ip and nft are for the networks of tests/lab. gcc is for the race detector, protoc for checking that generated code is current, haproxy is a peer in `make bench`.
 DEBIAN_COMMANDS := gcc:gcc,libc6-dev haproxy:haproxy protoc:protobuf-compiler \
-                   /usr/lib/postgresql/15/bin/postgres:postgresql-15 redis-server:redis-server
+                   /usr/lib/postgresql/15/bin/postgres:postgresql-15 redis-server:redis-server \
+                   ip:iproute2 nft:nftables
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 # Two packages at a time: the end-to-end tests start some twenty processes each.
 TEST_FLAGS ?= -race -count=1 -timeout 20m -p 2
+# What needs network namespaces is tested where they can be made.
+ROOT_TAGS  := $(shell unshare --net --mount true 2>/dev/null && echo -tags root)
 FUZZ_TIME  ?= 10s
 BENCH_FLAGS ?=
 DEMO_FLAGS ?=
@@ -155,13 +158,13 @@ generate: ## regenerate the protobuf code
 
 .PHONY: test
 test: build vet lint ## the whole test suite
-	$(GO) test -vet=off $(TEST_FLAGS) ./...
+	$(GO) test -vet=off $(TEST_FLAGS) $(ROOT_TAGS) ./...
 	$(GO) test -vet=off ./tests/sim
 
 .PHONY: vet
 vet: ## go vet, for the tests behind a build tag as well
 	$(GO) vet ./...
-	$(GO) vet -tags chaos,bench ./tests/...
+	$(GO) vet -tags chaos,bench,root ./tests/...
 
 .PHONY: lint
 lint: ## golangci-lint: the import rules and their reasons are in .golangci.yml

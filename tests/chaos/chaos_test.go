@@ -7,24 +7,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/examples/load"
 	"github.com/signalbox-io/signalbox/gateway/api"
-	"github.com/signalbox-io/signalbox/tests/oracle"
 )
 
 // after are the delays from the begin of a phase to the kill.
 var after = []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond}
 
 var rounds = flag.Int("rounds", 1, "how often the whole matrix is run")
-
-const patience = time.Minute
 
 // TestMatrix kills every process at every step. Rule: no dual master, nothing acknowledged is lost, and the handover
 // ends by itself; no request fails that a hold could have saved.
@@ -35,22 +29,6 @@ func TestMatrix(t *testing.T) {
 			t.Run(fmt.Sprintf("%d/%s", round+1, kind), func(t *testing.T) { row(t, binaries, kind) })
 		}
 	}
-}
-
-// built builds the binaries, without the race detector.
-func built(t *testing.T, flags ...string) demo.Binaries {
-	dir := t.TempDir()
-	args := append(append([]string{"build"}, flags...), "-o", dir+string(filepath.Separator), "./cmd/signalbox", "./examples/orders")
-	build := exec.Command("go", args...)
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	binaries, err := demo.FindBinaries(filepath.Join(dir, "signalbox"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return binaries
 }
 
 // row kills every process of a kind at every phase, on one site.
@@ -87,19 +65,6 @@ func row(t *testing.T, binaries demo.Binaries, kind Kind) {
 		judge = site.Judge
 	}
 	judged(t, judge, loads)
-}
-
-func judged(t *testing.T, judge func(context.Context, ...*demo.Load) (oracle.Verdict, error), loads []*demo.Load) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	verdict, err := judge(ctx, loads...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !verdict.OK() {
-		t.Errorf("the oracle finds %d violations: overlap %v ms\n%s", verdict.Found, verdict.OverlapMs, strings.Join(verdict.Violations, "\n"))
-	}
-	t.Logf("%d writes, %d requests, %d unanswered", verdict.Writes, verdict.Requests, verdict.Unanswered)
 }
 
 // once is one trial under load.

@@ -3,6 +3,7 @@ package chaos
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/guard"
+	"github.com/signalbox-io/signalbox/tests/lab"
 )
 
 const (
@@ -30,6 +32,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(frozenChild) != "" {
 		serveAsMaster()
 		return
+	}
+	lab.Serve()
+	if err := lab.Enter(); err != nil && !errors.Is(err, lab.ErrRoot) { // without root only some tests fail
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

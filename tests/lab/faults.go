@@ -87,6 +87,8 @@ func Free(disk string) error { return os.Remove(filepath.Join(disk, filler)) }
 // A Freezer is a cgroup that stops what is in it, as a paused container is: the processes cannot notice.
 type Freezer struct{ root, group string }
 
+const freezerName = "signalbox-lab-"
+
 // freezeWithin bounds how long the kernel may take to freeze or thaw.
 const freezeWithin = time.Minute
 
@@ -95,7 +97,11 @@ func NewFreezer(dir string) (*Freezer, error) {
 	if err := unix.Mount("none", dir, "cgroup2", 0, ""); err != nil {
 		return nil, fmt.Errorf("mount the cgroup v2 hierarchy: %w: %w", ErrRoot, err)
 	}
-	f := &Freezer{dir, filepath.Join(dir, fmt.Sprintf("signalbox-lab-%d", os.Getpid()))}
+	stale, _ := filepath.Glob(filepath.Join(dir, freezerName+"*")) // the pattern is well-formed
+	for _, group := range stale {
+		_ = os.Remove(group) // of a run that was killed; one that is in use stays, the kernel says
+	}
+	f := &Freezer{dir, filepath.Join(dir, fmt.Sprint(freezerName, os.Getpid()))}
 	if err := os.Mkdir(f.group, 0o755); err != nil {
 		return nil, errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH))
 	}
