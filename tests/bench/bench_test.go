@@ -112,3 +112,28 @@ func TestFailoverGoal(t *testing.T) {
 		}
 	}
 }
+
+// TestAcross guards the goals of a slow network: they are of the medians, for all but the first, and a failed request or
+// a finding of the oracle is a miss whatever the time.
+func TestAcross(t *testing.T) {
+	of := config{4, 500}
+	floor, goal := []float64{9, 10, 11}, 70.0
+	for _, c := range []struct {
+		of   measured
+		want int
+	}{
+		{measured{interruption: []float64{70, 80, 300}}, 0},
+		{measured{interruption: []float64{70, 80.1, 90}}, 1},
+		{measured{interruption: []float64{70, 80, 90}, failed: 1}, 1},
+		{measured{interruption: []float64{70, 80, 90}, verdict: oracle.Verdict{OverlapMs: 1}}, 1},
+	} {
+		r := &report{machine: &machine{}, o: options{only: map[string]bool{sectionWAN: true}}}
+		first := newMeasured(nameFloor, of, nil)
+		first.interruption = floor
+		c.of.name = "4 voters"
+		r.across("far", []*measured{first, &c.of}, "over the floor", goal)
+		if text := r.finish(); len(r.missed) != c.want || strings.Count(text, "missed)") != c.want {
+			t.Errorf("%v, %d failed: missed %q, want %d\n%s", c.of.interruption, c.of.failed, r.missed, c.want, text)
+		}
+	}
+}

@@ -98,7 +98,7 @@ func (m *machine) String() string {
 	if info != nil {
 		goVersion = info.GoVersion
 	}
-	return fmt.Sprintf(`- machine: %s, %d cores, %s of memory, Linux %s; everything on loopback
+	return fmt.Sprintf(`- machine: %s, %d cores, %s of memory, Linux %s; everything on it
 - versions: Signalbox %s, %s, Envoy %s with one thread each, %s
 - %s, %s long; load average before %s, after %s
 - %s

@@ -99,7 +99,9 @@ func NewFreezer(dir string) (*Freezer, error) {
 	}
 	stale, _ := filepath.Glob(filepath.Join(dir, freezerName+"*")) // the pattern is well-formed
 	for _, group := range stale {
-		_ = os.Remove(group) // of a run that was killed; one that is in use stays, the kernel says
+		if _, err := os.Stat("/proc/" + strings.TrimPrefix(filepath.Base(group), freezerName)); err != nil {
+			_ = os.Remove(group) // of a run that was killed
+		}
 	}
 	f := &Freezer{dir, filepath.Join(dir, fmt.Sprint(freezerName, os.Getpid()))}
 	if err := os.Mkdir(f.group, 0o755); err != nil {

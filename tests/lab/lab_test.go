@@ -3,7 +3,9 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -55,16 +57,19 @@ func socket(t *testing.T, l *Lab, dc string) *net.UDPConn {
 	return conn
 }
 
-// arrives sends until something arrives, or for the time given.
+// arrives sends until one of what it sends arrives, or for the time given.
 func arrives(t *testing.T, from, to *net.UDPConn, within time.Duration) bool {
 	t.Helper()
-	end := time.Now().Add(within)
-	for time.Now().Before(end) {
-		_, err := from.WriteTo([]byte("x"), to.LocalAddr())
+	word := fmt.Appendf(nil, "%16x", rand.Uint64()) // what was sent before may arrive late
+	buffer := make([]byte, len(word))
+	for end := time.Now().Add(within); time.Now().Before(end); {
+		_, err := from.WriteTo(word, to.LocalAddr())
 		must(t, err)
 		must(t, to.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
-		if _, _, err := to.ReadFrom(make([]byte, 8)); err == nil {
-			return true
+		for err == nil {
+			if _, _, err = to.ReadFrom(buffer); err == nil && bytes.Equal(buffer, word) {
+				return true
+			}
 		}
 	}
 	return false
@@ -73,12 +78,16 @@ func arrives(t *testing.T, from, to *net.UDPConn, within time.Duration) bool {
 // TestDelay guards that data centers hear each other the delay later, not sooner and not much later, and that who runs
 // the lab reaches each at once.
 func TestDelay(t *testing.T) {
-	const delay, slack = 20 * time.Millisecond, 20 * time.Millisecond
+	const delay, slack = 20 * time.Millisecond, 100 * time.Millisecond
 	l := build(t, delay, "east", "west", "north")
 	for _, way := range [][2]string{{"east", "west"}, {"north", "east"}} {
 		a, b := socket(t, l, way[0]), socket(t, l, way[1])
 		if !arrives(t, a, b, patience) {
 			t.Fatalf("%s does not hear %s", way[1], way[0])
+		}
+		for err := error(nil); err == nil; { // what is still on its way
+			must(t, b.SetReadDeadline(time.Now().Add(5*delay)))
+			_, _, err = b.ReadFrom(make([]byte, 16))
 		}
 		var trips []time.Duration
 		for range 30 {
@@ -177,8 +186,8 @@ func TestFreezer(t *testing.T) {
 		answered <- err
 	}()
 	select {
-	case <-answered:
-		t.Error("a frozen process answers")
+	case err := <-answered:
+		t.Error("a frozen process answers", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	must(t, f.Thaw())
