@@ -144,9 +144,18 @@ type Request struct {
 	Remove   *Removal
 	Pause    *Pause
 	Approval *Approval
+	Snapshot *Snapshot
 }
 
-// Service returns the service that the request is about.
+// A Snapshot agrees on what the log up to a block amounts to: blocks before it
+// need not be kept any more. It is of no service.
+type Snapshot struct {
+	Index  uint64
+	Digest Digest
+}
+
+// Service returns the service that the request is about, "" when it is about all
+// of them.
 func (r *Request) Service() Service {
 	switch {
 	case r.Handover != nil:
@@ -218,6 +227,16 @@ func (b *Block) Admission(s Service) *Admission {
 	for i := range b.Requests {
 		if a := b.Requests[i].Admit; a != nil && a.Service == s {
 			return a
+		}
+	}
+	return nil
+}
+
+// Snapshot returns what the block agrees on of the log before it, or nil.
+func (b *Block) Snapshot() *Snapshot {
+	for i := range b.Requests {
+		if s := b.Requests[i].Snapshot; s != nil {
+			return s
 		}
 	}
 	return nil

@@ -181,6 +181,8 @@ func requestToWire(r *signalbox.Request) (*wire.Request, error) {
 		return &wire.Request{Kind: &wire.Request_Pause{Pause: pauseToWire(r.Pause)}}, nil
 	case r.Approval != nil:
 		return &wire.Request{Kind: &wire.Request_Approval{Approval: approvalToWire(r.Approval)}}, nil
+	case r.Snapshot != nil:
+		return &wire.Request{Kind: &wire.Request_Snapshot{Snapshot: &wire.Snapshot{Index: r.Snapshot.Index, Digest: r.Snapshot.Digest[:]}}}, nil
 	}
 	return nil, fmt.Errorf("%w: empty request", signalbox.ErrInvalid)
 }
@@ -236,6 +238,12 @@ func requestFromWire(m *wire.Request) (*signalbox.Request, error) {
 	case *wire.Request_Approval:
 		a, err := approvalFromWire(k.Approval)
 		return &signalbox.Request{Approval: a}, err
+	case *wire.Request_Snapshot:
+		digest, err := digestFrom(k.Snapshot.GetDigest())
+		if err == nil && k.Snapshot.GetIndex() == 0 {
+			err = fmt.Errorf("%w: snapshot of an empty log", signalbox.ErrInvalid)
+		}
+		return &signalbox.Request{Snapshot: &signalbox.Snapshot{Index: k.Snapshot.GetIndex(), Digest: digest}}, err
 	}
 	return nil, fmt.Errorf("%w: request of a kind this program does not know", signalbox.ErrInvalid)
 }

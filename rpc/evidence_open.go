@@ -161,3 +161,21 @@ func lookup(signers SignerLookup, id signalbox.Identity) (Signer, bool) {
 	s, ok := signers(id)
 	return s, ok && len(s.Key) == ed25519.PublicKeySize && IdentityOf(s.Key) == id
 }
+
+// InspectTestimony is InspectEvidence for others' evidence, with what it says of
+// its signers.
+func InspectTestimony(raw []byte) (signalbox.Statement, *signalbox.Witness, error) {
+	kind, err := EvidenceKind(raw)
+	if err != nil {
+		return signalbox.Statement{}, nil, fmt.Errorf("inspect evidence: %w", err)
+	}
+	if !kind.ByOthers() {
+		return signalbox.Statement{}, nil, fmt.Errorf("%w: it is an instance's own word", signalbox.ErrInvalid)
+	}
+	var env wire.Envelope
+	if err := proto.Unmarshal(raw, &env); err != nil {
+		return signalbox.Statement{}, nil, fmt.Errorf("%w: evidence: %w", signalbox.ErrInvalid, err)
+	}
+	t, err := testimonyFrom(kind, env.Payload)
+	return t.Statement, &t.Witness, err
+}

@@ -18,6 +18,10 @@ const (
 	MaxMandate = 8 << 10
 	// MaxRequests is the largest number of requests in a block.
 	MaxRequests = 256
+	// MaxSnapshot is the largest snapshot with everything that verifies it.
+	MaxSnapshot = 128 << 20
+	// MaxState is the largest state that a snapshot agrees on.
+	MaxState = 64 << 20
 	// MaxMessage is the largest gRPC message that a Signalbox process accepts.
 	MaxMessage = 2 << 20
 )

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +31,8 @@ type journalReport struct {
 	Digest   string           `json:"digest"`
 	Records  int              `json:"records"`
 	Restored bool             `json:"restored"`
+	First    uint64           `json:"first_block"`
+	Snapshot *journalSnapshot `json:"snapshot,omitempty"`
 	Services []journalService `json:"services"`
 }
 
@@ -39,6 +42,22 @@ type journalService struct {
 	Term        uint64   `json:"term"`
 	Outstanding int      `json:"outstanding"`
 	Open        []string `json:"open"`
+	Taken       []taken  `json:"responsibility,omitempty"`
+}
+
+// journalSnapshot stands for the blocks up to Block.
+type journalSnapshot struct {
+	Block     uint64 `json:"block"`
+	DecidedBy uint64 `json:"decided_by"`
+}
+
+// taken is a responsibility that a person took.
+type taken struct {
+	Block  uint64    `json:"block"`
+	By     string    `json:"by"`
+	What   string    `json:"what"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
 }
 
 func newJournalVerifyCommand(std stdio) *cobra.Command {
@@ -46,8 +65,9 @@ func newJournalVerifyCommand(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify [FILE]", Short: "Verify a journal or a backup offline", Args: cobra.MaximumNArgs(1),
 		Long: "Verifies every block of a journal against the voters' public keys, and that none is missing, without changing\n" +
-			"the file. Without FILE it is the journal of --config, whose gateway must not run. Exit code 0 when all of it\n" +
-			"is genuine, 1 when it is not.",
+			"the file. Where a snapshot stands for the oldest blocks, it verifies that the voters agreed on it, and says which\n" +
+			"blocks it has not seen. Without FILE it is the journal of --config, whose gateway must not run. Exit code 0 when\n" +
+			"all of it is genuine, 1 when it is not.",
 		Example: "  signalbox journal verify journal.backup --keys cluster.json\n  signalbox journal verify --config gateway.yaml",
 	}
 	cmd.Flags().StringVar(&config, "config", "gateway.yaml", "configuration of the gateway")
@@ -136,21 +156,33 @@ func newJournalRestoreCommand(std stdio) *cobra.Command {
 
 func reportJournal(path string, s journal.Summary) *journalReport {
 	r := &journalReport{
-		File: path, Cluster: s.Cluster, Block: s.Index, Records: s.Records, Restored: s.Restored, Services: []journalService{},
+		File: path, Cluster: s.Cluster, Block: s.Index, Records: s.Records, Restored: s.Restored, First: s.First, Services: []journalService{},
+	}
+	if s.Snapshot > 0 {
+		r.Snapshot = &journalSnapshot{Block: s.Snapshot, DecidedBy: s.DecidedBy}
 	}
 	if s.Digest != (signalbox.Digest{}) {
 		r.Digest = fmt.Sprintf("%x", s.Digest[:])
 	}
 	for _, v := range s.Services {
-		r.Services = append(r.Services, journalService{
+		out := journalService{
 			Service: string(v.Service), Master: string(v.Master), Term: uint64(v.Term), Outstanding: v.Outstanding, Open: append([]string{}, v.Open...),
-		})
+		}
+		for _, t := range v.Taken {
+			out.Taken = append(out.Taken, taken{Block: t.Index, By: t.By, What: t.What, Reason: t.Reason, At: t.At.UTC()})
+		}
+		r.Services = append(r.Services, out)
 	}
 	return r
 }
 
 func (r *journalReport) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s: genuine: cluster %s, %d blocks, %d records of handovers\n", r.File, r.Cluster, r.Block, r.Records)
+	if r.Snapshot != nil && r.First > 1 {
+		fmt.Fprintf(w, "A snapshot stands for blocks 1 to %d: the voters agreed on it in block %d. Verified are their signatures, what the\n"+
+			"snapshot says of certificates, and every block from %d on; those up to %d are not in this file, and what they\n"+
+			"said cannot be checked from it.\n", r.Snapshot.Block, r.Snapshot.DecidedBy, r.First, r.First-1)
+	}
 	if r.Restored {
 		fmt.Fprintln(w, "Restored from a backup: its voter votes again when every other gateway has been asked and none has more.")
 	}
@@ -162,5 +194,13 @@ func (r *journalReport) print(w io.Writer) error {
 		master, open := cmp.Or(s.Master, "-"), cmp.Or(strings.Join(s.Open, ", "), "-")
 		lines = append(lines, []string{s.Service, master, fmt.Sprint(s.Term), fmt.Sprint(s.Outstanding), open})
 	}
-	return rows(w, lines)
+	if err := rows(w, lines); err != nil {
+		return err
+	}
+	for _, s := range r.Services {
+		for _, t := range s.Taken {
+			fmt.Fprintf(w, "%s: %s %s, %s (block %d): %s\n", s.Service, t.By, t.What, t.At.Format(time.RFC3339), t.Block, t.Reason)
+		}
+	}
+	return nil
 }

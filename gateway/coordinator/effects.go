@@ -273,6 +273,10 @@ func (c *Coordinator) load() error {
 // applyLog takes new blocks in, in order.
 func (c *Coordinator) applyLog() {
 	for c.applied < c.opt.Journal.Index() {
+		if first := c.opt.Journal.First(); c.applied+1 < first {
+			c.skip(first - 1)
+			continue
+		}
 		b, err := c.opt.Journal.Block(c.applied + 1)
 		if err != nil {
 			c.opt.Logger.Error().Err(err).Uint64("index", c.applied+1).Msg("cannot read the own log")

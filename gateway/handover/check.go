@@ -15,6 +15,9 @@ const MaxOutstanding = 384
 // Check is what a voter checks for itself before it votes for a request, from
 // the whole log before it (rule 1). nil means that it may be decided next.
 func (l *Ledger) Check(r *signalbox.Request) error {
+	if r.Snapshot != nil {
+		return l.checkSnapshot(r.Snapshot)
+	}
 	if err := signalbox.CheckName("service", string(r.Service())); err != nil {
 		return err
 	}

@@ -15,6 +15,11 @@ const MaxAhead = 10 * time.Second
 // SetRules sets the safety rules of this gateway's configuration, for CheckAt.
 func (l *Ledger) SetRules(rules map[signalbox.Service]policy.Rules) { l.rules = rules }
 
+// Configure takes over what is set in another ledger of this gateway.
+func (l *Ledger) Configure(as *Ledger) {
+	l.rules, l.mandates, l.snapshots.every = as.rules, as.mandates, as.snapshots.every
+}
+
 // Rules returns the safety rules of a service.
 func (l *Ledger) Rules(s signalbox.Service) policy.Rules { return l.rules[s] }
 

@@ -46,6 +46,8 @@ type ServiceState struct {
 	doubted map[signalbox.Identity]uint64
 	// Policy is what people said and what moved, for the safety rules.
 	Policy policy.State
+	// Taken holds the responsibilities that people took, oldest first.
+	Taken []Taken
 }
 
 // Term returns the newest certified term in the log, 0 when there is none.
@@ -72,10 +74,13 @@ type Ledger struct {
 	// Check only: what was decided was checked by a quorum.
 	enrollment func([]byte) (signalbox.Instance, error)
 
-	index    uint64
-	digest   signalbox.Digest
-	services map[signalbox.Service]*ServiceState
-	enrolled map[signalbox.Identity]signalbox.Instance
+	index     uint64
+	digest    signalbox.Digest
+	services  map[signalbox.Service]*ServiceState
+	enrolled  map[signalbox.Identity]signalbox.Instance
+	head      *signalbox.DecidedBlock // the block at index
+	register  register
+	snapshots snapshots
 	// rules are this gateway's safety rules, for CheckAt.
 	rules map[signalbox.Service]policy.Rules
 	// mandates verifies operators' signatures, for CheckAt.
@@ -108,7 +113,7 @@ func NewLedger(trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, err
 	return &Ledger{
 		trust: trust, enrollment: enrollment,
 		services: map[signalbox.Service]*ServiceState{}, enrolled: map[signalbox.Identity]signalbox.Instance{},
-		proven: map[signalbox.Service]proven{},
+		proven: map[signalbox.Service]proven{}, register: newRegister(), snapshots: snapshots{every: SnapshotBlocks},
 	}
 }
 
@@ -222,7 +227,8 @@ func (l *Ledger) Apply(b *signalbox.DecidedBlock) error {
 	for i := range b.Requests {
 		l.apply(b, &b.Requests[i])
 	}
-	l.index, l.digest = b.Index, b.Digest
+	l.index, l.digest, l.head = b.Index, b.Digest, b
+	l.takeSnapshot(b)
 	return nil
 }
 
@@ -249,8 +255,11 @@ func (l *Ledger) apply(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		l.applyOutcome(l.outcomes[r.Outcome.Service])
 	case r.Remove != nil:
 		l.applyRemoval(b, r.Remove)
+	case r.Snapshot != nil:
+		l.applySnapshot(b, r.Snapshot)
 	}
 	l.applyConsent(b, r)
+	l.applyRegister(b, r)
 }
 
 func (l *Ledger) applyHandover(b *signalbox.DecidedBlock, h *signalbox.Handover) {

@@ -4,7 +4,8 @@
 // Guarantees: a block that Append or Propose returned for is on stable storage
 // (fsync) and in the Ledger; blocks stand in the order of their indexes, each
 // verified against the voters' keys before it was written; a file whose log
-// does not verify is not opened. Reads see the newest state and never block on
+// does not verify is not opened. The oldest of them may be gone: a snapshot that
+// a quorum of voters agreed on stands in their place (Compact). Reads see the newest state and never block on
 // the disk.
 //
 // It does not guarantee that this copy is the newest: a follower may be behind,
@@ -12,6 +13,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -30,7 +32,6 @@ const FileName = "journal.db"
 
 var (
 	bucketBlocks    = []byte("blocks")    // big-endian index -> decided block
-	bucketHandovers = []byte("handovers") // handover id -> big-endian index
 	bucketNotes     = []byte("notes")     // certificates, endpoints, statements: "kind/key" -> bytes
 	bucketRecords   = []byte("records")   // big-endian start, id -> cutover record
 	bucketRecordIDs = []byte("recordids") // handover id -> key in records
@@ -41,12 +42,16 @@ var (
 
 // A Journal is the agreed log on this gateway's disk. Safe for concurrent use.
 type Journal struct {
-	db    *bolt.DB
-	trust rpc.Trust
+	db         *bolt.DB
+	trust      rpc.Trust
+	enrollment func([]byte) (signalbox.Instance, error)
+	every      uint64 // after how many blocks a snapshot is due
 
 	mu       sync.Mutex // guards the fields below; never held over a disk write
 	ledger   *handover.Ledger
 	newest   *signalbox.DecidedBlock // appended last since the start
+	kept     kept
+	first    uint64 // from here on every block is in the file
 	changed  chan struct{}
 	restored bool
 	failed   error // a write whose end is not known: nothing more is decided
@@ -135,18 +140,7 @@ func (j *Journal) appendLocked(b *signalbox.DecidedBlock) error {
 }
 
 func putBlock(tx *bolt.Tx, b *signalbox.DecidedBlock) error {
-	key := binary.BigEndian.AppendUint64(nil, b.Index)
-	if err := tx.Bucket(bucketBlocks).Put(key, b.Raw); err != nil {
-		return err
-	}
-	for i := range b.Requests {
-		if h := b.Requests[i].Handover; h != nil {
-			if err := tx.Bucket(bucketHandovers).Put([]byte(h.ID), key); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return tx.Bucket(bucketBlocks).Put(binary.BigEndian.AppendUint64(nil, b.Index), b.Raw)
 }
 
 // fail ends this journal's writing: after a failed write nobody knows whether
@@ -177,8 +171,12 @@ func (j *Journal) Failed() error {
 // process should end, and find out at its next start what is on the disk.
 func (j *Journal) Broken() <-chan struct{} { return j.broken }
 
-// sameBlock returns nil when b is what stands at its index.
+// sameBlock returns nil when b is what stands at its index, or when what stood
+// there is not kept any more.
 func (j *Journal) sameBlock(b *signalbox.DecidedBlock) error {
+	if !j.Has(b.Index) {
+		return nil
+	}
 	have, err := j.Block(b.Index)
 	if err != nil {
 		return fmt.Errorf("append block %d: %w", b.Index, err)
@@ -189,12 +187,16 @@ func (j *Journal) sameBlock(b *signalbox.DecidedBlock) error {
 	return nil
 }
 
-// Blocks returns up to most decided blocks from an index on, verbatim.
+// Blocks returns up to most decided blocks from an index on, verbatim; none when
+// that one is not here.
 func (j *Journal) Blocks(from uint64, most int) ([][]byte, error) {
 	var out [][]byte
 	err := j.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketBlocks).Cursor()
-		for k, v := c.Seek(binary.BigEndian.AppendUint64(nil, from)); k != nil && len(out) < most; k, v = c.Next() {
+		c, first := tx.Bucket(bucketBlocks).Cursor(), binary.BigEndian.AppendUint64(nil, from)
+		for k, v := c.Seek(first); k != nil && len(out) < most; k, v = c.Next() {
+			if len(out) == 0 && !bytes.Equal(k, first) {
+				return nil
+			}
 			out = append(out, append([]byte(nil), v...))
 		}
 		return nil
@@ -202,14 +204,17 @@ func (j *Journal) Blocks(from uint64, most int) ([][]byte, error) {
 	return out, err
 }
 
-// Block returns the decided block of an index; ErrUnknown when it is not here.
-// Callers must not change it.
+// Block returns the decided block of an index; ErrUnknown when it is not here,
+// or not any more. Callers must not change it.
 func (j *Journal) Block(index uint64) (*signalbox.DecidedBlock, error) {
 	j.mu.Lock()
-	newest := j.newest
+	newest, carried := j.newest, j.kept.blocks[index]
 	j.mu.Unlock()
 	if newest != nil && newest.Index == index {
 		return newest, nil // verified when it came
+	}
+	if carried != nil {
+		return carried, nil
 	}
 	raw, err := j.Blocks(index, 1)
 	if err != nil {
@@ -226,22 +231,15 @@ func (j *Journal) Block(index uint64) (*signalbox.DecidedBlock, error) {
 }
 
 // Handover returns the block that decided the handover of an id; ErrUnknown
-// when there is none.
+// when there is none, or it is not kept any more.
 func (j *Journal) Handover(id string) (*signalbox.DecidedBlock, error) {
-	var index uint64
-	err := j.db.View(func(tx *bolt.Tx) error {
-		if v := tx.Bucket(bucketHandovers).Get([]byte(id)); v != nil {
-			index = binary.BigEndian.Uint64(v)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if index == 0 {
+	var h handover.DecidedHandover
+	var known bool
+	j.View(func(l *handover.Ledger) { h, known = l.Decided(id) })
+	if !known {
 		return nil, fmt.Errorf("%w: handover %q", signalbox.ErrUnknown, id)
 	}
-	return j.Block(index)
+	return j.Block(h.Index)
 }
 
 // Restored reports whether the journal came from a backup, or is doubted, and

@@ -49,7 +49,7 @@ func TestProposeIsDurable(t *testing.T) {
 func TestFailedWrite(t *testing.T) {
 	dir := t.TempDir()
 	var file *os.File
-	j, err := open(dir, trustOf(t), anyEnrollment(t), func(name string, flag int, mode os.FileMode) (*os.File, error) {
+	j, err := open(dir, trustOf(t), anyEnrollment(t), handover.SnapshotBlocks, func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(name, flag, mode)
 		file = f
 		return f, err

@@ -10,8 +10,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/membership/lease"
-	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // bucketLeases holds what a voter promised about leases: "longest", "stopped" and
@@ -26,44 +26,8 @@ const (
 )
 
 // impliedByLog returns what any voter may have promised or granted by the log.
-func (j *Journal) impliedByLog() ([]lease.Change, error) {
-	var out []lease.Change
-	for next := uint64(1); ; {
-		blocks, err := j.Blocks(next, 64)
-		if err != nil || len(blocks) == 0 {
-			return out, err
-		}
-		for _, raw := range blocks {
-			b, err := rpc.OpenBlock(j.trust, raw)
-			if err != nil {
-				return nil, err
-			}
-			for i := range b.Requests {
-				out = append(out, implied(b, &b.Requests[i])...)
-			}
-			next = b.Index + 1
-		}
-	}
-}
-
-func implied(b *signalbox.DecidedBlock, r *signalbox.Request) (out []lease.Change) {
-	switch {
-	case r.Handover != nil:
-		h := r.Handover
-		if longest := max(h.Leases.LapseWait(), h.FallbackLeases.LapseWait()); longest > 0 {
-			out = append(out, lease.Change{Longest: longest})
-		}
-		for _, e := range h.Roster {
-			if e.Leased && h.Allowed.Has(signalbox.Lapse) {
-				out = append(out, lease.Change{Of: lease.Of{Service: h.Service, Identity: e.Identity}, Promise: lease.Promise{Below: h.Term, UpTo: b.Index}})
-			}
-		}
-	case r.Remove != nil && r.Remove.Announces() && r.Remove.Allowed.Has(signalbox.Lapse):
-		out = append(out, lease.Change{
-			Of:      lease.Of{Service: r.Remove.Service, Identity: r.Remove.Identity},
-			Promise: lease.Promise{Below: r.Remove.Below, UpTo: b.Index},
-		})
-	}
+func (j *Journal) impliedByLog() (out []lease.Change) {
+	j.View(func(l *handover.Ledger) { out = l.LeaseChanges() })
 	return out
 }
 

@@ -134,6 +134,7 @@ func (p *pending) settle(j *Journal, now time.Time) {
 	index := j.Index()
 	grown := p.seen < index
 	decided := map[[32]byte]*signalbox.DecidedBlock{}
+	p.seen = max(p.seen, min(index, j.First()-1)) // what a snapshot stands for is looked up below
 	for ; p.seen < index; p.seen++ {
 		if p.empty() {
 			continue

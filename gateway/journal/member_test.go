@@ -223,11 +223,14 @@ func TestMembersDecide(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	requests := 0
+	requests, newest := 0, uint64(0)
 	for _, m := range a.members {
-		a.await(m.opt.Journal, a.members["east-1"].opt.Journal.Index())
+		newest = max(newest, m.opt.Journal.Index())
 	}
-	for i := range a.members["east-1"].opt.Journal.Index() {
+	for _, m := range a.members {
+		a.await(m.opt.Journal, newest)
+	}
+	for i := range newest {
 		b, err := a.members["west-1"].opt.Journal.Block(i + 1)
 		if err != nil {
 			t.Fatal(err)

@@ -24,12 +24,18 @@ type openFile func(name string, flag int, mode os.FileMode) (*os.File, error)
 // enrollment is for voters' checks (see handover.NewLedger). The error wraps
 // ErrInvalid for a damaged file and ErrUntrusted for one of another cluster.
 func Open(dir string, trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error)) (*Journal, error) {
-	return open(dir, trust, enrollment, os.OpenFile)
+	return open(dir, trust, enrollment, handover.SnapshotBlocks, os.OpenFile)
 }
 
-func open(dir string, trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error), file openFile) (*Journal, error) {
+// OpenEvery is Open where a snapshot is due after another number of blocks than
+// handover.SnapshotBlocks; it has to be the same in all gateways.
+func OpenEvery(dir string, trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error), blocks uint64) (*Journal, error) {
+	return open(dir, trust, enrollment, blocks, os.OpenFile)
+}
+
+func open(dir string, trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error), every uint64, file openFile) (*Journal, error) {
 	path := filepath.Join(dir, FileName)
-	j := &Journal{trust: trust, ledger: handover.NewLedger(trust, enrollment), changed: make(chan struct{}), broken: make(chan struct{})}
+	j := &Journal{trust: trust, enrollment: enrollment, every: every, changed: make(chan struct{}), broken: make(chan struct{})}
 	err := guarded(func() error {
 		if err := whole(path); err != nil {
 			return err
@@ -107,7 +113,7 @@ func whole(path string) error {
 
 func (j *Journal) load() error {
 	err := j.db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketBlocks, bucketHandovers, bucketNotes, bucketRecords, bucketRecordIDs, bucketMeta, bucketAgreement} {
+		for _, b := range [][]byte{bucketBlocks, bucketNotes, bucketRecords, bucketRecordIDs, bucketMeta, bucketAgreement} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -125,7 +131,9 @@ func (j *Journal) load() error {
 	}
 	return j.db.View(func(tx *bolt.Tx) error {
 		j.restored = tx.Bucket(bucketMeta).Get(keyRestored) != nil
-		return replay(tx, j.trust, j.ledger)
+		var err error
+		j.ledger, j.kept, j.first, err = replay(tx, j.trust, j.enrollment, j.every)
+		return err
 	})
 }
 
@@ -138,19 +146,56 @@ func sameCluster(tx *bolt.Tx, trust rpc.Trust) error {
 	return nil
 }
 
-// replay verifies every block and takes it into the ledger.
-func replay(tx *bolt.Tx, trust rpc.Trust, l *handover.Ledger) error {
-	return tx.Bucket(bucketBlocks).ForEach(func(k, v []byte) error {
-		b, err := rpc.OpenBlock(trust, append([]byte(nil), v...))
-		if err == nil {
-			err = l.Apply(b)
+// replay verifies the snapshot and every block, and takes them into a ledger.
+// first is the oldest block that is there, or would be. The blocks that the
+// snapshot stands for have to lead up to it.
+func replay(tx *bolt.Tx, trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error), every uint64) (l *handover.Ledger, k kept, first uint64, err error) {
+	l = handover.NewLedger(trust, enrollment)
+	raw, err := readSnapshot(tx)
+	if err == nil && raw != nil {
+		var file *rpc.SnapshotFile
+		if file, err = rpc.OpenSnapshot(trust, raw); err == nil {
+			k = keptOf(file, len(raw))
+			l, err = handover.Restore(trust, enrollment, file)
 		}
-		if err == nil && (len(k) != 8 || binary.BigEndian.Uint64(k) != b.Index) {
-			err = fmt.Errorf("%w: it stands at key %x", signalbox.ErrInvalid, k)
+	}
+	if err != nil {
+		return nil, k, 0, err
+	}
+	l.SetSnapshotBlocks(every)
+	first = l.Index() + 1
+	var before *signalbox.DecidedBlock // the newest of those that the snapshot stands for
+	err = tx.Bucket(bucketBlocks).ForEach(func(key, v []byte) error {
+		b, err := rpc.OpenBlock(trust, append([]byte(nil), v...))
+		switch {
+		case err != nil:
+		case len(key) != 8 || binary.BigEndian.Uint64(key) != b.Index:
+			err = fmt.Errorf("%w: it stands at key %x", signalbox.ErrInvalid, key)
+		case b.Index > k.index:
+			err = l.Apply(b)
+		default:
+			first, err = min(first, b.Index), leadsUp(before, b, k.blocks[k.index])
+			before = b
 		}
 		if err != nil {
-			return fmt.Errorf("block %d: %w", l.Index()+1, err)
+			return fmt.Errorf("block at key %x: %w", key, err)
 		}
 		return nil
 	})
+	if err == nil && before != nil && before.Index < k.index {
+		err = fmt.Errorf("%w: blocks %d to %d are missing before the snapshot", signalbox.ErrInvalid, before.Index+1, k.index)
+	}
+	return l, k, first, err
+}
+
+// leadsUp: b follows before, nil for none, and does not lead past the snapshot's
+// last block.
+func leadsUp(before, b, last *signalbox.DecidedBlock) error {
+	switch {
+	case before != nil && (b.Index != before.Index+1 || b.Prev != before.Digest):
+		return fmt.Errorf("%w: block %d (after %s) does not follow block %d (%s)", signalbox.ErrConflict, b.Index, b.Prev, before.Index, before.Digest)
+	case b.Index == last.Index && b.Digest != last.Digest:
+		return fmt.Errorf("%w: block %d is %s, the snapshot says %s", signalbox.ErrUntrusted, b.Index, b.Digest, last.Digest)
+	}
+	return nil
 }

@@ -32,6 +32,10 @@ type Summary struct {
 	Index    uint64
 	Digest   signalbox.Digest
 	Services []ServiceSummary
+	// First is the oldest block in the log. Where that is not block 1, Snapshot is
+	// the block up to which a snapshot stands for the log, and DecidedBy the block
+	// in which a quorum of voters agreed on it.
+	First, Snapshot, DecidedBy uint64
 	// Records is how many cutover records there are.
 	Records int
 	// Restored: it came from a backup and has not caught up since.
@@ -46,6 +50,8 @@ type ServiceSummary struct {
 	Outstanding int
 	// Open are the ids of handovers without an outcome.
 	Open []string
+	// Taken are the responsibilities that people took, oldest first.
+	Taken []handover.Taken
 }
 
 // Verify checks a journal's or a backup's whole log against the voters' keys
@@ -71,7 +77,7 @@ func Verify(path string, trust rpc.Trust) (Summary, error) {
 }
 
 func (s *Summary) read(tx *bolt.Tx, trust rpc.Trust) error {
-	for _, name := range [][]byte{bucketBlocks, bucketHandovers, bucketNotes, bucketRecords, bucketMeta} {
+	for _, name := range [][]byte{bucketBlocks, bucketNotes, bucketRecords, bucketMeta} {
 		b := tx.Bucket(name)
 		if b == nil {
 			return fmt.Errorf("%w: it has no %s: not a journal", signalbox.ErrInvalid, name)
@@ -83,16 +89,20 @@ func (s *Summary) read(tx *bolt.Tx, trust rpc.Trust) error {
 	if err := sameCluster(tx, trust); err != nil {
 		return err
 	}
-	l := handover.NewLedger(trust, nil)
-	if err := replay(tx, trust, l); err != nil {
+	l, k, first, err := replay(tx, trust, nil, handover.SnapshotBlocks)
+	if err != nil {
 		return err
+	}
+	s.First, s.Snapshot = first, k.index
+	if k.proof != nil {
+		s.DecidedBy = k.proof.Index
 	}
 	s.Index, s.Digest = l.Index(), l.Digest()
 	s.Restored = tx.Bucket(bucketMeta).Get(keyRestored) != nil
 	s.Records = tx.Bucket(bucketRecords).Stats().KeyN
 	for _, name := range l.Services() {
 		st := l.Service(name)
-		v := ServiceSummary{Service: name, Master: st.Master(), Term: st.Term(), Outstanding: len(st.Outstanding)}
+		v := ServiceSummary{Service: name, Master: st.Master(), Term: st.Term(), Outstanding: len(st.Outstanding), Taken: st.Taken}
 		for _, b := range st.Open {
 			v.Open = append(v.Open, b.Handover(name).ID)
 		}

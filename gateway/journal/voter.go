@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"time"
 
@@ -70,18 +69,18 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 // decided returns the block of a handover that is in the log already, nil when
 // its id is new. ErrConflict: the id is another handover's.
 func (j *Journal) decided(h *signalbox.Handover) (*signalbox.DecidedBlock, error) {
-	b, err := j.Handover(h.ID)
-	if errors.Is(err, signalbox.ErrUnknown) {
+	var have handover.DecidedHandover
+	var known bool
+	j.View(func(l *handover.Ledger) { have, known = l.Decided(h.ID) })
+	switch {
+	case !known:
 		return nil, nil
+	case have.Service != h.Service || have.From != h.From || have.To != h.To:
+		return nil, fmt.Errorf("%w: the id %q is another handover's (block %d); use a new one", signalbox.ErrConflict, h.ID, have.Index)
+	case !j.Has(have.Index):
+		return nil, fmt.Errorf("%w: the handover %q was decided long ago (block %d, which is not kept any more); use a new id", signalbox.ErrConflict, h.ID, have.Index)
 	}
-	if err != nil {
-		return nil, err
-	}
-	have := b.Handover(h.Service)
-	if have == nil || have.ID != h.ID || have.From != h.From || have.To != h.To {
-		return nil, fmt.Errorf("%w: the id %q is another handover's (block %d); use a new one", signalbox.ErrConflict, h.ID, b.Index)
-	}
-	return b, nil
+	return j.Block(have.Index)
 }
 
 func (v *Voter) mayVote() error { return v.journal.mayVote() }

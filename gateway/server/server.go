@@ -6,6 +6,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -27,6 +28,7 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/coordinator"
+	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/gateway/journal"
 	"github.com/signalbox-io/signalbox/gateway/policy"
 	"github.com/signalbox-io/signalbox/gateway/session"
@@ -57,6 +59,8 @@ type Options struct {
 	AgreementTimeout time.Duration
 	Version          string
 	Logger           zerolog.Logger
+	// snapshotBlocks, in tests, is after how many blocks a snapshot is due.
+	snapshotBlocks uint64
 	// agreementTimeout, in tests, is how long a view may take.
 	agreementTimeout time.Duration
 	// wrapCouncil, in tests, stands between the sessions and the voter.
@@ -80,8 +84,9 @@ type Server struct {
 	pools       []*pool
 	// member votes together with others; nil where there are none, or this
 	// gateway does not vote.
-	member   *journal.Member
-	refusals refusals
+	member         *journal.Member
+	journalMetrics *journalMetrics
+	refusals       refusals
 }
 
 // links joins both kinds of sessions for the coordinator.
@@ -123,9 +128,10 @@ func (s *Server) build() error {
 		in, _, err := rpc.OpenEnrollment(self.Cluster, s.keeper.Roots(), raw)
 		return in, err
 	}
-	if s.journal, err = journal.Open(s.opt.State, trust, enrollment); err != nil {
+	if s.journal, err = journal.OpenEvery(s.opt.State, trust, enrollment, cmp.Or(s.opt.snapshotBlocks, handover.SnapshotBlocks)); err != nil {
 		return err
 	}
+	s.journalMetrics = newJournalMetrics(s.registry, s.journal.Size)
 	rules := map[signalbox.Service]policy.Rules{}
 	for _, service := range s.opt.Services {
 		rules[service.Name] = service.Rules
@@ -295,6 +301,7 @@ func (s *Server) Run(ctx context.Context) error {
 		g.Go(func() error { return s.catchUp(ctx) })
 	}
 	g.Go(func() error { return s.reloadKeys(ctx) })
+	g.Go(func() error { return s.keepBounded(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -137,6 +137,10 @@ type site struct {
 	council func(gateway string, c session.Council) session.Council
 	// viewTimeout is the agreement's; zero: the default.
 	viewTimeout time.Duration
+	// snapshotBlocks is after how many blocks a snapshot is due; zero: the default.
+	snapshotBlocks uint64
+	// enrolled counts the instances that are in the log only.
+	enrolled int
 }
 
 // newSite lays a site out; nothing runs yet.
@@ -246,7 +250,7 @@ func (s *site) startGateway(name string) *node {
 	}
 	opt := Options{
 		Bundle: b, Cluster: s.cluster, State: state, Listen: listen, Services: s.services, Version: "test",
-		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout,
+		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout, snapshotBlocks: s.snapshotBlocks,
 	}
 	if s.wrap != nil {
 		opt.wrap = func(h session.Handler) session.Handler { return s.wrap(name, h) }

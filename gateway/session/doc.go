@@ -63,9 +63,14 @@ type Log interface {
 	// Answer signs a voter's answer to an instance's question.
 	Answer(s signalbox.Service, id signalbox.Identity, nonce []byte) ([]byte, error)
 	// Append takes a decided block in; Blocks reads them; Changed tells of new
-	// ones; Index is the newest.
+	// ones; First is the oldest that is kept, Index the newest.
 	Append(raw []byte) error
 	Blocks(from uint64, most int) ([][]byte, error)
+	First() uint64
+	// Snapshot returns what stands for the older blocks, and up to which index;
+	// Install takes another gateway's, where this log is older.
+	Snapshot() (raw []byte, index uint64, err error)
+	Install(raw []byte) error
 	Changed() <-chan struct{}
 	Index() uint64
 }

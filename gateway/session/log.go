@@ -25,6 +25,11 @@ func (p *Peers) follow(ctx context.Context, l *link) error {
 		if err != nil {
 			return err
 		}
+		if chunk := reply.GetSnapshot(); chunk != nil {
+			if err := p.takeSnapshot(l, stream, cancel, chunk); err != nil {
+				return err
+			}
+		}
 		if len(reply.GetDecided()) == 0 {
 			continue
 		}
@@ -43,6 +48,13 @@ func (p *Peers) Follow(req *wire.FollowRequest, stream wire.Gateways_FollowServe
 	next := max(req.GetFrom(), 1)
 	for {
 		changed := p.opt.Log.Changed()
+		if next < p.opt.Log.First() {
+			index, err := p.sendSnapshot(stream, next)
+			if err != nil {
+				return err
+			}
+			next = index + 1
+		}
 		blocks, err := p.opt.Log.Blocks(next, followBatch)
 		if err != nil {
 			return rpc.ToStatus(err)

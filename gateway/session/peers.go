@@ -61,6 +61,8 @@ type Peers struct {
 	links map[string]*link
 	// working holds who works on leases; see MaxLeases.
 	working chan struct{}
+	// installing is held while a snapshot is received.
+	installing sync.Mutex
 }
 
 type link struct {

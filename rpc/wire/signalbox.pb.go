@@ -406,6 +406,7 @@ type Request struct {
 	//	*Request_Remove
 	//	*Request_Pause
 	//	*Request_Approval
+	//	*Request_Snapshot
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -502,6 +503,15 @@ func (x *Request) GetApproval() *Approval {
 	return nil
 }
 
+func (x *Request) GetSnapshot() *Snapshot {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -530,6 +540,10 @@ type Request_Approval struct {
 	Approval *Approval `protobuf:"bytes,6,opt,name=approval,proto3,oneof"`
 }
 
+type Request_Snapshot struct {
+	Snapshot *Snapshot `protobuf:"bytes,8,opt,name=snapshot,proto3,oneof"`
+}
+
 func (*Request_Handover) isRequest_Kind() {}
 
 func (*Request_Admit) isRequest_Kind() {}
@@ -541,6 +555,62 @@ func (*Request_Remove) isRequest_Kind() {}
 func (*Request_Pause) isRequest_Kind() {}
 
 func (*Request_Approval) isRequest_Kind() {}
+
+func (*Request_Snapshot) isRequest_Kind() {}
+
+// Snapshot agrees on what the log up to an index amounts to, so that what is
+// older need not be kept: the SHA-256 of a LedgerState.
+type Snapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Snapshot) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Snapshot) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
 
 type Handover struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -570,7 +640,7 @@ type Handover struct {
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +652,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[5]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +665,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{5}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Handover) GetId() string {
@@ -749,7 +819,7 @@ type LeaseTerms struct {
 
 func (x *LeaseTerms) Reset() {
 	*x = LeaseTerms{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +831,7 @@ func (x *LeaseTerms) String() string {
 func (*LeaseTerms) ProtoMessage() {}
 
 func (x *LeaseTerms) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[6]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +844,7 @@ func (x *LeaseTerms) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTerms.ProtoReflect.Descriptor instead.
 func (*LeaseTerms) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{6}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LeaseTerms) GetTtlNano() int64 {
@@ -802,7 +872,7 @@ type BreakGlass struct {
 
 func (x *BreakGlass) Reset() {
 	*x = BreakGlass{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +884,7 @@ func (x *BreakGlass) String() string {
 func (*BreakGlass) ProtoMessage() {}
 
 func (x *BreakGlass) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[7]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +897,7 @@ func (x *BreakGlass) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakGlass.ProtoReflect.Descriptor instead.
 func (*BreakGlass) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{7}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BreakGlass) GetReason() string {
@@ -858,7 +928,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +940,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[8]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +953,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{8}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Pause) GetService() string {
@@ -936,7 +1006,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1018,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[9]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1031,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{9}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Approval) GetService() string {
@@ -1031,7 +1101,7 @@ type Mandate struct {
 
 func (x *Mandate) Reset() {
 	*x = Mandate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1113,7 @@ func (x *Mandate) String() string {
 func (*Mandate) ProtoMessage() {}
 
 func (x *Mandate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[10]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1126,7 @@ func (x *Mandate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mandate.ProtoReflect.Descriptor instead.
 func (*Mandate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{10}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Mandate) GetVerb() string {
@@ -1184,7 +1254,7 @@ type MandateProof struct {
 
 func (x *MandateProof) Reset() {
 	*x = MandateProof{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1266,7 @@ func (x *MandateProof) String() string {
 func (*MandateProof) ProtoMessage() {}
 
 func (x *MandateProof) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[11]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1279,7 @@ func (x *MandateProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MandateProof.ProtoReflect.Descriptor instead.
 func (*MandateProof) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{11}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MandateProof) GetEnvelope() []byte {
@@ -1249,7 +1319,7 @@ type WaitingOrder struct {
 
 func (x *WaitingOrder) Reset() {
 	*x = WaitingOrder{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1331,7 @@ func (x *WaitingOrder) String() string {
 func (*WaitingOrder) ProtoMessage() {}
 
 func (x *WaitingOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[12]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1344,7 @@ func (x *WaitingOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingOrder.ProtoReflect.Descriptor instead.
 func (*WaitingOrder) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{12}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WaitingOrder) GetFrom() string {
@@ -1339,7 +1409,7 @@ type RosterEntry struct {
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1421,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[13]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1434,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{13}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RosterEntry) GetPublicKey() []byte {
@@ -1412,7 +1482,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1494,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1507,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Admission) GetTerm() uint64 {
@@ -1466,7 +1536,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1548,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1561,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Outcome) GetService() string {
@@ -1540,7 +1610,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1622,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1635,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Removal) GetService() string {
@@ -1645,7 +1715,7 @@ type Testimony struct {
 
 func (x *Testimony) Reset() {
 	*x = Testimony{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1727,7 @@ func (x *Testimony) String() string {
 func (*Testimony) ProtoMessage() {}
 
 func (x *Testimony) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1740,7 @@ func (x *Testimony) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Testimony.ProtoReflect.Descriptor instead.
 func (*Testimony) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Testimony) GetService() string {
@@ -1764,7 +1834,7 @@ type Enrollment struct {
 
 func (x *Enrollment) Reset() {
 	*x = Enrollment{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1846,7 @@ func (x *Enrollment) String() string {
 func (*Enrollment) ProtoMessage() {}
 
 func (x *Enrollment) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1859,7 @@ func (x *Enrollment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrollment.ProtoReflect.Descriptor instead.
 func (*Enrollment) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Enrollment) GetService() string {
@@ -1840,7 +1910,7 @@ type EnrollmentProof struct {
 
 func (x *EnrollmentProof) Reset() {
 	*x = EnrollmentProof{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +1922,7 @@ func (x *EnrollmentProof) String() string {
 func (*EnrollmentProof) ProtoMessage() {}
 
 func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +1935,7 @@ func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollmentProof.ProtoReflect.Descriptor instead.
 func (*EnrollmentProof) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EnrollmentProof) GetEnvelope() []byte {
@@ -1906,7 +1976,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +1988,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2001,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Statement) GetKind() uint32 {
@@ -2003,7 +2073,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2085,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2098,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Certificate) GetService() string {
@@ -2071,7 +2141,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2083,7 +2153,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2096,7 +2166,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Question) GetService() string {
@@ -2138,7 +2208,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2220,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2233,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Answer) GetVoter() string {
@@ -2244,7 +2314,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2326,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2339,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LeaseRequest) GetService() string {
@@ -2330,7 +2400,7 @@ type LeaseGrant struct {
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2342,7 +2412,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2355,7 +2425,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LeaseGrant) GetIdentity() []byte {
@@ -2420,7 +2490,7 @@ type LeaseReply struct {
 
 func (x *LeaseReply) Reset() {
 	*x = LeaseReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2502,7 @@ func (x *LeaseReply) String() string {
 func (*LeaseReply) ProtoMessage() {}
 
 func (x *LeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2515,7 @@ func (x *LeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReply.ProtoReflect.Descriptor instead.
 func (*LeaseReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LeaseReply) GetIdentity() []byte {
@@ -2487,7 +2557,7 @@ type LeaseFrame struct {
 
 func (x *LeaseFrame) Reset() {
 	*x = LeaseFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2569,7 @@ func (x *LeaseFrame) String() string {
 func (*LeaseFrame) ProtoMessage() {}
 
 func (x *LeaseFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2582,7 @@ func (x *LeaseFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseFrame.ProtoReflect.Descriptor instead.
 func (*LeaseFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LeaseFrame) GetRequest() []byte {
@@ -2546,7 +2616,7 @@ type EvidenceShare struct {
 
 func (x *EvidenceShare) Reset() {
 	*x = EvidenceShare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2558,7 +2628,7 @@ func (x *EvidenceShare) String() string {
 func (*EvidenceShare) ProtoMessage() {}
 
 func (x *EvidenceShare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2571,7 +2641,7 @@ func (x *EvidenceShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvidenceShare.ProtoReflect.Descriptor instead.
 func (*EvidenceShare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EvidenceShare) GetDomain() uint32 {
@@ -2641,7 +2711,7 @@ type AgentFrame struct {
 
 func (x *AgentFrame) Reset() {
 	*x = AgentFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2723,7 @@ func (x *AgentFrame) String() string {
 func (*AgentFrame) ProtoMessage() {}
 
 func (x *AgentFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2736,7 @@ func (x *AgentFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentFrame.ProtoReflect.Descriptor instead.
 func (*AgentFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AgentFrame) GetKind() isAgentFrame_Kind {
@@ -2801,7 +2871,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2813,7 +2883,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2826,7 +2896,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Hello) GetEnrollment() []byte {
@@ -2912,7 +2982,7 @@ type InstanceStatus struct {
 
 func (x *InstanceStatus) Reset() {
 	*x = InstanceStatus{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +2994,7 @@ func (x *InstanceStatus) String() string {
 func (*InstanceStatus) ProtoMessage() {}
 
 func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3007,7 @@ func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceStatus.ProtoReflect.Descriptor instead.
 func (*InstanceStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *InstanceStatus) GetIdentity() []byte {
@@ -3129,7 +3199,7 @@ type ExpectedLoss struct {
 
 func (x *ExpectedLoss) Reset() {
 	*x = ExpectedLoss{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3211,7 @@ func (x *ExpectedLoss) String() string {
 func (*ExpectedLoss) ProtoMessage() {}
 
 func (x *ExpectedLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3224,7 @@ func (x *ExpectedLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedLoss.ProtoReflect.Descriptor instead.
 func (*ExpectedLoss) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExpectedLoss) GetKnown() bool {
@@ -3206,7 +3276,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3218,7 +3288,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3231,7 +3301,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Lost) GetTerm() uint64 {
@@ -3282,7 +3352,7 @@ type NamedProblem struct {
 
 func (x *NamedProblem) Reset() {
 	*x = NamedProblem{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3294,7 +3364,7 @@ func (x *NamedProblem) String() string {
 func (*NamedProblem) ProtoMessage() {}
 
 func (x *NamedProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3307,7 +3377,7 @@ func (x *NamedProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedProblem.ProtoReflect.Descriptor instead.
 func (*NamedProblem) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NamedProblem) GetName() string {
@@ -3347,7 +3417,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3359,7 +3429,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3372,7 +3442,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -3395,7 +3465,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3477,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3490,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Want) GetService() string {
@@ -3463,7 +3533,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +3545,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +3558,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -3633,7 +3703,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3645,7 +3715,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3658,7 +3728,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -3693,7 +3763,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3705,7 +3775,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3718,7 +3788,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -3757,7 +3827,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3769,7 +3839,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3782,7 +3852,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Grant) GetService() string {
@@ -3834,7 +3904,7 @@ type Serving struct {
 
 func (x *Serving) Reset() {
 	*x = Serving{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3846,7 +3916,7 @@ func (x *Serving) String() string {
 func (*Serving) ProtoMessage() {}
 
 func (x *Serving) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3859,7 +3929,7 @@ func (x *Serving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serving.ProtoReflect.Descriptor instead.
 func (*Serving) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Serving) GetStatement() []byte {
@@ -3898,7 +3968,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3910,7 +3980,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3923,7 +3993,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Prepare) GetService() string {
@@ -3975,7 +4045,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4057,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4070,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -4039,7 +4109,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4051,7 +4121,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4064,7 +4134,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -4114,7 +4184,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4126,7 +4196,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4139,7 +4209,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -4368,7 +4438,7 @@ type Silence struct {
 
 func (x *Silence) Reset() {
 	*x = Silence{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4380,7 +4450,7 @@ func (x *Silence) String() string {
 func (*Silence) ProtoMessage() {}
 
 func (x *Silence) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4393,7 +4463,7 @@ func (x *Silence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Silence.ProtoReflect.Descriptor instead.
 func (*Silence) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Silence) GetService() string {
@@ -4428,7 +4498,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4440,7 +4510,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4453,7 +4523,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Prepared) GetService() string {
@@ -4482,7 +4552,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4494,7 +4564,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4507,7 +4577,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -4550,7 +4620,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4562,7 +4632,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4575,7 +4645,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -4606,7 +4676,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4618,7 +4688,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4631,7 +4701,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Held) GetService() string {
@@ -4680,7 +4750,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4692,7 +4762,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4705,7 +4775,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -4742,7 +4812,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4754,7 +4824,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4767,7 +4837,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -4811,7 +4881,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4823,7 +4893,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4836,7 +4906,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ProxyState) GetId() string {
@@ -4880,7 +4950,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4892,7 +4962,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4905,7 +4975,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -4955,7 +5025,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4967,7 +5037,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4980,7 +5050,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GiveUp) GetService() string {
@@ -5030,7 +5100,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5042,7 +5112,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5055,7 +5125,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -5243,7 +5313,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5255,7 +5325,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5268,7 +5338,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -5304,7 +5374,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5316,7 +5386,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5329,7 +5399,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -5364,7 +5434,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5376,7 +5446,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5389,7 +5459,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -5424,7 +5494,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5436,7 +5506,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5449,7 +5519,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -5477,7 +5547,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5489,7 +5559,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5502,7 +5572,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -5546,7 +5616,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5558,7 +5628,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5571,7 +5641,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -5660,7 +5730,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5672,7 +5742,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5685,7 +5755,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -5704,7 +5774,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5716,7 +5786,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5729,7 +5799,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -5748,7 +5818,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5760,7 +5830,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5773,7 +5843,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -5787,13 +5857,14 @@ type FollowReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Decided       []byte                 `protobuf:"bytes,1,opt,name=decided,proto3" json:"decided,omitempty"`
 	Newest        uint64                 `protobuf:"varint,2,opt,name=newest,proto3" json:"newest,omitempty"`
+	Snapshot      *SnapshotChunk         `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // in place of a block: those asked for are not kept any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5805,7 +5876,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5818,7 +5889,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{66}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -5835,6 +5906,1409 @@ func (x *FollowReply) GetNewest() uint64 {
 	return 0
 }
 
+func (x *FollowReply) GetSnapshot() *SnapshotChunk {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+// SnapshotChunk is a part of a SnapshotFile; they come in order.
+type SnapshotChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"` // of all of it
+	Offset        uint64                 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data          []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotChunk) Reset() {
+	*x = SnapshotChunk{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotChunk) ProtoMessage() {}
+
+func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
+func (*SnapshotChunk) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *SnapshotChunk) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// SnapshotFile is a snapshot with everything that is needed to verify and to use
+// it. Signatures are beside the state: several sets of voters may have signed the
+// same block.
+type SnapshotFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         []byte                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`   // LedgerState, verbatim
+	Proof         []byte                 `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`   // QuorumEnvelope of the block that decided its digest
+	Blocks        [][]byte               `protobuf:"bytes,3,rep,name=blocks,proto3" json:"blocks,omitempty"` // QuorumEnvelopes of LedgerState.blocks, in that order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotFile) Reset() {
+	*x = SnapshotFile{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotFile) ProtoMessage() {}
+
+func (x *SnapshotFile) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotFile.ProtoReflect.Descriptor instead.
+func (*SnapshotFile) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *SnapshotFile) GetState() []byte {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *SnapshotFile) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *SnapshotFile) GetBlocks() [][]byte {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+// LedgerState is the state that a log amounts to, encoded alike by everybody:
+// every list is sorted by its first field, or as said.
+type LedgerState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Cluster       string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`                                // of the newest block taken in
+	Snapshot      uint64                 `protobuf:"varint,4,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                          // of the newest snapshot decided by then, 0 none
+	LongestNano   int64                  `protobuf:"varint,5,opt,name=longest_nano,json=longestNano,proto3" json:"longest_nano,omitempty"` // the longest wait for a lapse of any term
+	Blocks        []*StateBlock          `protobuf:"bytes,6,rep,name=blocks,proto3" json:"blocks,omitempty"`                               // all that are spoken of, and that at index
+	Enrolled      []*StateInstance       `protobuf:"bytes,7,rep,name=enrolled,proto3" json:"enrolled,omitempty"`                           // by identity
+	Services      []*StateService        `protobuf:"bytes,8,rep,name=services,proto3" json:"services,omitempty"`
+	Handovers     []*StateHandover       `protobuf:"bytes,9,rep,name=handovers,proto3" json:"handovers,omitempty"` // the newest, oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerState) Reset() {
+	*x = LedgerState{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerState) ProtoMessage() {}
+
+func (x *LedgerState) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerState.ProtoReflect.Descriptor instead.
+func (*LedgerState) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *LedgerState) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LedgerState) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *LedgerState) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LedgerState) GetSnapshot() uint64 {
+	if x != nil {
+		return x.Snapshot
+	}
+	return 0
+}
+
+func (x *LedgerState) GetLongestNano() int64 {
+	if x != nil {
+		return x.LongestNano
+	}
+	return 0
+}
+
+func (x *LedgerState) GetBlocks() []*StateBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *LedgerState) GetEnrolled() []*StateInstance {
+	if x != nil {
+		return x.Enrolled
+	}
+	return nil
+}
+
+func (x *LedgerState) GetServices() []*StateService {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *LedgerState) GetHandovers() []*StateHandover {
+	if x != nil {
+		return x.Handovers
+	}
+	return nil
+}
+
+type StateBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateBlock) Reset() {
+	*x = StateBlock{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateBlock) ProtoMessage() {}
+
+func (x *StateBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateBlock.ProtoReflect.Descriptor instead.
+func (*StateBlock) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *StateBlock) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *StateBlock) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+type StateInstance struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	DataCenter    string                 `protobuf:"bytes,2,opt,name=data_center,json=dataCenter,proto3" json:"data_center,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	PublicKey     []byte                 `protobuf:"bytes,4,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateInstance) Reset() {
+	*x = StateInstance{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateInstance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateInstance) ProtoMessage() {}
+
+func (x *StateInstance) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateInstance.ProtoReflect.Descriptor instead.
+func (*StateInstance) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *StateInstance) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *StateInstance) GetDataCenter() string {
+	if x != nil {
+		return x.DataCenter
+	}
+	return ""
+}
+
+func (x *StateInstance) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StateInstance) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+type StateHandover struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Service       string                 `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateHandover) Reset() {
+	*x = StateHandover{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateHandover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateHandover) ProtoMessage() {}
+
+func (x *StateHandover) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateHandover.ProtoReflect.Descriptor instead.
+func (*StateHandover) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *StateHandover) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *StateHandover) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *StateHandover) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *StateHandover) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *StateHandover) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type StateService struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Certificate   *StateCertificate      `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	Open          []uint64               `protobuf:"varint,4,rep,packed,name=open,proto3" json:"open,omitempty"` // indexes of blocks, oldest first
+	Newest        uint64                 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
+	Outstanding   []*StateHolder         `protobuf:"bytes,6,rep,name=outstanding,proto3" json:"outstanding,omitempty"`
+	Admissions    []*StateIndex          `protobuf:"bytes,7,rep,name=admissions,proto3" json:"admissions,omitempty"` // by identity: index of the block
+	Announced     []*StateAnnouncement   `protobuf:"bytes,8,rep,name=announced,proto3" json:"announced,omitempty"`   // by identity
+	Beyond        uint64                 `protobuf:"varint,9,opt,name=beyond,proto3" json:"beyond,omitempty"`
+	Doubted       []*StateIndex          `protobuf:"bytes,10,rep,name=doubted,proto3" json:"doubted,omitempty"`
+	Promised      []*StatePromise        `protobuf:"bytes,11,rep,name=promised,proto3" json:"promised,omitempty"`
+	Policy        *StatePolicy           `protobuf:"bytes,12,opt,name=policy,proto3" json:"policy,omitempty"`
+	Taken         []*StateTaken          `protobuf:"bytes,13,rep,name=taken,proto3" json:"taken,omitempty"` // oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateService) Reset() {
+	*x = StateService{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateService) ProtoMessage() {}
+
+func (x *StateService) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateService.ProtoReflect.Descriptor instead.
+func (*StateService) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *StateService) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *StateService) GetCertificate() *StateCertificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *StateService) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *StateService) GetOpen() []uint64 {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
+func (x *StateService) GetNewest() uint64 {
+	if x != nil {
+		return x.Newest
+	}
+	return 0
+}
+
+func (x *StateService) GetOutstanding() []*StateHolder {
+	if x != nil {
+		return x.Outstanding
+	}
+	return nil
+}
+
+func (x *StateService) GetAdmissions() []*StateIndex {
+	if x != nil {
+		return x.Admissions
+	}
+	return nil
+}
+
+func (x *StateService) GetAnnounced() []*StateAnnouncement {
+	if x != nil {
+		return x.Announced
+	}
+	return nil
+}
+
+func (x *StateService) GetBeyond() uint64 {
+	if x != nil {
+		return x.Beyond
+	}
+	return 0
+}
+
+func (x *StateService) GetDoubted() []*StateIndex {
+	if x != nil {
+		return x.Doubted
+	}
+	return nil
+}
+
+func (x *StateService) GetPromised() []*StatePromise {
+	if x != nil {
+		return x.Promised
+	}
+	return nil
+}
+
+func (x *StateService) GetPolicy() *StatePolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *StateService) GetTaken() []*StateTaken {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
+type StateCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Block         uint64                 `protobuf:"varint,2,opt,name=block,proto3" json:"block,omitempty"`
+	Evidence      [][]byte               `protobuf:"bytes,3,rep,name=evidence,proto3" json:"evidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateCertificate) Reset() {
+	*x = StateCertificate{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateCertificate) ProtoMessage() {}
+
+func (x *StateCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateCertificate.ProtoReflect.Descriptor instead.
+func (*StateCertificate) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *StateCertificate) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *StateCertificate) GetBlock() uint64 {
+	if x != nil {
+		return x.Block
+	}
+	return 0
+}
+
+func (x *StateCertificate) GetEvidence() [][]byte {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+type StateHolder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Admission     uint64                 `protobuf:"varint,2,opt,name=admission,proto3" json:"admission,omitempty"`
+	Leased        bool                   `protobuf:"varint,3,opt,name=leased,proto3" json:"leased,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateHolder) Reset() {
+	*x = StateHolder{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateHolder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateHolder) ProtoMessage() {}
+
+func (x *StateHolder) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateHolder.ProtoReflect.Descriptor instead.
+func (*StateHolder) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *StateHolder) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *StateHolder) GetAdmission() uint64 {
+	if x != nil {
+		return x.Admission
+	}
+	return 0
+}
+
+func (x *StateHolder) GetLeased() bool {
+	if x != nil {
+		return x.Leased
+	}
+	return false
+}
+
+type StateIndex struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateIndex) Reset() {
+	*x = StateIndex{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateIndex) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateIndex) ProtoMessage() {}
+
+func (x *StateIndex) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateIndex.ProtoReflect.Descriptor instead.
+func (*StateIndex) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *StateIndex) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *StateIndex) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type StateAnnouncement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Removal       []byte                 `protobuf:"bytes,1,opt,name=removal,proto3" json:"removal,omitempty"` // Request
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateAnnouncement) Reset() {
+	*x = StateAnnouncement{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateAnnouncement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateAnnouncement) ProtoMessage() {}
+
+func (x *StateAnnouncement) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateAnnouncement.ProtoReflect.Descriptor instead.
+func (*StateAnnouncement) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *StateAnnouncement) GetRemoval() []byte {
+	if x != nil {
+		return x.Removal
+	}
+	return nil
+}
+
+func (x *StateAnnouncement) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *StateAnnouncement) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+type StatePromise struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Below         uint64                 `protobuf:"varint,2,opt,name=below,proto3" json:"below,omitempty"`
+	UpTo          uint64                 `protobuf:"varint,3,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatePromise) Reset() {
+	*x = StatePromise{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatePromise) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatePromise) ProtoMessage() {}
+
+func (x *StatePromise) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatePromise.ProtoReflect.Descriptor instead.
+func (*StatePromise) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *StatePromise) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *StatePromise) GetBelow() uint64 {
+	if x != nil {
+		return x.Below
+	}
+	return 0
+}
+
+func (x *StatePromise) GetUpTo() uint64 {
+	if x != nil {
+		return x.UpTo
+	}
+	return 0
+}
+
+type StatePolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pause         []byte                 `protobuf:"bytes,1,opt,name=pause,proto3" json:"pause,omitempty"`                                         // Request
+	SinceUnixNano int64                  `protobuf:"varint,2,opt,name=since_unix_nano,json=sinceUnixNano,proto3" json:"since_unix_nano,omitempty"` // of the pause
+	Waiting       []*StateWaiting        `protobuf:"bytes,3,rep,name=waiting,proto3" json:"waiting,omitempty"`                                     // oldest first
+	Moved         *StateMoved            `protobuf:"bytes,4,opt,name=moved,proto3" json:"moved,omitempty"`
+	Broken        []*StateBroken         `protobuf:"bytes,5,rep,name=broken,proto3" json:"broken,omitempty"` // oldest first
+	BrokenTotal   uint64                 `protobuf:"varint,6,opt,name=broken_total,json=brokenTotal,proto3" json:"broken_total,omitempty"`
+	Said          []*StateSaid           `protobuf:"bytes,7,rep,name=said,proto3" json:"said,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatePolicy) Reset() {
+	*x = StatePolicy{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatePolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatePolicy) ProtoMessage() {}
+
+func (x *StatePolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatePolicy.ProtoReflect.Descriptor instead.
+func (*StatePolicy) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *StatePolicy) GetPause() []byte {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *StatePolicy) GetSinceUnixNano() int64 {
+	if x != nil {
+		return x.SinceUnixNano
+	}
+	return 0
+}
+
+func (x *StatePolicy) GetWaiting() []*StateWaiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *StatePolicy) GetMoved() *StateMoved {
+	if x != nil {
+		return x.Moved
+	}
+	return nil
+}
+
+func (x *StatePolicy) GetBroken() []*StateBroken {
+	if x != nil {
+		return x.Broken
+	}
+	return nil
+}
+
+func (x *StatePolicy) GetBrokenTotal() uint64 {
+	if x != nil {
+		return x.BrokenTotal
+	}
+	return 0
+}
+
+func (x *StatePolicy) GetSaid() []*StateSaid {
+	if x != nil {
+		return x.Said
+	}
+	return nil
+}
+
+type StateWaiting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Approval      []byte                 `protobuf:"bytes,1,opt,name=approval,proto3" json:"approval,omitempty"` // Request
+	AtUnixNano    int64                  `protobuf:"varint,2,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	Approved      []*StateApproved       `protobuf:"bytes,3,rep,name=approved,proto3" json:"approved,omitempty"` // in their order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateWaiting) Reset() {
+	*x = StateWaiting{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateWaiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateWaiting) ProtoMessage() {}
+
+func (x *StateWaiting) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateWaiting.ProtoReflect.Descriptor instead.
+func (*StateWaiting) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *StateWaiting) GetApproval() []byte {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+func (x *StateWaiting) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+func (x *StateWaiting) GetApproved() []*StateApproved {
+	if x != nil {
+		return x.Approved
+	}
+	return nil
+}
+
+type StateApproved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUnixNano    int64                  `protobuf:"varint,3,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	Key           []byte                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"` // fingerprint
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateApproved) Reset() {
+	*x = StateApproved{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateApproved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateApproved) ProtoMessage() {}
+
+func (x *StateApproved) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateApproved.ProtoReflect.Descriptor instead.
+func (*StateApproved) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *StateApproved) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *StateApproved) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StateApproved) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+func (x *StateApproved) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// StateSaid is when an operator's newest mandate was signed.
+type StateSaid struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operator      string                 `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	AtUnixNano    int64                  `protobuf:"varint,2,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateSaid) Reset() {
+	*x = StateSaid{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateSaid) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateSaid) ProtoMessage() {}
+
+func (x *StateSaid) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateSaid.ProtoReflect.Descriptor instead.
+func (*StateSaid) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *StateSaid) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *StateSaid) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+type StateMoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Term          uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	AtUnixNano    int64                  `protobuf:"varint,5,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	By            string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
+	Back          bool                   `protobuf:"varint,7,opt,name=back,proto3" json:"back,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateMoved) Reset() {
+	*x = StateMoved{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateMoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateMoved) ProtoMessage() {}
+
+func (x *StateMoved) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateMoved.ProtoReflect.Descriptor instead.
+func (*StateMoved) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *StateMoved) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *StateMoved) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *StateMoved) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *StateMoved) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *StateMoved) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+func (x *StateMoved) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *StateMoved) GetBack() bool {
+	if x != nil {
+		return x.Back
+	}
+	return false
+}
+
+type StateBroken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	AtUnixNano    int64                  `protobuf:"varint,4,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Overrides     []string               `protobuf:"bytes,6,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateBroken) Reset() {
+	*x = StateBroken{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateBroken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateBroken) ProtoMessage() {}
+
+func (x *StateBroken) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateBroken.ProtoReflect.Descriptor instead.
+func (*StateBroken) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *StateBroken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *StateBroken) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *StateBroken) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *StateBroken) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+func (x *StateBroken) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StateBroken) GetOverrides() []string {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+// StateTaken is a responsibility that a person took.
+type StateTaken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUnixNano    int64                  `protobuf:"varint,5,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateTaken) Reset() {
+	*x = StateTaken{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateTaken) ProtoMessage() {}
+
+func (x *StateTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateTaken.ProtoReflect.Descriptor instead.
+func (*StateTaken) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *StateTaken) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *StateTaken) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *StateTaken) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *StateTaken) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StateTaken) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
 type AskReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Answer        []byte                 `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
@@ -5844,7 +7318,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5856,7 +7330,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5869,7 +7343,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{67}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -5909,15 +7383,19 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
 	"atUnixNano\x121\n" +
 	"\brequests\x18\x06 \x03(\v2\x15.signalbox.v1.RequestR\brequests\x12\x1a\n" +
-	"\bproposer\x18\a \x01(\rR\bproposer\"\xbf\x02\n" +
+	"\bproposer\x18\a \x01(\rR\bproposer\"\xf5\x02\n" +
 	"\aRequest\x124\n" +
 	"\bhandover\x18\x01 \x01(\v2\x16.signalbox.v1.HandoverH\x00R\bhandover\x12/\n" +
 	"\x05admit\x18\x02 \x01(\v2\x17.signalbox.v1.AdmissionH\x00R\x05admit\x121\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x15.signalbox.v1.OutcomeH\x00R\aoutcome\x12/\n" +
 	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06remove\x12+\n" +
 	"\x05pause\x18\x05 \x01(\v2\x13.signalbox.v1.PauseH\x00R\x05pause\x124\n" +
-	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapprovalB\x06\n" +
-	"\x04kind\"\x8f\x05\n" +
+	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapproval\x124\n" +
+	"\bsnapshot\x18\b \x01(\v2\x16.signalbox.v1.SnapshotH\x00R\bsnapshotB\x06\n" +
+	"\x04kind\"8\n" +
+	"\bSnapshot\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\x8f\x05\n" +
 	"\bHandover\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -6348,10 +7826,133 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\fProposeReply\x12\x18\n" +
 	"\adecided\x18\x01 \x01(\fR\adecided\"#\n" +
 	"\rFollowRequest\x12\x12\n" +
-	"\x04from\x18\x01 \x01(\x04R\x04from\"?\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\"x\n" +
 	"\vFollowReply\x12\x18\n" +
 	"\adecided\x18\x01 \x01(\fR\adecided\x12\x16\n" +
-	"\x06newest\x18\x02 \x01(\x04R\x06newest\"\"\n" +
+	"\x06newest\x18\x02 \x01(\x04R\x06newest\x127\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x1b.signalbox.v1.SnapshotChunkR\bsnapshot\"e\n" +
+	"\rSnapshotChunk\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\"R\n" +
+	"\fSnapshotFile\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\fR\x05state\x12\x14\n" +
+	"\x05proof\x18\x02 \x01(\fR\x05proof\x12\x16\n" +
+	"\x06blocks\x18\x03 \x03(\fR\x06blocks\"\xf4\x02\n" +
+	"\vLedgerState\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x1a\n" +
+	"\bsnapshot\x18\x04 \x01(\x04R\bsnapshot\x12!\n" +
+	"\flongest_nano\x18\x05 \x01(\x03R\vlongestNano\x120\n" +
+	"\x06blocks\x18\x06 \x03(\v2\x18.signalbox.v1.StateBlockR\x06blocks\x127\n" +
+	"\benrolled\x18\a \x03(\v2\x1b.signalbox.v1.StateInstanceR\benrolled\x126\n" +
+	"\bservices\x18\b \x03(\v2\x1a.signalbox.v1.StateServiceR\bservices\x129\n" +
+	"\thandovers\x18\t \x03(\v2\x1b.signalbox.v1.StateHandoverR\thandovers\":\n" +
+	"\n" +
+	"StateBlock\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"}\n" +
+	"\rStateInstance\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1f\n" +
+	"\vdata_center\x18\x02 \x01(\tR\n" +
+	"dataCenter\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x04 \x01(\fR\tpublicKey\"s\n" +
+	"\rStateHandover\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x18\n" +
+	"\aservice\x18\x03 \x01(\tR\aservice\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\"\xc7\x04\n" +
+	"\fStateService\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12@\n" +
+	"\vcertificate\x18\x02 \x01(\v2\x1e.signalbox.v1.StateCertificateR\vcertificate\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\x12\x12\n" +
+	"\x04open\x18\x04 \x03(\x04R\x04open\x12\x16\n" +
+	"\x06newest\x18\x05 \x01(\x04R\x06newest\x12;\n" +
+	"\voutstanding\x18\x06 \x03(\v2\x19.signalbox.v1.StateHolderR\voutstanding\x128\n" +
+	"\n" +
+	"admissions\x18\a \x03(\v2\x18.signalbox.v1.StateIndexR\n" +
+	"admissions\x12=\n" +
+	"\tannounced\x18\b \x03(\v2\x1f.signalbox.v1.StateAnnouncementR\tannounced\x12\x16\n" +
+	"\x06beyond\x18\t \x01(\x04R\x06beyond\x122\n" +
+	"\adoubted\x18\n" +
+	" \x03(\v2\x18.signalbox.v1.StateIndexR\adoubted\x126\n" +
+	"\bpromised\x18\v \x03(\v2\x1a.signalbox.v1.StatePromiseR\bpromised\x121\n" +
+	"\x06policy\x18\f \x01(\v2\x19.signalbox.v1.StatePolicyR\x06policy\x12.\n" +
+	"\x05taken\x18\r \x03(\v2\x18.signalbox.v1.StateTakenR\x05taken\"X\n" +
+	"\x10StateCertificate\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05block\x18\x02 \x01(\x04R\x05block\x12\x1a\n" +
+	"\bevidence\x18\x03 \x03(\fR\bevidence\"_\n" +
+	"\vStateHolder\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x1c\n" +
+	"\tadmission\x18\x02 \x01(\x04R\tadmission\x12\x16\n" +
+	"\x06leased\x18\x03 \x01(\bR\x06leased\">\n" +
+	"\n" +
+	"StateIndex\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"[\n" +
+	"\x11StateAnnouncement\x12\x18\n" +
+	"\aremoval\x18\x01 \x01(\fR\aremoval\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\fR\x06digest\"U\n" +
+	"\fStatePromise\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x14\n" +
+	"\x05below\x18\x02 \x01(\x04R\x05below\x12\x13\n" +
+	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\"\xb4\x02\n" +
+	"\vStatePolicy\x12\x14\n" +
+	"\x05pause\x18\x01 \x01(\fR\x05pause\x12&\n" +
+	"\x0fsince_unix_nano\x18\x02 \x01(\x03R\rsinceUnixNano\x124\n" +
+	"\awaiting\x18\x03 \x03(\v2\x1a.signalbox.v1.StateWaitingR\awaiting\x12.\n" +
+	"\x05moved\x18\x04 \x01(\v2\x18.signalbox.v1.StateMovedR\x05moved\x121\n" +
+	"\x06broken\x18\x05 \x03(\v2\x19.signalbox.v1.StateBrokenR\x06broken\x12!\n" +
+	"\fbroken_total\x18\x06 \x01(\x04R\vbrokenTotal\x12+\n" +
+	"\x04said\x18\a \x03(\v2\x17.signalbox.v1.StateSaidR\x04said\"\x85\x01\n" +
+	"\fStateWaiting\x12\x1a\n" +
+	"\bapproval\x18\x01 \x01(\fR\bapproval\x12 \n" +
+	"\fat_unix_nano\x18\x02 \x01(\x03R\n" +
+	"atUnixNano\x127\n" +
+	"\bapproved\x18\x03 \x03(\v2\x1b.signalbox.v1.StateApprovedR\bapproved\"k\n" +
+	"\rStateApproved\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n" +
+	"\fat_unix_nano\x18\x03 \x01(\x03R\n" +
+	"atUnixNano\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\"I\n" +
+	"\tStateSaid\x12\x1a\n" +
+	"\boperator\x18\x01 \x01(\tR\boperator\x12 \n" +
+	"\fat_unix_nano\x18\x02 \x01(\x03R\n" +
+	"atUnixNano\"\x9a\x01\n" +
+	"\n" +
+	"StateMoved\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12 \n" +
+	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
+	"atUnixNano\x12\x0e\n" +
+	"\x02by\x18\x06 \x01(\tR\x02by\x12\x12\n" +
+	"\x04back\x18\a \x01(\bR\x04back\"\x99\x01\n" +
+	"\vStateBroken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12 \n" +
+	"\fat_unix_nano\x18\x04 \x01(\x03R\n" +
+	"atUnixNano\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1c\n" +
+	"\toverrides\x18\x06 \x03(\tR\toverrides\"\x80\x01\n" +
+	"\n" +
+	"StateTaken\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12 \n" +
+	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
+	"atUnixNano\"\"\n" +
 	"\bAskReply\x12\x16\n" +
 	"\x06answer\x18\x01 \x01(\fR\x06answer*T\n" +
 	"\tOrderKind\x12\x15\n" +
@@ -6380,7 +7981,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -6388,144 +7989,183 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*QuorumEnvelope)(nil),      // 3: signalbox.v1.QuorumEnvelope
 	(*Block)(nil),               // 4: signalbox.v1.Block
 	(*Request)(nil),             // 5: signalbox.v1.Request
-	(*Handover)(nil),            // 6: signalbox.v1.Handover
-	(*LeaseTerms)(nil),          // 7: signalbox.v1.LeaseTerms
-	(*BreakGlass)(nil),          // 8: signalbox.v1.BreakGlass
-	(*Pause)(nil),               // 9: signalbox.v1.Pause
-	(*Approval)(nil),            // 10: signalbox.v1.Approval
-	(*Mandate)(nil),             // 11: signalbox.v1.Mandate
-	(*MandateProof)(nil),        // 12: signalbox.v1.MandateProof
-	(*WaitingOrder)(nil),        // 13: signalbox.v1.WaitingOrder
-	(*RosterEntry)(nil),         // 14: signalbox.v1.RosterEntry
-	(*Admission)(nil),           // 15: signalbox.v1.Admission
-	(*Outcome)(nil),             // 16: signalbox.v1.Outcome
-	(*Removal)(nil),             // 17: signalbox.v1.Removal
-	(*Testimony)(nil),           // 18: signalbox.v1.Testimony
-	(*Enrollment)(nil),          // 19: signalbox.v1.Enrollment
-	(*EnrollmentProof)(nil),     // 20: signalbox.v1.EnrollmentProof
-	(*Statement)(nil),           // 21: signalbox.v1.Statement
-	(*Certificate)(nil),         // 22: signalbox.v1.Certificate
-	(*Question)(nil),            // 23: signalbox.v1.Question
-	(*Answer)(nil),              // 24: signalbox.v1.Answer
-	(*LeaseRequest)(nil),        // 25: signalbox.v1.LeaseRequest
-	(*LeaseGrant)(nil),          // 26: signalbox.v1.LeaseGrant
-	(*LeaseReply)(nil),          // 27: signalbox.v1.LeaseReply
-	(*LeaseFrame)(nil),          // 28: signalbox.v1.LeaseFrame
-	(*EvidenceShare)(nil),       // 29: signalbox.v1.EvidenceShare
-	(*AgentFrame)(nil),          // 30: signalbox.v1.AgentFrame
-	(*Hello)(nil),               // 31: signalbox.v1.Hello
-	(*InstanceStatus)(nil),      // 32: signalbox.v1.InstanceStatus
-	(*ExpectedLoss)(nil),        // 33: signalbox.v1.ExpectedLoss
-	(*Lost)(nil),                // 34: signalbox.v1.Lost
-	(*NamedProblem)(nil),        // 35: signalbox.v1.NamedProblem
-	(*Pong)(nil),                // 36: signalbox.v1.Pong
-	(*Want)(nil),                // 37: signalbox.v1.Want
-	(*GatewayFrame)(nil),        // 38: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),             // 39: signalbox.v1.Welcome
-	(*Order)(nil),               // 40: signalbox.v1.Order
-	(*Grant)(nil),               // 41: signalbox.v1.Grant
-	(*Serving)(nil),             // 42: signalbox.v1.Serving
-	(*Prepare)(nil),             // 43: signalbox.v1.Prepare
-	(*Ping)(nil),                // 44: signalbox.v1.Ping
-	(*Refusal)(nil),             // 45: signalbox.v1.Refusal
-	(*PeerFrame)(nil),           // 46: signalbox.v1.PeerFrame
-	(*Silence)(nil),             // 47: signalbox.v1.Silence
-	(*Prepared)(nil),            // 48: signalbox.v1.Prepared
-	(*PeerHello)(nil),           // 49: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 50: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 51: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 52: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 53: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 54: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 55: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 56: signalbox.v1.GiveUp
-	(*Agreement)(nil),           // 57: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 58: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 59: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 60: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 61: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 62: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 63: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 64: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 65: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 66: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 67: signalbox.v1.FollowReply
-	(*AskReply)(nil),            // 68: signalbox.v1.AskReply
+	(*Snapshot)(nil),            // 6: signalbox.v1.Snapshot
+	(*Handover)(nil),            // 7: signalbox.v1.Handover
+	(*LeaseTerms)(nil),          // 8: signalbox.v1.LeaseTerms
+	(*BreakGlass)(nil),          // 9: signalbox.v1.BreakGlass
+	(*Pause)(nil),               // 10: signalbox.v1.Pause
+	(*Approval)(nil),            // 11: signalbox.v1.Approval
+	(*Mandate)(nil),             // 12: signalbox.v1.Mandate
+	(*MandateProof)(nil),        // 13: signalbox.v1.MandateProof
+	(*WaitingOrder)(nil),        // 14: signalbox.v1.WaitingOrder
+	(*RosterEntry)(nil),         // 15: signalbox.v1.RosterEntry
+	(*Admission)(nil),           // 16: signalbox.v1.Admission
+	(*Outcome)(nil),             // 17: signalbox.v1.Outcome
+	(*Removal)(nil),             // 18: signalbox.v1.Removal
+	(*Testimony)(nil),           // 19: signalbox.v1.Testimony
+	(*Enrollment)(nil),          // 20: signalbox.v1.Enrollment
+	(*EnrollmentProof)(nil),     // 21: signalbox.v1.EnrollmentProof
+	(*Statement)(nil),           // 22: signalbox.v1.Statement
+	(*Certificate)(nil),         // 23: signalbox.v1.Certificate
+	(*Question)(nil),            // 24: signalbox.v1.Question
+	(*Answer)(nil),              // 25: signalbox.v1.Answer
+	(*LeaseRequest)(nil),        // 26: signalbox.v1.LeaseRequest
+	(*LeaseGrant)(nil),          // 27: signalbox.v1.LeaseGrant
+	(*LeaseReply)(nil),          // 28: signalbox.v1.LeaseReply
+	(*LeaseFrame)(nil),          // 29: signalbox.v1.LeaseFrame
+	(*EvidenceShare)(nil),       // 30: signalbox.v1.EvidenceShare
+	(*AgentFrame)(nil),          // 31: signalbox.v1.AgentFrame
+	(*Hello)(nil),               // 32: signalbox.v1.Hello
+	(*InstanceStatus)(nil),      // 33: signalbox.v1.InstanceStatus
+	(*ExpectedLoss)(nil),        // 34: signalbox.v1.ExpectedLoss
+	(*Lost)(nil),                // 35: signalbox.v1.Lost
+	(*NamedProblem)(nil),        // 36: signalbox.v1.NamedProblem
+	(*Pong)(nil),                // 37: signalbox.v1.Pong
+	(*Want)(nil),                // 38: signalbox.v1.Want
+	(*GatewayFrame)(nil),        // 39: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),             // 40: signalbox.v1.Welcome
+	(*Order)(nil),               // 41: signalbox.v1.Order
+	(*Grant)(nil),               // 42: signalbox.v1.Grant
+	(*Serving)(nil),             // 43: signalbox.v1.Serving
+	(*Prepare)(nil),             // 44: signalbox.v1.Prepare
+	(*Ping)(nil),                // 45: signalbox.v1.Ping
+	(*Refusal)(nil),             // 46: signalbox.v1.Refusal
+	(*PeerFrame)(nil),           // 47: signalbox.v1.PeerFrame
+	(*Silence)(nil),             // 48: signalbox.v1.Silence
+	(*Prepared)(nil),            // 49: signalbox.v1.Prepared
+	(*PeerHello)(nil),           // 50: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 51: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 52: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 53: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 54: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 55: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 56: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 57: signalbox.v1.GiveUp
+	(*Agreement)(nil),           // 58: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 59: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 60: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 61: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 62: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 63: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 64: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 65: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 66: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 67: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 68: signalbox.v1.FollowReply
+	(*SnapshotChunk)(nil),       // 69: signalbox.v1.SnapshotChunk
+	(*SnapshotFile)(nil),        // 70: signalbox.v1.SnapshotFile
+	(*LedgerState)(nil),         // 71: signalbox.v1.LedgerState
+	(*StateBlock)(nil),          // 72: signalbox.v1.StateBlock
+	(*StateInstance)(nil),       // 73: signalbox.v1.StateInstance
+	(*StateHandover)(nil),       // 74: signalbox.v1.StateHandover
+	(*StateService)(nil),        // 75: signalbox.v1.StateService
+	(*StateCertificate)(nil),    // 76: signalbox.v1.StateCertificate
+	(*StateHolder)(nil),         // 77: signalbox.v1.StateHolder
+	(*StateIndex)(nil),          // 78: signalbox.v1.StateIndex
+	(*StateAnnouncement)(nil),   // 79: signalbox.v1.StateAnnouncement
+	(*StatePromise)(nil),        // 80: signalbox.v1.StatePromise
+	(*StatePolicy)(nil),         // 81: signalbox.v1.StatePolicy
+	(*StateWaiting)(nil),        // 82: signalbox.v1.StateWaiting
+	(*StateApproved)(nil),       // 83: signalbox.v1.StateApproved
+	(*StateSaid)(nil),           // 84: signalbox.v1.StateSaid
+	(*StateMoved)(nil),          // 85: signalbox.v1.StateMoved
+	(*StateBroken)(nil),         // 86: signalbox.v1.StateBroken
+	(*StateTaken)(nil),          // 87: signalbox.v1.StateTaken
+	(*AskReply)(nil),            // 88: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
 	5,  // 1: signalbox.v1.Block.requests:type_name -> signalbox.v1.Request
-	6,  // 2: signalbox.v1.Request.handover:type_name -> signalbox.v1.Handover
-	15, // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
-	16, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
-	17, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
-	9,  // 6: signalbox.v1.Request.pause:type_name -> signalbox.v1.Pause
-	10, // 7: signalbox.v1.Request.approval:type_name -> signalbox.v1.Approval
-	14, // 8: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
-	7,  // 9: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
-	7,  // 10: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
-	8,  // 11: signalbox.v1.Handover.break_glass:type_name -> signalbox.v1.BreakGlass
-	13, // 12: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
-	8,  // 13: signalbox.v1.Mandate.break_glass:type_name -> signalbox.v1.BreakGlass
-	27, // 14: signalbox.v1.LeaseFrame.reply:type_name -> signalbox.v1.LeaseReply
-	31, // 15: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
-	32, // 16: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
-	23, // 17: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	36, // 18: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	37, // 19: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	35, // 20: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
-	33, // 21: signalbox.v1.InstanceStatus.expected:type_name -> signalbox.v1.ExpectedLoss
-	34, // 22: signalbox.v1.InstanceStatus.lost:type_name -> signalbox.v1.Lost
-	39, // 23: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	40, // 24: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	41, // 25: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	44, // 26: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	45, // 27: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	27, // 28: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
-	43, // 29: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
-	0,  // 30: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	42, // 31: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	49, // 32: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	51, // 33: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	53, // 34: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	56, // 35: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	44, // 36: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	28, // 37: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
-	29, // 38: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
-	43, // 39: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	48, // 40: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
-	47, // 41: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
-	50, // 42: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	52, // 43: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	32, // 44: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	54, // 45: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	55, // 46: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	58, // 47: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	59, // 48: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	59, // 49: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	60, // 50: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	59, // 51: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	61, // 52: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	59, // 53: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	61, // 54: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	62, // 55: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	59, // 56: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	61, // 57: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	30, // 58: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	46, // 59: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	64, // 60: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	66, // 61: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	23, // 62: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	38, // 63: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	46, // 64: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	65, // 65: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	67, // 66: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	68, // 67: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	63, // [63:68] is the sub-list for method output_type
-	58, // [58:63] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	7,  // 2: signalbox.v1.Request.handover:type_name -> signalbox.v1.Handover
+	16, // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
+	17, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
+	18, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
+	10, // 6: signalbox.v1.Request.pause:type_name -> signalbox.v1.Pause
+	11, // 7: signalbox.v1.Request.approval:type_name -> signalbox.v1.Approval
+	6,  // 8: signalbox.v1.Request.snapshot:type_name -> signalbox.v1.Snapshot
+	15, // 9: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
+	8,  // 10: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
+	8,  // 11: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
+	9,  // 12: signalbox.v1.Handover.break_glass:type_name -> signalbox.v1.BreakGlass
+	14, // 13: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
+	9,  // 14: signalbox.v1.Mandate.break_glass:type_name -> signalbox.v1.BreakGlass
+	28, // 15: signalbox.v1.LeaseFrame.reply:type_name -> signalbox.v1.LeaseReply
+	32, // 16: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
+	33, // 17: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
+	24, // 18: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
+	37, // 19: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	38, // 20: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	36, // 21: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
+	34, // 22: signalbox.v1.InstanceStatus.expected:type_name -> signalbox.v1.ExpectedLoss
+	35, // 23: signalbox.v1.InstanceStatus.lost:type_name -> signalbox.v1.Lost
+	40, // 24: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	41, // 25: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	42, // 26: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	45, // 27: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	46, // 28: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	28, // 29: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
+	44, // 30: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
+	0,  // 31: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	43, // 32: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
+	50, // 33: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	52, // 34: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	54, // 35: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	57, // 36: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	45, // 37: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	29, // 38: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
+	30, // 39: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
+	44, // 40: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	49, // 41: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
+	48, // 42: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
+	51, // 43: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	53, // 44: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	33, // 45: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	55, // 46: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	56, // 47: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	59, // 48: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	60, // 49: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	60, // 50: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	61, // 51: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	60, // 52: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	62, // 53: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	60, // 54: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	62, // 55: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	63, // 56: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	60, // 57: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	62, // 58: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	69, // 59: signalbox.v1.FollowReply.snapshot:type_name -> signalbox.v1.SnapshotChunk
+	72, // 60: signalbox.v1.LedgerState.blocks:type_name -> signalbox.v1.StateBlock
+	73, // 61: signalbox.v1.LedgerState.enrolled:type_name -> signalbox.v1.StateInstance
+	75, // 62: signalbox.v1.LedgerState.services:type_name -> signalbox.v1.StateService
+	74, // 63: signalbox.v1.LedgerState.handovers:type_name -> signalbox.v1.StateHandover
+	76, // 64: signalbox.v1.StateService.certificate:type_name -> signalbox.v1.StateCertificate
+	77, // 65: signalbox.v1.StateService.outstanding:type_name -> signalbox.v1.StateHolder
+	78, // 66: signalbox.v1.StateService.admissions:type_name -> signalbox.v1.StateIndex
+	79, // 67: signalbox.v1.StateService.announced:type_name -> signalbox.v1.StateAnnouncement
+	78, // 68: signalbox.v1.StateService.doubted:type_name -> signalbox.v1.StateIndex
+	80, // 69: signalbox.v1.StateService.promised:type_name -> signalbox.v1.StatePromise
+	81, // 70: signalbox.v1.StateService.policy:type_name -> signalbox.v1.StatePolicy
+	87, // 71: signalbox.v1.StateService.taken:type_name -> signalbox.v1.StateTaken
+	82, // 72: signalbox.v1.StatePolicy.waiting:type_name -> signalbox.v1.StateWaiting
+	85, // 73: signalbox.v1.StatePolicy.moved:type_name -> signalbox.v1.StateMoved
+	86, // 74: signalbox.v1.StatePolicy.broken:type_name -> signalbox.v1.StateBroken
+	84, // 75: signalbox.v1.StatePolicy.said:type_name -> signalbox.v1.StateSaid
+	83, // 76: signalbox.v1.StateWaiting.approved:type_name -> signalbox.v1.StateApproved
+	31, // 77: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	47, // 78: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	65, // 79: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	67, // 80: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	24, // 81: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	39, // 82: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	47, // 83: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	66, // 84: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	68, // 85: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	88, // 86: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	82, // [82:87] is the sub-list for method output_type
+	77, // [77:82] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -6540,8 +8180,9 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*Request_Remove)(nil),
 		(*Request_Pause)(nil),
 		(*Request_Approval)(nil),
+		(*Request_Snapshot)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[29].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[30].OneofWrappers = []any{
 		(*AgentFrame_Hello)(nil),
 		(*AgentFrame_Statement)(nil),
 		(*AgentFrame_Status)(nil),
@@ -6550,7 +8191,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_Want)(nil),
 		(*AgentFrame_LeaseRequest)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[37].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[38].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
@@ -6560,7 +8201,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_LeaseGrant)(nil),
 		(*GatewayFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[45].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[46].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -6575,7 +8216,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Prepared)(nil),
 		(*PeerFrame_Silence)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[56].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[57].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -6592,7 +8233,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   68,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
