@@ -86,6 +86,29 @@ func TestTooFarBehind(t *testing.T) {
 	p.Ready(p.east)
 }
 
+// Guards: a replica that was receiving its master's data anew when the master
+// died, and so has an older copy or none, is neither ready nor promoted; after a
+// person has its agent forget, it is.
+func TestHalfCopy(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.Ready(p.west)
+	p.west.do(p.Ctx, "CONFIG", "SET", "masterauth", "wrong")
+	p.cut(p.west)
+	p.east.do(p.Ctx, "DEBUG", "CHANGE-REPL-ID") // as after a restart: a whole copy is needed
+	p.east.set(p.Ctx, "lost", "x")
+	p.Problem(p.west, "link-down")
+	p.east.Kill()
+	p.Problem(p.west, "history-differs")
+	drivertest.Refused(t, p.west.driver.Promote(p.Ctx, driver.Promotion{Service: "db", Term: 2}), "history-differs")
+	if p.west.writes() {
+		t.Fatal("it was promoted")
+	}
+	p.west.again()
+	p.Promote(p.west, 2, nil)
+	p.west.set(p.Ctx, "new", "x")
+}
+
 // Guards: a replica whose link is cut names it, with the lag that a failover
 // would lose, and a promotion that may lose more than max-loss is refused.
 func TestMaxLoss(t *testing.T) {

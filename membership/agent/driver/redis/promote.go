@@ -132,6 +132,12 @@ func (d *Driver) arrived(ctx context.Context, s *server, want Position) error {
 
 // mayLose returns nil when a failover to this server loses no more than allowed.
 func (d *Driver) mayLose(s *server) error {
+	if err := d.strange(s); err != nil {
+		return fmt.Errorf("%w; %s", err, strangeAdvice)
+	}
+	if d.cfg.MaxLoss != nil && d.unseen() {
+		return errors.New("max-loss: nobody knows how much is missing here: the old master was not seen since the agent's start; allow any loss to go on (max_loss)")
+	}
 	lag, _ := d.lag(s, nil)
 	if d.cfg.MaxLoss != nil && lag > *d.cfg.MaxLoss {
 		return fmt.Errorf("max-loss: %s of what the master had when it was last seen are not here, more than %s", managed.Size(lag), managed.Size(*d.cfg.MaxLoss))

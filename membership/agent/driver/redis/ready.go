@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
@@ -41,7 +42,13 @@ func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
 	if !s.Master && mem.Role == roleFollow {
 		up = d.lookUp(ctx, mem.Upstream)
 	}
-	r := managed.Readiness(judge(s, up, d.limits(s, mem))...)
+	found := judge(s, up, d.limits(s, mem))
+	if up != nil && up.err != nil {
+		if err := d.strange(s); err != nil {
+			found = append(found, managed.Found(true, "history-differs", strangeAdvice, "%s", strings.TrimPrefix(err.Error(), "history-differs: ")))
+		}
+	}
+	r := managed.Readiness(found...)
 	if up != nil {
 		r.LagBytes, r.Lag = d.lag(s, up)
 	}
