@@ -45,6 +45,11 @@ func (c *Coordinator) prepare(ctx context.Context, s *service, p api.Plan) (bool
 		}
 		collect(p.Roster, &m.StepDown)
 		collect(p.Incoming, &m.Promote)
+		for _, member := range p.Incoming {
+			if i := s.instances[signalbox.Identity(member.Identity)]; i != nil {
+				m.Incoming = append(m.Incoming, &wire.Incoming{Identity: rpc.IdentityToBytes(i.Identity), Name: i.Name, Address: i.address})
+			}
+		}
 		if len(waits) == 0 {
 			return
 		}
@@ -102,7 +107,7 @@ func (c *Coordinator) tellPrepare(s *service, m *wire.Prepare) {
 // peerPrepare takes a peer's preparation.
 func (c *Coordinator) peerPrepare(m *wire.Prepare) {
 	s := c.services[signalbox.Service(m.GetService())]
-	if s == nil || len(m.GetStepDown())+len(m.GetPromote()) > 2*signalbox.MaxRoster {
+	if s == nil || len(m.GetStepDown())+len(m.GetPromote()) > 2*signalbox.MaxRoster || len(m.GetIncoming()) > signalbox.MaxRoster {
 		return
 	}
 	c.post(func() { c.tellPrepare(s, m) })

@@ -110,7 +110,7 @@ func (c *core) drive(now time.Time) {
 	}
 	g.open = false
 	c.emit(stepDown{op: g.op, order: driver.StepDown{
-		Service: c.cfg.instance.Service, Term: next.term, Deadline: c.nextDeadline(now), Streams: c.streams(),
+		Service: c.cfg.instance.Service, Term: next.term, Deadline: c.nextDeadline(now), Incoming: c.incoming(), Streams: c.streams(),
 	}})
 }
 

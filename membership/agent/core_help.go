@@ -24,6 +24,7 @@ type help struct {
 	preparing *wire.Prepare // asked for and not done
 	prepared  uint64        // id of the newest that is done
 
+	peers    map[signalbox.Identity]driver.Peer         // who was said to be promoted
 	masters  map[signalbox.Identity]signalbox.Statement // who serves the certified term
 	followed driver.Follow                              // the last that was carried out
 	asked    driver.Follow                              // the one that is being carried out
@@ -38,6 +39,29 @@ func (c *core) onPreparing(p *wire.Prepare) {
 		return
 	}
 	c.help.preparing = p
+	c.help.peers = map[signalbox.Identity]driver.Peer{}
+	for _, in := range p.GetIncoming()[:min(len(p.GetIncoming()), signalbox.MaxRoster)] {
+		id, err := rpc.IdentityFromBytes(in.GetIdentity())
+		if err == nil && len(in.GetName()) <= signalbox.MaxName && len(in.GetAddress()) <= signalbox.MaxAddress {
+			c.help.peers[id] = driver.Peer{Name: in.GetName(), Address: in.GetAddress()}
+		}
+	}
+}
+
+// incoming are those who are to be promoted by the newest open block; nil when
+// nobody said where one of them is.
+func (c *core) incoming() (out []driver.Peer) {
+	if len(c.open) == 0 {
+		return nil
+	}
+	for _, id := range c.open[len(c.open)-1].handover.Incoming {
+		peer, known := c.help.peers[id]
+		if !known {
+			return nil
+		}
+		out = append(out, peer)
+	}
+	return out
 }
 
 // role says what is coming for this instance, false when nothing is.

@@ -3,6 +3,7 @@ package agent
 import (
 	"crypto/ed25519"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,5 +148,28 @@ func TestPrepare(t *testing.T) {
 	r.pass(time.Minute)
 	if r.status.Prepared != 6 {
 		t.Error("a preparation that an order ended counts as done")
+	}
+}
+
+// A step-down says for whom it is, by what a preparation said of the incoming
+// instances of the very block; a half answer, or one about others, is none.
+func TestStepDownSaysForWhom(t *testing.T) {
+	for _, c := range []struct {
+		said, want string
+	}{{"x", "step down 1 for ledger-west at 10.0.0.1:5432"}, {"y", "step down 1"}, {"", "step down 1"}} {
+		w := newWorld(t, 1, 1)
+		r, adopted := serving(t, w, "a")
+		p := &wire.Prepare{Service: "orders", Term: 8, Id: 5}
+		if c.said != "" {
+			p.Incoming = []*wire.Incoming{
+				{Identity: rpc.IdentityToBytes(w.id(c.said)), Name: "ledger-west", Address: "10.0.0.1:5432"},
+				{Identity: []byte("short"), Name: "nobody"},
+				{Identity: rpc.IdentityToBytes(w.id("z")), Name: strings.Repeat("long", 100)},
+			}
+		}
+		r.step(preparing{p})
+		r.expect()
+		r.order(ackOrder, w.handover(8, "east", "west", []string{"x"}, w.entry("a", "east", adopted.Index)))
+		r.expect("persist sync=false", c.want, "say drained 8", "persist sync=true", "say ack 8")
 	}
 }

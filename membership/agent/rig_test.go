@@ -163,7 +163,11 @@ func (r *rig) do(e effect) {
 	case want:
 		r.wants++
 	case stepDown:
-		r.script = append(r.script, fmt.Sprintf("step down %d", e.order.Term))
+		line := fmt.Sprintf("step down %d", e.order.Term)
+		for _, peer := range e.order.Incoming {
+			line += " for " + peer.Name + " at " + peer.Address
+		}
+		r.script = append(r.script, line)
 		r.master = false
 		r.closing = &e
 	case promote:

@@ -3962,6 +3962,7 @@ type Prepare struct {
 	Id            uint64                 `protobuf:"varint,3,opt,name=id,proto3" json:"id,omitempty"`                            // comes back in InstanceStatus.prepared
 	StepDown      [][]byte               `protobuf:"bytes,4,rep,name=step_down,json=stepDown,proto3" json:"step_down,omitempty"` // identities
 	Promote       [][]byte               `protobuf:"bytes,5,rep,name=promote,proto3" json:"promote,omitempty"`
+	Incoming      []*Incoming            `protobuf:"bytes,6,rep,name=incoming,proto3" json:"incoming,omitempty"` // who is to be promoted, for who waits for their data
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4031,6 +4032,74 @@ func (x *Prepare) GetPromote() [][]byte {
 	return nil
 }
 
+func (x *Prepare) GetIncoming() []*Incoming {
+	if x != nil {
+		return x.Incoming
+	}
+	return nil
+}
+
+// Incoming is where an instance that is to be promoted is found.
+type Incoming struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Incoming) Reset() {
+	*x = Incoming{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Incoming) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Incoming) ProtoMessage() {}
+
+func (x *Incoming) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Incoming.ProtoReflect.Descriptor instead.
+func (*Incoming) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Incoming) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *Incoming) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Incoming) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 type Ping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ping  uint64                 `protobuf:"varint,1,opt,name=ping,proto3" json:"ping,omitempty"`
@@ -4045,7 +4114,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4126,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4139,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -4109,7 +4178,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4121,7 +4190,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4134,7 +4203,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -4184,7 +4253,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4196,7 +4265,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4209,7 +4278,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -4438,7 +4507,7 @@ type Silence struct {
 
 func (x *Silence) Reset() {
 	*x = Silence{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4450,7 +4519,7 @@ func (x *Silence) String() string {
 func (*Silence) ProtoMessage() {}
 
 func (x *Silence) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4463,7 +4532,7 @@ func (x *Silence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Silence.ProtoReflect.Descriptor instead.
 func (*Silence) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Silence) GetService() string {
@@ -4498,7 +4567,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4510,7 +4579,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4523,7 +4592,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Prepared) GetService() string {
@@ -4552,7 +4621,7 @@ type PeerHello struct {
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4564,7 +4633,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4577,7 +4646,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -4620,7 +4689,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4632,7 +4701,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4645,7 +4714,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -4676,7 +4745,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4688,7 +4757,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4701,7 +4770,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Held) GetService() string {
@@ -4750,7 +4819,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4762,7 +4831,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4775,7 +4844,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -4812,7 +4881,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4824,7 +4893,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4837,7 +4906,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -4881,7 +4950,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4893,7 +4962,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4906,7 +4975,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ProxyState) GetId() string {
@@ -4950,7 +5019,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4962,7 +5031,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4975,7 +5044,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -5025,7 +5094,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5037,7 +5106,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5050,7 +5119,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GiveUp) GetService() string {
@@ -5100,7 +5169,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5112,7 +5181,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5125,7 +5194,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -5313,7 +5382,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5325,7 +5394,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5338,7 +5407,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -5374,7 +5443,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5386,7 +5455,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5399,7 +5468,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -5434,7 +5503,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5446,7 +5515,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5459,7 +5528,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -5494,7 +5563,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5506,7 +5575,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5519,7 +5588,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -5547,7 +5616,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5559,7 +5628,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5572,7 +5641,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -5616,7 +5685,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5628,7 +5697,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5641,7 +5710,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -5730,7 +5799,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5742,7 +5811,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5755,7 +5824,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -5774,7 +5843,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5786,7 +5855,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5799,7 +5868,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -5818,7 +5887,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5830,7 +5899,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5843,7 +5912,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{66}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -5864,7 +5933,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5876,7 +5945,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5889,7 +5958,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{67}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -5926,7 +5995,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5938,7 +6007,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5951,7 +6020,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{68}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SnapshotChunk) GetIndex() uint64 {
@@ -5996,7 +6065,7 @@ type SnapshotFile struct {
 
 func (x *SnapshotFile) Reset() {
 	*x = SnapshotFile{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6008,7 +6077,7 @@ func (x *SnapshotFile) String() string {
 func (*SnapshotFile) ProtoMessage() {}
 
 func (x *SnapshotFile) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6021,7 +6090,7 @@ func (x *SnapshotFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFile.ProtoReflect.Descriptor instead.
 func (*SnapshotFile) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{69}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SnapshotFile) GetState() []byte {
@@ -6064,7 +6133,7 @@ type LedgerState struct {
 
 func (x *LedgerState) Reset() {
 	*x = LedgerState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6076,7 +6145,7 @@ func (x *LedgerState) String() string {
 func (*LedgerState) ProtoMessage() {}
 
 func (x *LedgerState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6089,7 +6158,7 @@ func (x *LedgerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerState.ProtoReflect.Descriptor instead.
 func (*LedgerState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{70}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *LedgerState) GetVersion() uint32 {
@@ -6165,7 +6234,7 @@ type StateBlock struct {
 
 func (x *StateBlock) Reset() {
 	*x = StateBlock{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6177,7 +6246,7 @@ func (x *StateBlock) String() string {
 func (*StateBlock) ProtoMessage() {}
 
 func (x *StateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6190,7 +6259,7 @@ func (x *StateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateBlock.ProtoReflect.Descriptor instead.
 func (*StateBlock) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{71}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *StateBlock) GetIndex() uint64 {
@@ -6219,7 +6288,7 @@ type StateInstance struct {
 
 func (x *StateInstance) Reset() {
 	*x = StateInstance{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6231,7 +6300,7 @@ func (x *StateInstance) String() string {
 func (*StateInstance) ProtoMessage() {}
 
 func (x *StateInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6244,7 +6313,7 @@ func (x *StateInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateInstance.ProtoReflect.Descriptor instead.
 func (*StateInstance) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{72}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *StateInstance) GetService() string {
@@ -6288,7 +6357,7 @@ type StateHandover struct {
 
 func (x *StateHandover) Reset() {
 	*x = StateHandover{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6300,7 +6369,7 @@ func (x *StateHandover) String() string {
 func (*StateHandover) ProtoMessage() {}
 
 func (x *StateHandover) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6313,7 +6382,7 @@ func (x *StateHandover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateHandover.ProtoReflect.Descriptor instead.
 func (*StateHandover) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{73}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *StateHandover) GetId() string {
@@ -6372,7 +6441,7 @@ type StateService struct {
 
 func (x *StateService) Reset() {
 	*x = StateService{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6384,7 +6453,7 @@ func (x *StateService) String() string {
 func (*StateService) ProtoMessage() {}
 
 func (x *StateService) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6397,7 +6466,7 @@ func (x *StateService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateService.ProtoReflect.Descriptor instead.
 func (*StateService) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{74}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *StateService) GetService() string {
@@ -6502,7 +6571,7 @@ type StateCertificate struct {
 
 func (x *StateCertificate) Reset() {
 	*x = StateCertificate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6514,7 +6583,7 @@ func (x *StateCertificate) String() string {
 func (*StateCertificate) ProtoMessage() {}
 
 func (x *StateCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6527,7 +6596,7 @@ func (x *StateCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateCertificate.ProtoReflect.Descriptor instead.
 func (*StateCertificate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{75}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *StateCertificate) GetTerm() uint64 {
@@ -6562,7 +6631,7 @@ type StateHolder struct {
 
 func (x *StateHolder) Reset() {
 	*x = StateHolder{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6574,7 +6643,7 @@ func (x *StateHolder) String() string {
 func (*StateHolder) ProtoMessage() {}
 
 func (x *StateHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6587,7 +6656,7 @@ func (x *StateHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateHolder.ProtoReflect.Descriptor instead.
 func (*StateHolder) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{76}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *StateHolder) GetIdentity() []byte {
@@ -6621,7 +6690,7 @@ type StateIndex struct {
 
 func (x *StateIndex) Reset() {
 	*x = StateIndex{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6633,7 +6702,7 @@ func (x *StateIndex) String() string {
 func (*StateIndex) ProtoMessage() {}
 
 func (x *StateIndex) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6646,7 +6715,7 @@ func (x *StateIndex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateIndex.ProtoReflect.Descriptor instead.
 func (*StateIndex) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{77}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *StateIndex) GetIdentity() []byte {
@@ -6674,7 +6743,7 @@ type StateAnnouncement struct {
 
 func (x *StateAnnouncement) Reset() {
 	*x = StateAnnouncement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6686,7 +6755,7 @@ func (x *StateAnnouncement) String() string {
 func (*StateAnnouncement) ProtoMessage() {}
 
 func (x *StateAnnouncement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6699,7 +6768,7 @@ func (x *StateAnnouncement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateAnnouncement.ProtoReflect.Descriptor instead.
 func (*StateAnnouncement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{78}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *StateAnnouncement) GetRemoval() []byte {
@@ -6734,7 +6803,7 @@ type StatePromise struct {
 
 func (x *StatePromise) Reset() {
 	*x = StatePromise{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6746,7 +6815,7 @@ func (x *StatePromise) String() string {
 func (*StatePromise) ProtoMessage() {}
 
 func (x *StatePromise) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6759,7 +6828,7 @@ func (x *StatePromise) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatePromise.ProtoReflect.Descriptor instead.
 func (*StatePromise) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{79}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *StatePromise) GetIdentity() []byte {
@@ -6798,7 +6867,7 @@ type StatePolicy struct {
 
 func (x *StatePolicy) Reset() {
 	*x = StatePolicy{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6810,7 +6879,7 @@ func (x *StatePolicy) String() string {
 func (*StatePolicy) ProtoMessage() {}
 
 func (x *StatePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6823,7 +6892,7 @@ func (x *StatePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatePolicy.ProtoReflect.Descriptor instead.
 func (*StatePolicy) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{80}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *StatePolicy) GetPause() []byte {
@@ -6886,7 +6955,7 @@ type StateWaiting struct {
 
 func (x *StateWaiting) Reset() {
 	*x = StateWaiting{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6898,7 +6967,7 @@ func (x *StateWaiting) String() string {
 func (*StateWaiting) ProtoMessage() {}
 
 func (x *StateWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6911,7 +6980,7 @@ func (x *StateWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateWaiting.ProtoReflect.Descriptor instead.
 func (*StateWaiting) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{81}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *StateWaiting) GetApproval() []byte {
@@ -6947,7 +7016,7 @@ type StateApproved struct {
 
 func (x *StateApproved) Reset() {
 	*x = StateApproved{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6959,7 +7028,7 @@ func (x *StateApproved) String() string {
 func (*StateApproved) ProtoMessage() {}
 
 func (x *StateApproved) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6972,7 +7041,7 @@ func (x *StateApproved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateApproved.ProtoReflect.Descriptor instead.
 func (*StateApproved) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{82}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StateApproved) GetBy() string {
@@ -7014,7 +7083,7 @@ type StateSaid struct {
 
 func (x *StateSaid) Reset() {
 	*x = StateSaid{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7026,7 +7095,7 @@ func (x *StateSaid) String() string {
 func (*StateSaid) ProtoMessage() {}
 
 func (x *StateSaid) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7039,7 +7108,7 @@ func (x *StateSaid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSaid.ProtoReflect.Descriptor instead.
 func (*StateSaid) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{83}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StateSaid) GetOperator() string {
@@ -7071,7 +7140,7 @@ type StateMoved struct {
 
 func (x *StateMoved) Reset() {
 	*x = StateMoved{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7083,7 +7152,7 @@ func (x *StateMoved) String() string {
 func (*StateMoved) ProtoMessage() {}
 
 func (x *StateMoved) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7096,7 +7165,7 @@ func (x *StateMoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateMoved.ProtoReflect.Descriptor instead.
 func (*StateMoved) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{84}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *StateMoved) GetId() string {
@@ -7162,7 +7231,7 @@ type StateBroken struct {
 
 func (x *StateBroken) Reset() {
 	*x = StateBroken{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7174,7 +7243,7 @@ func (x *StateBroken) String() string {
 func (*StateBroken) ProtoMessage() {}
 
 func (x *StateBroken) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7187,7 +7256,7 @@ func (x *StateBroken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateBroken.ProtoReflect.Descriptor instead.
 func (*StateBroken) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{85}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *StateBroken) GetId() string {
@@ -7246,7 +7315,7 @@ type StateTaken struct {
 
 func (x *StateTaken) Reset() {
 	*x = StateTaken{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7258,7 +7327,7 @@ func (x *StateTaken) String() string {
 func (*StateTaken) ProtoMessage() {}
 
 func (x *StateTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7271,7 +7340,7 @@ func (x *StateTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateTaken.ProtoReflect.Descriptor instead.
 func (*StateTaken) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{86}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *StateTaken) GetIndex() uint64 {
@@ -7318,7 +7387,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7330,7 +7399,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7343,7 +7412,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{87}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -7690,13 +7759,18 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\tstatement\x18\x01 \x01(\fR\tstatement\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x02 \x01(\fR\tpublicKey\x12\x1c\n" +
-	"\tadmission\x18\x03 \x01(\fR\tadmission\"~\n" +
+	"\tadmission\x18\x03 \x01(\fR\tadmission\"\xb2\x01\n" +
 	"\aPrepare\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\x04R\x02id\x12\x1b\n" +
 	"\tstep_down\x18\x04 \x03(\fR\bstepDown\x12\x18\n" +
-	"\apromote\x18\x05 \x03(\fR\apromote\"F\n" +
+	"\apromote\x18\x05 \x03(\fR\apromote\x122\n" +
+	"\bincoming\x18\x06 \x03(\v2\x16.signalbox.v1.IncomingR\bincoming\"T\n" +
+	"\bIncoming\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"F\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\x12\x14\n" +
 	"\x05begun\x18\x02 \x01(\bR\x05begun\x12\x14\n" +
@@ -7981,7 +8055,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -8028,50 +8102,51 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*Grant)(nil),               // 42: signalbox.v1.Grant
 	(*Serving)(nil),             // 43: signalbox.v1.Serving
 	(*Prepare)(nil),             // 44: signalbox.v1.Prepare
-	(*Ping)(nil),                // 45: signalbox.v1.Ping
-	(*Refusal)(nil),             // 46: signalbox.v1.Refusal
-	(*PeerFrame)(nil),           // 47: signalbox.v1.PeerFrame
-	(*Silence)(nil),             // 48: signalbox.v1.Silence
-	(*Prepared)(nil),            // 49: signalbox.v1.Prepared
-	(*PeerHello)(nil),           // 50: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 51: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 52: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 53: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 54: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 55: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 56: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 57: signalbox.v1.GiveUp
-	(*Agreement)(nil),           // 58: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 59: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 60: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 61: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 62: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 63: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 64: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 65: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 66: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 67: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 68: signalbox.v1.FollowReply
-	(*SnapshotChunk)(nil),       // 69: signalbox.v1.SnapshotChunk
-	(*SnapshotFile)(nil),        // 70: signalbox.v1.SnapshotFile
-	(*LedgerState)(nil),         // 71: signalbox.v1.LedgerState
-	(*StateBlock)(nil),          // 72: signalbox.v1.StateBlock
-	(*StateInstance)(nil),       // 73: signalbox.v1.StateInstance
-	(*StateHandover)(nil),       // 74: signalbox.v1.StateHandover
-	(*StateService)(nil),        // 75: signalbox.v1.StateService
-	(*StateCertificate)(nil),    // 76: signalbox.v1.StateCertificate
-	(*StateHolder)(nil),         // 77: signalbox.v1.StateHolder
-	(*StateIndex)(nil),          // 78: signalbox.v1.StateIndex
-	(*StateAnnouncement)(nil),   // 79: signalbox.v1.StateAnnouncement
-	(*StatePromise)(nil),        // 80: signalbox.v1.StatePromise
-	(*StatePolicy)(nil),         // 81: signalbox.v1.StatePolicy
-	(*StateWaiting)(nil),        // 82: signalbox.v1.StateWaiting
-	(*StateApproved)(nil),       // 83: signalbox.v1.StateApproved
-	(*StateSaid)(nil),           // 84: signalbox.v1.StateSaid
-	(*StateMoved)(nil),          // 85: signalbox.v1.StateMoved
-	(*StateBroken)(nil),         // 86: signalbox.v1.StateBroken
-	(*StateTaken)(nil),          // 87: signalbox.v1.StateTaken
-	(*AskReply)(nil),            // 88: signalbox.v1.AskReply
+	(*Incoming)(nil),            // 45: signalbox.v1.Incoming
+	(*Ping)(nil),                // 46: signalbox.v1.Ping
+	(*Refusal)(nil),             // 47: signalbox.v1.Refusal
+	(*PeerFrame)(nil),           // 48: signalbox.v1.PeerFrame
+	(*Silence)(nil),             // 49: signalbox.v1.Silence
+	(*Prepared)(nil),            // 50: signalbox.v1.Prepared
+	(*PeerHello)(nil),           // 51: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 52: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 53: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 54: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 55: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 56: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 57: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 58: signalbox.v1.GiveUp
+	(*Agreement)(nil),           // 59: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 60: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 61: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 62: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 63: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 64: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 65: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 66: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 67: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 68: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 69: signalbox.v1.FollowReply
+	(*SnapshotChunk)(nil),       // 70: signalbox.v1.SnapshotChunk
+	(*SnapshotFile)(nil),        // 71: signalbox.v1.SnapshotFile
+	(*LedgerState)(nil),         // 72: signalbox.v1.LedgerState
+	(*StateBlock)(nil),          // 73: signalbox.v1.StateBlock
+	(*StateInstance)(nil),       // 74: signalbox.v1.StateInstance
+	(*StateHandover)(nil),       // 75: signalbox.v1.StateHandover
+	(*StateService)(nil),        // 76: signalbox.v1.StateService
+	(*StateCertificate)(nil),    // 77: signalbox.v1.StateCertificate
+	(*StateHolder)(nil),         // 78: signalbox.v1.StateHolder
+	(*StateIndex)(nil),          // 79: signalbox.v1.StateIndex
+	(*StateAnnouncement)(nil),   // 80: signalbox.v1.StateAnnouncement
+	(*StatePromise)(nil),        // 81: signalbox.v1.StatePromise
+	(*StatePolicy)(nil),         // 82: signalbox.v1.StatePolicy
+	(*StateWaiting)(nil),        // 83: signalbox.v1.StateWaiting
+	(*StateApproved)(nil),       // 84: signalbox.v1.StateApproved
+	(*StateSaid)(nil),           // 85: signalbox.v1.StateSaid
+	(*StateMoved)(nil),          // 86: signalbox.v1.StateMoved
+	(*StateBroken)(nil),         // 87: signalbox.v1.StateBroken
+	(*StateTaken)(nil),          // 88: signalbox.v1.StateTaken
+	(*AskReply)(nil),            // 89: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -8101,71 +8176,72 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	40, // 24: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
 	41, // 25: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
 	42, // 26: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	45, // 27: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	46, // 28: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	46, // 27: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	47, // 28: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
 	28, // 29: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
 	44, // 30: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
 	0,  // 31: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
 	43, // 32: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	50, // 33: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	52, // 34: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	54, // 35: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	57, // 36: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	45, // 37: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	29, // 38: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
-	30, // 39: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
-	44, // 40: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	49, // 41: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
-	48, // 42: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
-	51, // 43: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	53, // 44: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	33, // 45: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	55, // 46: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	56, // 47: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	59, // 48: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	60, // 49: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	60, // 50: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	61, // 51: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	60, // 52: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	62, // 53: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	60, // 54: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	62, // 55: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	63, // 56: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	60, // 57: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	62, // 58: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	69, // 59: signalbox.v1.FollowReply.snapshot:type_name -> signalbox.v1.SnapshotChunk
-	72, // 60: signalbox.v1.LedgerState.blocks:type_name -> signalbox.v1.StateBlock
-	73, // 61: signalbox.v1.LedgerState.enrolled:type_name -> signalbox.v1.StateInstance
-	75, // 62: signalbox.v1.LedgerState.services:type_name -> signalbox.v1.StateService
-	74, // 63: signalbox.v1.LedgerState.handovers:type_name -> signalbox.v1.StateHandover
-	76, // 64: signalbox.v1.StateService.certificate:type_name -> signalbox.v1.StateCertificate
-	77, // 65: signalbox.v1.StateService.outstanding:type_name -> signalbox.v1.StateHolder
-	78, // 66: signalbox.v1.StateService.admissions:type_name -> signalbox.v1.StateIndex
-	79, // 67: signalbox.v1.StateService.announced:type_name -> signalbox.v1.StateAnnouncement
-	78, // 68: signalbox.v1.StateService.doubted:type_name -> signalbox.v1.StateIndex
-	80, // 69: signalbox.v1.StateService.promised:type_name -> signalbox.v1.StatePromise
-	81, // 70: signalbox.v1.StateService.policy:type_name -> signalbox.v1.StatePolicy
-	87, // 71: signalbox.v1.StateService.taken:type_name -> signalbox.v1.StateTaken
-	82, // 72: signalbox.v1.StatePolicy.waiting:type_name -> signalbox.v1.StateWaiting
-	85, // 73: signalbox.v1.StatePolicy.moved:type_name -> signalbox.v1.StateMoved
-	86, // 74: signalbox.v1.StatePolicy.broken:type_name -> signalbox.v1.StateBroken
-	84, // 75: signalbox.v1.StatePolicy.said:type_name -> signalbox.v1.StateSaid
-	83, // 76: signalbox.v1.StateWaiting.approved:type_name -> signalbox.v1.StateApproved
-	31, // 77: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	47, // 78: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	65, // 79: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	67, // 80: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	24, // 81: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	39, // 82: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	47, // 83: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	66, // 84: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	68, // 85: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	88, // 86: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	82, // [82:87] is the sub-list for method output_type
-	77, // [77:82] is the sub-list for method input_type
-	77, // [77:77] is the sub-list for extension type_name
-	77, // [77:77] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	45, // 33: signalbox.v1.Prepare.incoming:type_name -> signalbox.v1.Incoming
+	51, // 34: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	53, // 35: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	55, // 36: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	58, // 37: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	46, // 38: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	29, // 39: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
+	30, // 40: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
+	44, // 41: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	50, // 42: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
+	49, // 43: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
+	52, // 44: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	54, // 45: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	33, // 46: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	56, // 47: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	57, // 48: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	60, // 49: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	61, // 50: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	61, // 51: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	62, // 52: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	61, // 53: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	63, // 54: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	61, // 55: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	63, // 56: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	64, // 57: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	61, // 58: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	63, // 59: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	70, // 60: signalbox.v1.FollowReply.snapshot:type_name -> signalbox.v1.SnapshotChunk
+	73, // 61: signalbox.v1.LedgerState.blocks:type_name -> signalbox.v1.StateBlock
+	74, // 62: signalbox.v1.LedgerState.enrolled:type_name -> signalbox.v1.StateInstance
+	76, // 63: signalbox.v1.LedgerState.services:type_name -> signalbox.v1.StateService
+	75, // 64: signalbox.v1.LedgerState.handovers:type_name -> signalbox.v1.StateHandover
+	77, // 65: signalbox.v1.StateService.certificate:type_name -> signalbox.v1.StateCertificate
+	78, // 66: signalbox.v1.StateService.outstanding:type_name -> signalbox.v1.StateHolder
+	79, // 67: signalbox.v1.StateService.admissions:type_name -> signalbox.v1.StateIndex
+	80, // 68: signalbox.v1.StateService.announced:type_name -> signalbox.v1.StateAnnouncement
+	79, // 69: signalbox.v1.StateService.doubted:type_name -> signalbox.v1.StateIndex
+	81, // 70: signalbox.v1.StateService.promised:type_name -> signalbox.v1.StatePromise
+	82, // 71: signalbox.v1.StateService.policy:type_name -> signalbox.v1.StatePolicy
+	88, // 72: signalbox.v1.StateService.taken:type_name -> signalbox.v1.StateTaken
+	83, // 73: signalbox.v1.StatePolicy.waiting:type_name -> signalbox.v1.StateWaiting
+	86, // 74: signalbox.v1.StatePolicy.moved:type_name -> signalbox.v1.StateMoved
+	87, // 75: signalbox.v1.StatePolicy.broken:type_name -> signalbox.v1.StateBroken
+	85, // 76: signalbox.v1.StatePolicy.said:type_name -> signalbox.v1.StateSaid
+	84, // 77: signalbox.v1.StateWaiting.approved:type_name -> signalbox.v1.StateApproved
+	31, // 78: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	48, // 79: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	66, // 80: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	68, // 81: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	24, // 82: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	39, // 83: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	48, // 84: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	67, // 85: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	69, // 86: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	89, // 87: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	83, // [83:88] is the sub-list for method output_type
+	78, // [78:83] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -8201,7 +8277,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_LeaseGrant)(nil),
 		(*GatewayFrame_Prepare)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[46].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[47].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -8216,7 +8292,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Prepared)(nil),
 		(*PeerFrame_Silence)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[57].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[58].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -8233,7 +8309,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   88,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -70,10 +70,20 @@ type StepDown struct {
 	// Deadline is when the instance would refuse the handover; zero: none. It
 	// is for the instance to hurry by, not a promise to reopen.
 	Deadline time.Time
+	// Incoming are the instances that are to be promoted, where they are known:
+	// those that have to have everything. Empty: any that can be promoted may be.
+	Incoming []Peer
 	// Streams is what becomes of long-lived requests; a driver that cannot tell
 	// them from others waits for all. With StreamsAbort StepDown returns
 	// ErrStreams as soon as nothing else is in flight.
 	Streams signalbox.StreamPolicy
+}
+
+// A Peer is another instance of the service. It comes from a gateway and is a
+// hint: what it leads to is checked where it counts, at the promotion.
+type Peer struct {
+	Name    string
+	Address string // host:port
 }
 
 // Promotion is the order to serve a term.

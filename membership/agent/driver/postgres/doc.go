@@ -24,5 +24,6 @@
 // It does not guarantee that a transaction whose answer was lost was not
 // committed, nor anything about a server that somebody else starts with another
 // data directory, or about logical slots, which stay behind. With several
-// standbys all that stream are waited for.
+// standbys those that are to be promoted are waited for, where the order names
+// them, else all that stream; the others get the rest from the new primary.
 package postgres

@@ -28,6 +28,7 @@ type Driver struct {
 	stream *stream
 	mem    *managed.Memory[memory]
 	lease  managed.Lease
+	slots  managed.Pace // of moving a standby's slots on
 
 	mu   sync.Mutex // guards what follows
 	up   *session   // to the primary that is followed
@@ -106,9 +107,9 @@ func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
 	if err != nil {
 		return driver.Status{}, err
 	}
-	mem := d.mem.Get()
-	status := driver.Status{Term: mem.Term}
+	var status driver.Status
 	if p == nil || p.pid == 0 {
+		status.Term = d.mem.Get().Term
 		return status, nil
 	}
 	status.Run = p.run()
@@ -119,12 +120,13 @@ func (d *Driver) Status(ctx context.Context) (driver.Status, error) {
 			where backend_type = 'client backend' and state not in ('idle', 'disabled') and application_name <> $1)`, application).
 			Scan(&recovery, &status.InFlight)
 	})
+	status.Term = d.mem.Get().Term // after the look: it is noted before the server opens
 	if starting(err) {
 		return status, nil
 	}
 	if err != nil {
 		if now, again := findPostmaster(d.cfg.Data); again == nil && (now == nil || now.pid == 0) {
-			return driver.Status{Term: mem.Term}, nil // it ended meanwhile
+			return driver.Status{Term: status.Term}, nil // it ended meanwhile
 		}
 		return driver.Status{}, err
 	}

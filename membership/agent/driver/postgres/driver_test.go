@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -57,24 +58,41 @@ func newPair(t *testing.T, change func(*postgres.Config)) *pair {
 func newPairOf(t *testing.T, prepare func(*pgtest.Node), change func(*postgres.Config)) *pair {
 	t.Helper()
 	id := names.Add(1)
-	eastName, westName := fmt.Sprintf("east-%d", id), fmt.Sprintf("west-%d", id)
+	all := []string{fmt.Sprintf("east-%d", id), fmt.Sprintf("west-%d", id)}
+	p := startEast(t, all, prepare, change)
+	p.west = p.standby(all[1], all, prepare, change)
+	return p
+}
+
+// startEast starts the primary, of term 1.
+func startEast(t *testing.T, all []string, prepare func(*pgtest.Node), change func(*postgres.Config)) *pair {
+	t.Helper()
 	p := &pair{Orders: drivertest.NewOrders(t, patience)}
-	east, err := lab.Primary(eastName)
+	east, err := lab.Primary(all[0])
 	drivertest.Check(t, err)
 	t.Cleanup(east.Kill)
 	prepare(east)
-	p.east = newSite(t, east, change, westName)
+	p.east = newSite(t, east, change, all[1:]...)
 	p.Promote(p.east, 1, nil)
 	p.east.exec(p.Ctx, "create table if not exists orders (id bigserial primary key, note text)")
-	west, err := lab.Primary(westName) // the same template: a copy of the stopped primary
-	drivertest.Check(t, err)
-	t.Cleanup(west.Kill)
-	prepare(west)
-	t.Cleanup(func() { p.logs() })
-	p.west = newSite(t, west, change, eastName)
-	p.Follow(p.west, p.east, 1)
-	p.inStep(p.west, p.east)
+	t.Cleanup(func() { drivertest.ShowLog(t, east.Name, filepath.Join(east.State, "postgres.log")) })
 	return p
+}
+
+// standby starts a standby of the primary that has everything. all are the names
+// of all servers.
+func (p *pair) standby(name string, all []string, prepare func(*pgtest.Node), change func(*postgres.Config)) *site {
+	p.T.Helper()
+	n, err := lab.Primary(name) // the same template: a copy of the stopped primary
+	drivertest.Check(p.T, err)
+	p.T.Cleanup(n.Kill)
+	prepare(n)
+	p.T.Cleanup(func() { drivertest.ShowLog(p.T, name, filepath.Join(n.State, "postgres.log")) })
+	others := slices.DeleteFunc(slices.Clone(all), func(other string) bool { return other == name })
+	s := newSite(p.T, n, change, others...)
+	p.Follow(s, p.east, 1)
+	p.inStep(s, p.east)
+	return s
 }
 
 // inStep waits until a standby has replayed all that its primary wrote: a standby is
@@ -135,11 +153,4 @@ func value[T any](ctx context.Context, s *site, sql string, args ...any) T {
 
 func promotion(term signalbox.Term) driver.Promotion {
 	return driver.Promotion{Service: "db", Term: term}
-}
-
-// logs shows what the servers said, when the test failed.
-func (p *pair) logs() {
-	for _, s := range []*site{p.east, p.west} {
-		drivertest.ShowLog(p.T, s.Name, filepath.Join(s.State, "postgres.log"))
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -236,15 +235,4 @@ func copyFile(from, to string) error {
 		err = out.Sync()
 	}
 	return errors.Join(err, out.Close())
-}
-
-// dropSlots drops the slots that this server kept as a primary: nobody reads them
-// now, and they would hold its log for ever.
-func dropSlots(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots
-		where not active and slot_type = 'physical' and left(slot_name, `+strconv.Itoa(len(slotPrefix))+`) = $1`, slotPrefix)
-	if err != nil {
-		return fmt.Errorf("drop old slots: %w", err)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -9,9 +10,10 @@ import (
 
 // limits are what judge measures against.
 type limits struct {
-	maxLag   uint64 // bytes that a standby may lack and still count as ready
-	minFree  uint64 // bytes of room that a disk should have
-	slot     string // the slot that this instance streams from; "" for none
+	maxLag   uint64   // bytes that a standby may lack and still count as ready
+	minFree  uint64   // bytes of room that a disk should have
+	slot     string   // the slot that this instance streams from; "" for none
+	standbys []string // the other instances
 	long     time.Duration
 	policy   Policy
 	rewindOK bool // whether the old primary is to come back by pg_rewind
@@ -158,6 +160,13 @@ func judgePrimary(own *server, l limits) []managed.Finding {
 	if len(own.caughtUp(own.LSN, l.maxLag)) == 0 {
 		out = append(out, managed.Found(false, "no-standby", "look at the standby: without one that streams a planned switchover is refused",
 			"no standby streams and is less than %s behind", managed.Size(l.maxLag)))
+	}
+	for _, name := range l.standbys {
+		near := own.caughtUp(own.LSN, l.maxLag)
+		if len(near) > 0 && !slices.ContainsFunc(near, func(w sender) bool { return w.Name == slotName(name) }) {
+			out = append(out, managed.Found(false, "standby-missing", "look at that standby: it cannot be switched to until it streams and has caught up",
+				"%s does not stream from here or is more than %s behind", name, managed.Size(l.maxLag)))
+		}
 	}
 	for _, t := range own.Long {
 		out = append(out, managed.Found(l.policy == Abort, "long-transaction", l.policy.advice(),

@@ -226,25 +226,6 @@ func (d *Driver) open(ctx context.Context, c *pgx.Conn) error {
 	return err
 }
 
-// keepSlots makes a slot for each other instance, so that the log which it will
-// need is not thrown away before it follows. Without it that instance may have to
-// be copied anew; the promotion does not wait for that.
-func (d *Driver) keepSlots(ctx context.Context, c *pgx.Conn) {
-	for _, name := range d.cfg.Standbys {
-		if err := makeSlot(ctx, c, slotName(name)); err != nil {
-			d.cfg.Log.Warn().Err(err).Str("event", "slot").Str("standby", name).Msg("no replication slot for a standby")
-		}
-	}
-}
-
-func makeSlot(ctx context.Context, c *pgx.Conn, name string) error {
-	_, err := c.Exec(ctx, `select pg_create_physical_replication_slot($1, true) where not exists (select from pg_replication_slots where slot_name = $1)`, name)
-	if err != nil {
-		return fmt.Errorf("make slot %s: %w", name, err)
-	}
-	return nil
-}
-
 // settle does what a promotion leaves to do while clients are served already.
 func (d *Driver) settle(term signalbox.Term) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)

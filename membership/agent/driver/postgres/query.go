@@ -34,7 +34,7 @@ const (
 	exists (select from pg_replication_slots s where s.active_pid = r.pid and s.slot_type = 'logical')
 	from pg_stat_replication r order by pid limit 20`
 
-	sqlSlots = `select slot_name, slot_type = 'logical', active, coalesce(wal_status, ''),
+	sqlSlots = `select slot_name, slot_type = 'logical', active, coalesce(wal_status, ''), coalesce(restart_lsn, '0/0')::text,
 	coalesce(pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, restart_lsn), 0)::float8
 	from pg_replication_slots order by slot_name limit 20`
 
@@ -63,10 +63,12 @@ func look(ctx context.Context, conn *pgx.Conn, mine []int32, long time.Duration)
 	batch.Queue(sqlSlots).Query(func(rows pgx.Rows) error {
 		var one slot
 		var held float64
-		_, err := pgx.ForEachRow(rows, []any{&one.Name, &one.Logical, &one.Active, &one.Status, &held}, func() error {
+		var restart string
+		_, err := pgx.ForEachRow(rows, []any{&one.Name, &one.Logical, &one.Active, &one.Status, &restart, &held}, func() (err error) {
 			one.Held = uint64(max(0, held))
+			one.Restart, err = parseLSN(restart)
 			s.Slots = append(s.Slots, one)
-			return nil
+			return err
 		})
 		return err
 	})

@@ -44,13 +44,14 @@ func (d *Driver) Ready(ctx context.Context) (driver.Readiness, error) {
 	r := managed.Readiness(judge(own, up, d.disks(), d.limits())...)
 	if own.InRecovery {
 		r.LagBytes, r.Lag = d.lag(own, up)
+		d.keepReady(ctx, own, up)
 	}
 	return r, nil
 }
 
 func (d *Driver) limits() limits {
 	l := limits{maxLag: d.cfg.MaxLag, minFree: d.cfg.MinFree, slot: slotName(d.cfg.Name), long: d.cfg.LongTransaction, policy: d.cfg.Transactions}
-	l.rewindOK = len(d.cfg.Standbys) > 0
+	l.standbys, l.rewindOK = d.cfg.Standbys, len(d.cfg.Standbys) > 0
 	return l
 }
 

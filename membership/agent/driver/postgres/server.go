@@ -53,6 +53,7 @@ type slot struct {
 	Logical bool
 	Active  bool
 	Status  string // wal_status: reserved, extended, unreserved, lost
+	Restart LSN    // from where on it keeps the log
 	Held    uint64 // bytes of the log that it keeps
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -126,6 +127,8 @@ type stepdown struct {
 	order driver.StepDown
 	began time.Time
 	own   *server
+	// confirmers are the standbys that had the position last.
+	confirmers []string
 	// crashed is where the log of a primary ends that had to be started again.
 	crashed Position
 }
@@ -173,7 +176,7 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 		return nil, err
 	}
 	d.cfg.Log.Info().Str("event", "stepped_down").Str("position", string(position.Bytes())).Dur("took", time.Since(s.began)).
-		Uint64("term", uint64(s.order.Term)).Msg("the server is stopped")
+		Uint64("term", uint64(s.order.Term)).Strs("standbys", s.confirmers).Msg("the server is stopped, and these standbys have everything")
 	return d.close(position)
 }
 
@@ -201,8 +204,9 @@ func (s *stepdown) refuse(ctx context.Context, c *pgx.Conn) error {
 	}
 	short, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
+	why := ""
 	err := managed.Until(short, "find a standby", func() (bool, error) {
-		if len(s.own.caughtUp(s.own.LSN, s.d.cfg.MaxLag)) > 0 {
+		if why = s.unready(); why == "" {
 			return true, nil
 		}
 		var err error
@@ -210,9 +214,23 @@ func (s *stepdown) refuse(ctx context.Context, c *pgx.Conn) error {
 		return false, err
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("no-standby: none streams and is less than %s behind; nothing was interrupted", managed.Size(s.d.cfg.MaxLag))
+		return fmt.Errorf("%s; nothing was interrupted", why)
 	}
 	return err
+}
+
+// unready says why a step-down would not find its standby; "" when it would.
+func (s *stepdown) unready() string {
+	near, most := s.own.caughtUp(s.own.LSN, s.d.cfg.MaxLag), managed.Size(s.d.cfg.MaxLag)
+	for _, peer := range s.order.Incoming {
+		if !slices.ContainsFunc(near, func(w sender) bool { return w.Name == slotName(peer.Name) }) {
+			return fmt.Sprintf("incoming-behind: %s, which is to be promoted, does not stream from here or is more than %s behind", peer.Name, most)
+		}
+	}
+	if len(near) == 0 {
+		return fmt.Sprintf("no-standby: none streams and is less than %s behind", most)
+	}
+	return ""
 }
 
 // stopClean shuts down with a checkpoint. A standby that streams has flushed it
@@ -231,8 +249,40 @@ func (s *stepdown) stopClean(ctx context.Context) (Position, error) {
 	return st.position(), nil
 }
 
-// confirmed waits until the standbys that stream, and one at least, have flushed
-// and replayed the position. It looks again for what background processes wrote
+// have reports whether the standbys that have to have a position do: those that
+// are to be promoted, where they are known, else all that stream, and one at least.
+// Others get the rest from the new primary.
+func (s *stepdown) have(all []sender, lsn LSN) bool {
+	behind, missing := 0, len(s.order.Incoming)
+	s.confirmers = nil
+	for _, w := range all {
+		if w.Logical || w.State != "streaming" {
+			continue
+		}
+		comes := slices.ContainsFunc(s.order.Incoming, func(p driver.Peer) bool { return slotName(p.Name) == w.Name })
+		if comes {
+			missing--
+		}
+		switch {
+		case w.Flush >= lsn && w.Replay >= lsn:
+			s.confirmers = append(s.confirmers, w.Name)
+		case comes || len(s.order.Incoming) == 0:
+			behind++
+		}
+	}
+	return missing <= 0 && behind == 0 && len(s.confirmers) > 0
+}
+
+// whom says for whom a step-down waits.
+func (s *stepdown) whom() string {
+	if len(s.order.Incoming) == 0 {
+		return "a standby"
+	}
+	return s.order.Incoming[0].Name + ", which is to be promoted,"
+}
+
+// confirmed waits until the standbys that have to have flushed and replayed the
+// position. It looks again for what background processes wrote
 // meanwhile, so that the old primary can follow without a rewind; nobody was
 // told of that, so it is not waited for again and again.
 func (s *stepdown) confirmed(ctx context.Context, c *pgx.Conn, p *Position) error {
@@ -240,28 +290,16 @@ func (s *stepdown) confirmed(ctx context.Context, c *pgx.Conn, p *Position) erro
 		return nil
 	}
 	for range 3 {
-		var err error
-		err = managed.Until(ctx, "wait for a standby to replay "+p.LSN.String(), func() (bool, error) {
-			var all []sender
-			all, err = senders(ctx, c)
+		err := managed.Until(ctx, "it is behind", func() (bool, error) {
+			all, err := senders(ctx, c)
 			if err != nil {
 				return false, err
 			}
-			streaming, behind := 0, 0
-			for _, w := range all {
-				if w.Logical || w.State != "streaming" {
-					continue
-				}
-				streaming++
-				if w.Flush < p.LSN || w.Replay < p.LSN {
-					behind++
-				}
-			}
 			alone := s.order.Deadline.IsZero() && time.Since(s.began) > aloneAfter
-			return streaming > 0 && behind == 0 || alone, nil
+			return s.have(all, p.LSN) || alone, nil
 		})
 		if err != nil {
-			return err
+			return fmt.Errorf("wait for %s to replay %s: %w", s.whom(), p.LSN, err)
 		}
 		if s.own.InRecovery {
 			return nil

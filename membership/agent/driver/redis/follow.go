@@ -110,7 +110,9 @@ func (d *Driver) logIn(ctx context.Context) error {
 // Its files are kept under other names first: links, which cost no room until
 // the new data takes the old one's place.
 func (d *Driver) lost(ctx context.Context, mem memory, s, up *server) (*Loss, error) {
-	if mem.Role != roleMaster && mem.Role != roleClosed || up.reached(s.position()) == nil {
+	// A replica has something alone when the new master was promoted with less.
+	ahead := up.ReplID2 == s.ReplID && s.Offset >= up.SecondOffset
+	if mem.Role != roleMaster && mem.Role != roleClosed && !ahead || up.reached(s.position()) == nil {
 		return nil, nil
 	}
 	loss := &Loss{Term: mem.Term}
@@ -123,7 +125,7 @@ func (d *Driver) lost(ctx context.Context, mem memory, s, up *server) (*Loss, er
 	}
 	loss.Kept = kept
 	d.cfg.Log.Warn().Str("event", "resynchronized").Uint64("loss_bytes", loss.Bytes).Str("kept", kept).
-		Msg("the old master takes the new one's data over: what it had alone is kept beside and not in the service any more")
+		Msg("the server takes the new one's data over: what it had alone is kept beside and not in the service any more")
 	return loss, nil
 }
 

@@ -73,7 +73,7 @@ func (d *Driver) stepDown(ctx context.Context, order driver.StepDown) (driver.Po
 	}
 	// A driver that was killed while it did this has left it so.
 	run := &stepdown{d: d, order: order, began: time.Now(), run: s.Run}
-	run.require(s)
+	run.require(ctx, s)
 	return run.finish(ctx)
 }
 
@@ -116,27 +116,56 @@ type stepdown struct {
 	paused   time.Time // when the pause was renewed last
 }
 
-// require picks the replicas that have nearly everything.
-func (r *stepdown) require(s *server) {
+// require picks the replicas that have to confirm: those that are to be promoted,
+// where they are known, else all that have nearly everything. It says why the
+// step-down would wait in vain; "" when it would not.
+func (r *stepdown) require(ctx context.Context, s *server) string {
 	r.required = nil
 	for _, one := range s.Replicas {
 		if one.Online && behind(one.Offset, s.Offset) <= r.d.cfg.MaxLag {
 			r.required = append(r.required, one.Address)
 		}
 	}
+	near, most := r.required, managed.Size(r.d.cfg.MaxLag)
+	if len(r.order.Incoming) > 0 {
+		r.required = nil
+	}
+	for _, peer := range r.order.Incoming {
+		r.required = append(r.required, peer.Address)
+		if !slices.Contains(near, peer.Address) && !r.near(ctx, peer.Address, s) {
+			return fmt.Sprintf("incoming-behind: %s, which is to be promoted, is not connected or is more than %s behind", peer.Name, most)
+		}
+	}
+	if len(near) < r.d.cfg.Replicas {
+		return fmt.Sprintf("no-replica: %d are connected and less than %s behind, %d are wanted", len(near), most, r.d.cfg.Replicas)
+	}
+	return ""
+}
+
+// near asks a replica itself whether it has nearly everything: its master may know
+// it by another address.
+func (r *stepdown) near(ctx context.Context, address string, s *server) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	l, err := r.d.peer(address)
+	if err != nil {
+		return false
+	}
+	one, err := l.look(ctx)
+	return err == nil && !one.Master && one.LinkUp && one.ReplID == s.ReplID && behind(one.Offset, s.Offset) <= r.d.cfg.MaxLag
 }
 
 // gather waits a moment for enough replicas. Nothing is interrupted yet.
 func (r *stepdown) gather(ctx context.Context, s *server) error {
-	r.require(s)
+	why := r.require(ctx, s)
 	short, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
 	err := managed.Until(short, "find replicas", func() (done bool, err error) {
-		if len(r.required) >= r.d.cfg.Replicas {
+		if why == "" {
 			return true, nil
 		}
 		if s, err = r.d.own.look(ctx); err == nil {
-			r.require(s)
+			why = r.require(ctx, s)
 		}
 		return false, err
 	})
@@ -146,7 +175,7 @@ func (r *stepdown) gather(ctx context.Context, s *server) error {
 	if r.order.Deadline.IsZero() {
 		return nil // it cannot be given up, and goes on with those that are there
 	}
-	return fmt.Errorf("no-replica: %d are connected and less than %s behind, %d are wanted; nothing was interrupted", len(r.required), managed.Size(r.d.cfg.MaxLag), r.d.cfg.Replicas)
+	return errors.New(why + "; nothing was interrupted")
 }
 
 // freeze does what clients notice.
@@ -198,7 +227,7 @@ func (r *stepdown) finish(ctx context.Context) (driver.Position, error) {
 		d.cfg.Log.Warn().Err(err).Str("event", "disarm").Msg("the server may be ended with its lease; it is started again as a replica")
 	}
 	d.cfg.Log.Info().Str("event", "stepped_down").Str("position", string(position.Bytes())).Dur("took", time.Since(r.began)).
-		Uint64("term", uint64(r.order.Term)).Msg("the server takes no write; the replicas have everything")
+		Uint64("term", uint64(r.order.Term)).Strs("replicas", r.required).Msg("the server takes no write; these replicas have everything")
 	return position.Bytes(), nil
 }
 
