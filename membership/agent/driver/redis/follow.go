@@ -86,6 +86,7 @@ func (d *Driver) master(ctx context.Context, address string) (*server, error) {
 	if !up.Master {
 		return nil, errors.New("upstream-not-master: it is a replica itself; wait for its promotion")
 	}
+	d.sighted(up)
 	return up, nil
 }
 

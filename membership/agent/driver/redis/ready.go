@@ -96,11 +96,16 @@ func (d *Driver) lookUp(ctx context.Context, address string) *upstream {
 		return up
 	}
 	if up.server.Master {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.seen = sight{position: up.server.position(), at: time.Now()}
+		d.sighted(up.server)
 	}
 	return up
+}
+
+// sighted notes how far a master's data reaches.
+func (d *Driver) sighted(master *server) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen = sight{position: master.position(), at: time.Now()}
 }
 
 // lag is how far a replica is behind, by the last look at its master. up is nil
