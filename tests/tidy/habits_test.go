@@ -10,7 +10,6 @@ import (
 
 // sleeps are the files that may sleep in real time, and why. An entry that is not needed is a finding.
 var sleeps = map[string]string{
-	"membership/agent/warden/child_linux.go":  "the kernel announces no process's end but a child's: the pace at which what was killed is looked for",
 	"membership/gossip/gossiptest/network.go": "the sleep is the simulated network's delay, in a synctest bubble's time",
 }
 

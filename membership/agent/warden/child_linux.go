@@ -4,14 +4,22 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// killPause is the pause between two rounds of killing.
-const killPause = 2 * time.Millisecond
+const (
+	// killLook is how long one round of killing waits for the end of what it killed
+	// before it looks what else there is.
+	killLook = 100 * time.Millisecond
+	// killPause is the pause between two rounds where nothing announces the end.
+	killPause = 2 * time.Millisecond
+	// killLate is how long killing may take before the log says so.
+	killLate = 2 * time.Second
+)
 
 // forker forks all children on one thread, which lives as long as the warden:
 // the kernel's signal at a parent's death is at the death of the thread.
@@ -47,6 +55,7 @@ func (w *warden) reap() {
 		main := pid > 0 && c != nil && c.ours && !c.reaped && pid == c.pid
 		if main { // from here on the number may be another's
 			c.reaped, c.main, c.exit = true, false, howItEnded(status)
+			close(c.taken)
 		}
 		w.mu.Unlock()
 		if main {
@@ -83,7 +92,7 @@ func (w *warden) kill(c *child, why string) {
 		return
 	}
 	killed := map[int]uint64{} // by pid, with when they were born
-	for round := 0; ; round++ {
+	for began, late := time.Now(), false; ; {
 		if c.grouped {
 			w.group.killAll()
 		}
@@ -101,10 +110,23 @@ func (w *warden) kill(c *child, why string) {
 		if len(left) == 0 && reaped && !(c.grouped && w.group.populated()) {
 			break
 		}
-		if round == 1000 {
+		if !late && time.Since(began) > killLate {
+			late = true
 			fmt.Fprintln(os.Stderr, "warden: processes do not end although they were killed:", left)
 		}
-		time.Sleep(killPause)
+		if ended(left) {
+			continue
+		}
+		taken := c.taken
+		if reaped { // and only the group is not empty yet
+			taken = nil
+		}
+		pause := time.NewTimer(killPause)
+		select {
+		case <-taken:
+		case <-pause.C:
+		}
+		pause.Stop()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,6 +139,32 @@ func (w *warden) kill(c *child, why string) {
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
+}
+
+// ended waits until processes have ended, killLook at most; false where there is
+// none to wait for.
+func ended(pids []int) bool {
+	var waits []unix.PollFd
+	for _, pid := range pids {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			defer func() { _ = unix.Close(fd) }() // only waited on
+			waits = append(waits, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		}
+	}
+	if len(waits) == 0 {
+		return false
+	}
+	for end := time.Now().Add(killLook); len(waits) > 0; {
+		left := time.Until(end)
+		if left <= 0 {
+			break
+		}
+		if _, err := unix.Poll(waits, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+			return false
+		}
+		waits = slices.DeleteFunc(waits, func(p unix.PollFd) bool { return p.Revents != 0 })
+	}
+	return true
 }
 
 // dying lists who was killed and is not dead yet: whose parent died first may be

@@ -46,12 +46,13 @@ type child struct {
 	born    uint64 // when, in the kernel's ticks: with pid it names one process
 	run     string
 	started time.Time
-	ours    bool // our own child; else taken over from a warden that died
-	grouped bool // in the control group
-	main    bool // the main process is there
-	reaped  bool // it was, as our child
-	stops   bool // it was told to stop, or is killed
-	gone    bool // nothing is left
+	ours    bool          // our own child; else taken over from a warden that died
+	grouped bool          // in the control group
+	main    bool          // the main process is there
+	reaped  bool          // it was, as our child
+	taken   chan struct{} // closed then
+	stops   bool          // it was told to stop, or is killed
+	gone    bool          // nothing is left
 	exit    string
 	killed  string
 }
@@ -167,7 +168,7 @@ func (w *warden) start(s Spec) error {
 	}
 	w.starting = true
 	w.mu.Unlock()
-	c := &child{spec: s, run: newRun(), started: time.Now(), ours: true}
+	c := &child{spec: s, run: newRun(), started: time.Now(), ours: true, taken: make(chan struct{})}
 	err := w.launch(c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
