@@ -145,6 +145,9 @@ type Request struct {
 	Pause    *Pause
 	Approval *Approval
 	Snapshot *Snapshot
+	// Started says for ever that an operator started an instance without a quorum
+	// of voters: a mandate of VerbStart.
+	Started *Mandate
 }
 
 // A Snapshot agrees on what the log up to a block amounts to: blocks before it
@@ -170,6 +173,8 @@ func (r *Request) Service() Service {
 		return r.Pause.Service
 	case r.Approval != nil:
 		return r.Approval.Service
+	case r.Started != nil:
+		return r.Started.Service
 	}
 	return ""
 }

@@ -17,6 +17,7 @@ const (
 	VerbApprove  Verb = "approve"  // of somebody else's switch or failover
 	VerbPause    Verb = "pause"
 	VerbResume   Verb = "resume"
+	VerbStart    Verb = "start" // of an instance, without a quorum of voters
 )
 
 // operatorPrefix stands before an operator's name where it is said who asked.
@@ -31,9 +32,11 @@ type Mandate struct {
 	// Operator is the operator's name, as the certificate has it.
 	Operator string
 	Service  Service
-	// ID is that of the handover to be; it is used once for ever.
+	// ID is that of the handover to be, which is used once for ever; of a start the
+	// instance's identity.
 	ID string
-	// To is where the service is to go; From and Term are what is certified.
+	// To is where the service is to go; From and Term are what is certified. Of a
+	// start, Term is the one that the instance is to serve.
 	From, To         DataCenter
 	Term             Term
 	HoldBudget       time.Duration // 0: the service's own
@@ -43,7 +46,8 @@ type Mandate struct {
 	// Until is a pause's end.
 	Until      time.Time
 	BreakGlass *BreakGlass
-	// Of is the SHA-256 of the mandate that an approval approves.
+	// Of is the SHA-256 of the mandate that an approval approves; of a start the
+	// instance's challenge, which is of this start alone.
 	Of     Digest
 	Reason string
 	// At is when it was signed, by the operator's clock. An operator's mandates for
@@ -89,6 +93,11 @@ func (m *Mandate) Check() error {
 		return nil
 	case VerbResume:
 		return nil
+	case VerbStart:
+		if m.Of.IsZero() || m.Term == 0 || m.Reason == "" {
+			return fmt.Errorf("%w: the start of an instance names its challenge, its term and a reason", ErrInvalid)
+		}
+		return m.checkID()
 	}
 	return fmt.Errorf("%w: signed order to %.20q: this program knows %s", ErrInvalid, m.Verb, joinVerbs())
 }
@@ -122,7 +131,7 @@ func (m *Mandate) checkMove() error {
 
 func joinVerbs() string {
 	var words []string
-	for _, v := range []Verb{VerbSwitch, VerbFailover, VerbApprove, VerbPause, VerbResume} {
+	for _, v := range []Verb{VerbSwitch, VerbFailover, VerbApprove, VerbPause, VerbResume, VerbStart} {
 		words = append(words, string(v))
 	}
 	return strings.Join(words, ", ")

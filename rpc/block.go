@@ -183,6 +183,8 @@ func requestToWire(r *signalbox.Request) (*wire.Request, error) {
 		return &wire.Request{Kind: &wire.Request_Approval{Approval: approvalToWire(r.Approval)}}, nil
 	case r.Snapshot != nil:
 		return &wire.Request{Kind: &wire.Request_Snapshot{Snapshot: &wire.Snapshot{Index: r.Snapshot.Index, Digest: r.Snapshot.Digest[:]}}}, nil
+	case r.Started != nil:
+		return &wire.Request{Kind: &wire.Request_AttestedStart{AttestedStart: mandateToWire(r.Started)}}, nil
 	}
 	return nil, fmt.Errorf("%w: empty request", signalbox.ErrInvalid)
 }
@@ -244,6 +246,8 @@ func requestFromWire(m *wire.Request) (*signalbox.Request, error) {
 			err = fmt.Errorf("%w: snapshot of an empty log", signalbox.ErrInvalid)
 		}
 		return &signalbox.Request{Snapshot: &signalbox.Snapshot{Index: k.Snapshot.GetIndex(), Digest: digest}}, err
+	case *wire.Request_AttestedStart:
+		return startedFromWire(k.AttestedStart)
 	}
 	return nil, fmt.Errorf("%w: request of a kind this program does not know", signalbox.ErrInvalid)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -180,6 +181,27 @@ func mandateFromWire(raw []byte) (*signalbox.Mandate, error) {
 		return nil, nil
 	}
 	return InspectMandate(raw)
+}
+
+func startedFromWire(raw []byte) (*signalbox.Request, error) {
+	m, err := InspectMandate(raw)
+	if err == nil && m.Verb != signalbox.VerbStart {
+		err = fmt.Errorf("%w: a signed %s is no start", signalbox.ErrInvalid, m.Verb)
+	}
+	return &signalbox.Request{Started: m}, err
+}
+
+// StartChallenge is what an operator signs to start an instance without a quorum
+// of voters: of this identity, this start (the nonce of its question), this
+// incarnation, and the newest term that it holds.
+func StartChallenge(cluster string, id signalbox.Identity, incarnation uint64, nonce []byte, cert *signalbox.Certificate) signalbox.Digest {
+	h := sha256.New()
+	h.Write([]byte("signalbox start\n" + cluster + "\n" + string(id) + "\n"))
+	var b []byte
+	b = binary.BigEndian.AppendUint64(b, incarnation)
+	b = binary.BigEndian.AppendUint64(b, uint64(cert.Term))
+	h.Write(append(append(b, cert.Block.Digest[:]...), nonce...))
+	return signalbox.Digest(h.Sum(nil))
 }
 
 func mandateToWire(m *signalbox.Mandate) []byte {

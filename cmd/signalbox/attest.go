@@ -89,14 +89,19 @@ func (a *attester) silent(ctx context.Context, std stdio, c *client.Client, hand
 
 func newInstanceAttestCommand(std stdio) *cobra.Command {
 	var service, reason string
+	var start bool
 	cmd := &cobra.Command{
-		Use: "attest INSTANCE --service SERVICE --reason WHY", Short: "Take responsibility that an instance serves no more", Args: cobra.ExactArgs(1),
+		Use: "attest INSTANCE --service SERVICE --reason WHY", Short: "Take responsibility: an instance serves no more, or starts without a quorum", Args: cobra.ExactArgs(1),
 		Long: "Signs with your own key that an instance is off and stays off until it has asked the voters again. While a\n" +
 			"failover is open that waits for the instance, the attest counts for that; else the instance is taken out of\n" +
 			"those whose evidence a handover needs. INSTANCE is its name or its identity. The reason is mandatory: it stands\n" +
 			"in the certificate or the log, with your name, for ever.\n\n" +
-			"Be sure. If the instance still serves, two masters do, and nothing can tell.",
-		Example: "  signalbox instance attest orders-east-2 --service orders --reason 'its host burned, ticket 4711'",
+			"Be sure. If the instance still serves, two masters do, and nothing can tell.\n\n" +
+			"With --start it is the opposite: an instance that was started again, and waits for a quorum of voters who do not\n" +
+			"come, serves on your word. You say that no other data center became master since. It counts for this one start.\n" +
+			"Where the service uses leases it starts nothing.",
+		Example: "  signalbox instance attest orders-east-2 --service orders --reason 'its host burned, ticket 4711'\n" +
+			"  signalbox instance attest orders-east-1 --service orders --start --reason 'west and south are dark, seen on the phone'",
 		PreRunE: func(*cobra.Command, []string) error {
 			if reason == "" || len(reason) > signalbox.MaxReason {
 				return usagef("--reason: write 1 to %d bytes: it is shown for ever", signalbox.MaxReason)
@@ -106,10 +111,14 @@ func newInstanceAttestCommand(std stdio) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&service, "service", "", "the instance's service")
 	cmd.Flags().StringVar(&reason, "reason", "", "why you are sure; shown for ever")
+	cmd.Flags().BoolVar(&start, "start", false, "start the instance, which waits for a quorum of voters, without one")
 	_ = cmd.MarkFlagRequired("service") // fails for a flag that is not there only
 	_ = cmd.MarkFlagRequired("reason")
 	output := addOutput(cmd, false)
 	connect(cmd, std, func(ctx context.Context, c *client.Client, args []string) error {
+		if start {
+			return startAlone(ctx, cmd, c, std, output, service, args[0], reason)
+		}
 		by, err := newAttester(cmd)
 		if err != nil {
 			return err

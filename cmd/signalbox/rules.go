@@ -130,6 +130,14 @@ func glassText(b *api.BrokenGlass) string {
 	return text
 }
 
+func startedText(s *api.AttestedStart) string {
+	name := s.Instance
+	if name == "" {
+		name = s.Identity
+	}
+	return fmt.Sprintf("ATTESTED START of %s at term %d by %s: %s; without a quorum of voters, %s", name, s.Term, s.By, s.Reason, moment(&s.At))
+}
+
 func rulesText(w io.Writer, r *api.ServiceRules) error {
 	if err := table(w, []string{"RULE", "CONFIGURED"}, configuredRules(r)); err != nil {
 		return err
@@ -143,6 +151,9 @@ func rulesText(w io.Writer, r *api.ServiceRules) error {
 	}
 	if m := r.LastMove; m != nil {
 		fmt.Fprintln(w, clean(fmt.Sprintf("last move: %s to %s by %s, %s (%s)", m.From, m.To, m.By, moment(&m.At), m.Handover)))
+	}
+	for i := range r.AttestedStarts {
+		fmt.Fprintln(w, clean(startedText(&r.AttestedStarts[i])))
 	}
 	for i := range r.BreakGlass {
 		fmt.Fprintln(w, clean(glassText(&r.BreakGlass[i])))
@@ -203,6 +214,9 @@ func peopleText(w io.Writer, services []api.Service) {
 		}
 		for _, id := range s.Approvals {
 			fmt.Fprintln(w, clean(fmt.Sprintf("%s: order %s waits for approval: signalbox cutover approve %s (signalbox service rules %s shows it)", s.Name, id, id, s.Name)))
+		}
+		if s.AttestedStart != nil {
+			fmt.Fprintln(w, clean(s.Name+": "+startedText(s.AttestedStart)))
 		}
 		if s.BreakGlass != nil {
 			fmt.Fprintln(w, clean(s.Name+": "+glassText(s.BreakGlass)))

@@ -63,6 +63,17 @@ type BrokenGlass struct {
 	At        *time.Time `json:"at,omitempty"`
 }
 
+// An AttestedStart is an instance that an operator started without a quorum of
+// voters.
+type AttestedStart struct {
+	Instance string    `json:"instance,omitempty"`
+	Identity string    `json:"identity"`
+	Term     uint64    `json:"term" doc:"The term that it served from then on"`
+	By       string    `json:"by" doc:"Who took responsibility"`
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"`
+}
+
 // A WaitingOrder waits for approval.
 type WaitingOrder struct {
 	ID       string     `json:"id" doc:"The id that the handover is to have"`
@@ -127,9 +138,10 @@ type ServiceRules struct {
 	Waiting       []WaitingOrder `json:"waiting" nullable:"false" doc:"Orders that wait for approval"`
 	LastMove      *Move          `json:"last_move,omitempty"`
 	// BreakGlass holds the newest broken glasses; BreakGlassTotal counts all.
-	BreakGlass      []BrokenGlass `json:"break_glass" nullable:"false" doc:"The newest handovers that overrode rules, oldest first"`
-	BreakGlassTotal int           `json:"break_glass_total" doc:"How many handovers overrode rules since the service was adopted"`
-	Now             []RuleState   `json:"now" nullable:"false" doc:"What each rule says now, by data center that a move would go to"`
+	AttestedStarts  []AttestedStart `json:"attested_starts,omitempty" doc:"The newest starts of instances without a quorum of voters, oldest first; in the log for ever"`
+	BreakGlass      []BrokenGlass   `json:"break_glass" nullable:"false" doc:"The newest handovers that overrode rules, oldest first"`
+	BreakGlassTotal int             `json:"break_glass_total" doc:"How many handovers overrode rules since the service was adopted"`
+	Now             []RuleState     `json:"now" nullable:"false" doc:"What each rule says now, by data center that a move would go to"`
 }
 
 // An ApproveReply has the order as it stands, and the handover when it began.

@@ -40,6 +40,10 @@ type Rescuer interface {
 	// Announce announces an instance's removal, so that others may give evidence
 	// for it. ErrUnknown when nobody of that name is outstanding.
 	Announce(ctx context.Context, order RemovalOrder) (Missing, error)
+	// Start starts an instance that waits for a quorum of voters without one, on
+	// an operator's mandate for exactly this start. ErrConflict when it waits for
+	// none, ErrRefused where leases are used, ErrUntrusted, ErrUnsigned.
+	Start(ctx context.Context, service, instance string, word Word) (Instance, error)
 	// Submit takes others' evidence in. ErrUntrusted when it does not verify,
 	// ErrConflict when nothing asks for it.
 	Submit(ctx context.Context, envelope []byte) (Submitted, error)
@@ -113,6 +117,11 @@ type RemovalRequest struct {
 	Reason string `json:"reason" minLength:"1" maxLength:"512" doc:"Why; it is in the log for ever"`
 }
 
+// A StartRequest brings an operator's mandate to start an instance.
+type StartRequest struct {
+	Mandate []byte `json:"mandate" minLength:"1" maxLength:"11000" doc:"The start as the operator signed it, base64: of this identity, term and challenge, with a reason"`
+}
+
 // An EvidenceRequest brings others' evidence.
 type EvidenceRequest struct {
 	Envelope []byte `json:"envelope" doc:"The signed envelope, base64"`
@@ -143,6 +152,12 @@ type (
 		Instance string `path:"instance" maxLength:"40" doc:"Its name, or its identity" example:"orders-east-2"`
 		Body     RemovalRequest
 	}
+	startInput struct {
+		Key      string `header:"Idempotency-Key" maxLength:"128" doc:"Makes the request safe to repeat, also at another gateway"`
+		Service  string `path:"service" maxLength:"40" example:"orders"`
+		Instance string `path:"instance" maxLength:"40" doc:"Its name, or its identity" example:"orders-east-2"`
+		Body     StartRequest
+	}
 	evidenceInput struct {
 		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes the request safe to repeat, also at another gateway"`
 		Body EvidenceRequest
@@ -163,6 +178,10 @@ func (s *server) registerRescue(api huma.API) {
 	huma.Register(api, operation("announce-removal", http.MethodPost, "/v1/services/{service}/instances/{instance}/removal", "services", "Announce an instance's removal",
 		"From then on others may give evidence that the instance serves no more; with it the instance is outstanding no more. If it starts again it stays closed until it is admitted again.",
 		CodeUnknown, CodeConflict, CodeNotConfigured, CodeUnavailable, CodeTooLarge), answering(s.announce))
+	huma.Register(api, operation("start-instance", http.MethodPost, "/v1/services/{service}/instances/{instance}/start", "services", "Start an instance without a quorum of voters",
+		"For a restarted instance that waits for voters who do not come, on the word of an operator: if another data center became master meanwhile, two are. "+
+			"It starts nothing where leases are used. The answer comes when its agent was told; the log has the word when a quorum is back.",
+		CodeUnknown, CodeConflict, CodeRefused, CodeUnsigned, CodeUnavailable, CodeTooLarge), answering(s.startInstance))
 	huma.Register(api, operation("submit-evidence", http.MethodPost, "/v1/evidence", "handovers", "Submit others' evidence",
 		"Takes an operator's attest (or a lapse or fence) for an open handover or an announced removal.",
 		CodeConflict, CodeRefused, CodeUnavailable, CodeTooLarge), answering(s.submit))
@@ -215,6 +234,11 @@ func (s *server) announce(ctx context.Context, in *removalInput) (*reply[Missing
 	}
 	m, err := s.options.Rescuer.Announce(ctx, RemovalOrder{Service: in.Service, Instance: in.Instance, By: callerOf(ctx), Reason: in.Body.Reason})
 	return &reply[Missing]{m}, err
+}
+
+func (s *server) startInstance(ctx context.Context, in *startInput) (*reply[Instance], error) {
+	i, err := s.options.Rescuer.Start(ctx, in.Service, in.Instance, Word{By: callerOf(ctx), Mandate: in.Body.Mandate})
+	return &reply[Instance]{i}, err
 }
 
 func (s *server) submit(ctx context.Context, in *evidenceInput) (*reply[Submitted], error) {

@@ -64,6 +64,8 @@ type Service struct {
 	Approvals []string `json:"approvals,omitempty" doc:"Ids of orders that wait for approval"`
 	// BreakGlass is the newest handover that overrode safety rules.
 	BreakGlass *BrokenGlass `json:"break_glass,omitempty" doc:"The newest handover that overrode safety rules; shown for ever"`
+	// AttestedStart is the newest start without a quorum of voters.
+	AttestedStart *AttestedStart `json:"attested_start,omitempty" doc:"The newest instance that an operator started without a quorum of voters; shown for ever"`
 	// Waiting says for whom the open handover waits, "orders-east-2: draining 14 requests".
 	Waiting     []string      `json:"waiting,omitempty" doc:"Whom the open handover waits for"`
 	DataCenters []ServiceSite `json:"data_centers" nullable:"false" doc:"The service in each data center"`
@@ -101,6 +103,8 @@ type Instance struct {
 	// Outstanding says whether a handover would need its evidence.
 	Outstanding bool   `json:"outstanding" doc:"Whether a handover has to have its evidence"`
 	Problem     string `json:"problem,omitempty" doc:"What is wrong with it, in its agent's or the gateway's words"`
+	// Challenge is of its start alone.
+	Challenge string `json:"challenge,omitempty" doc:"While it waits for a quorum of voters after a start: what an operator signs to start it without"`
 	// Problems are what its driver wants somebody to look at.
 	Problems []NamedProblem `json:"problems,omitempty" doc:"What its driver wants somebody to look at before a handover"`
 	LagBytes uint64         `json:"lag_bytes,omitempty" doc:"How far its data is behind, as its driver says"`

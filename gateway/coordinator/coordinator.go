@@ -105,6 +105,8 @@ type Options struct {
 	// Voters names the voters, Quorum is how many of them decide.
 	Voters []string
 	Quorum int
+	// Mandates verifies an operator's mandate at a time; nil: none is taken.
+	Mandates func(proof []byte, at time.Time) (*signalbox.Mandate, error)
 	// Expiries lists the certificates known here; may be nil.
 	Expiries func() []Expiry
 	Services []Service
@@ -150,7 +152,11 @@ type Coordinator struct {
 	// gathered are the signatures of others' evidence that come together here,
 	// fencings the instances that this gateway fenced.
 	gathered map[string]*gathering
-	fencings map[fenceKey]*fencing
+	// attested are starts without a quorum that the log does not have yet, as of
+	// attestedAt.
+	attested   map[signalbox.Digest]*signalbox.Mandate
+	attestedAt time.Time
+	fencings   map[fenceKey]*fencing
 	// busy are the services with an open handover.
 	busy     map[*service]bool
 	peersUp  map[string]bool
@@ -218,6 +224,7 @@ func New(opt Options) (*Coordinator, error) {
 		opt: opt, inbox: make(chan func(), maxInbox), done: make(chan struct{}), disk: make(chan func(), maxInbox),
 		services: map[signalbox.Service]*service{}, keys: map[signalbox.Identity]ed25519.PublicKey{},
 		heard: map[signalbox.Identity]start{}, recent: map[string]bool{}, requested: map[string]time.Time{}, silent: map[*service]bool{}, lost: map[lostKey]bool{}, peersUp: map[string]bool{}, configs: map[string]map[signalbox.Service]configDigest{},
+		attested: map[signalbox.Digest]*signalbox.Mandate{},
 		gathered: map[string]*gathering{}, fencings: map[fenceKey]*fencing{},
 		proxies: map[string]map[string]*proxyView{}, busy: map[*service]bool{},
 		rumours: make(chan delayed, maxInbox), several: severalOthers(&opt), news: map[*instance]bool{},

@@ -309,7 +309,7 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	case r.Remove != nil:
 		delete(s.leaves, r.Remove.Identity)
 		c.step(s, handover.Removed{Identity: r.Remove.Identity, Index: b.Index})
-	case r.Pause != nil, r.Approval != nil:
+	case r.Pause != nil, r.Approval != nil, r.Started != nil:
 		c.heardPeople(s, r)
 	case r.Admit != nil:
 		delete(s.admitting, r.Admit.Identity)

@@ -92,6 +92,8 @@ func (c *Coordinator) AgentFrame(id signalbox.Identity, frame *wire.AgentFrame) 
 		c.Statement(k.Statement)
 	case *wire.AgentFrame_Status:
 		c.post(func() { c.agentStatus(id, k.Status) })
+	case *wire.AgentFrame_AttestedStart:
+		c.post(func() { c.attestedStart(k.AttestedStart) })
 	case *wire.AgentFrame_Want:
 		c.post(func() { c.agentWant(id, k.Want) })
 	}
@@ -108,7 +110,7 @@ func (c *Coordinator) agentStatus(id signalbox.Identity, st *wire.InstanceStatus
 	st.Start = v.status.GetStart()
 	changed := v.status.GetState() != st.GetState() || v.status.GetTerm() != st.GetTerm() || v.status.GetReady() != st.GetReady() ||
 		v.status.GetAddress() != st.GetAddress() || v.status.GetProblem() != st.GetProblem() ||
-		v.status.GetPrepared() != st.GetPrepared() || len(v.status.GetProblems()) != len(st.GetProblems())
+		v.status.GetPrepared() != st.GetPrepared() || string(v.status.GetChallenge()) != string(st.GetChallenge()) || len(v.status.GetProblems()) != len(st.GetProblems())
 	v.status, v.at = st, c.opt.Now()
 	c.heardStatus(s, i, v)
 	if changed {
@@ -132,7 +134,7 @@ func bounded(st *wire.InstanceStatus) bool {
 			return false
 		}
 	}
-	return len(st.GetProblems()) <= maxProblems && len(st.GetLost().GetKept()) <= signalbox.MaxReason && len(st.GetProblem()) <= 4*signalbox.MaxReason && len(st.GetAddress()) <= signalbox.MaxAddress
+	return len(st.GetChallenge()) <= len(signalbox.Digest{}) && len(st.GetProblems()) <= maxProblems && len(st.GetLost().GetKept()) <= signalbox.MaxReason && len(st.GetProblem()) <= 4*signalbox.MaxReason && len(st.GetAddress()) <= signalbox.MaxAddress
 }
 
 // heardStatus takes from a status what matters for serving.
@@ -256,6 +258,7 @@ func (c *Coordinator) keepStatement(e signalbox.Evidence) {
 // the outstanding, endpoints gone quiet.
 func (c *Coordinator) housekeeping() {
 	c.heartbeat()
+	c.logAttested()
 	for _, s := range c.services {
 		for _, i := range s.instances {
 			if i.local {

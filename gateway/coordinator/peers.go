@@ -133,6 +133,8 @@ func (c *Coordinator) PeerFrame(gateway string, frame *wire.PeerFrame) {
 		if len(k.View.GetInstances()) <= maxList && len(k.View.GetProxies()) <= maxList {
 			c.post(func() { c.peerView(gateway, k.View) })
 		}
+	case *wire.PeerFrame_AttestedStart:
+		c.post(func() { c.peerStart(k.AttestedStart) })
 	case *wire.PeerFrame_Prepare:
 		c.peerPrepare(k.Prepare)
 	case *wire.PeerFrame_GiveUp:

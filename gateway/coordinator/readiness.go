@@ -96,7 +96,7 @@ func (c *Coordinator) serviceReadiness(s *service, proxies []*proxyView) api.Ser
 
 // common are the checks that concern all services.
 func (c *Coordinator) common() []api.Check {
-	return []api.Check{c.votersCheck(), c.journalCheck(), c.expiryCheck()}
+	return []api.Check{c.votersCheck(), c.aloneCheck(), c.journalCheck(), c.expiryCheck()}
 }
 
 // votersCheck says whether enough voters can be reached to decide anything.
@@ -116,6 +116,30 @@ func (c *Coordinator) votersCheck() api.Check {
 	if len(down) > 0 {
 		check.Detail += "; not " + naming(down)
 		check.Do = "start them, or look at the network between"
+	}
+	return check
+}
+
+// aloneCheck says in which data centers an instance that restarts stays closed
+// while they are cut off from the others: those that have no quorum by themselves.
+func (c *Coordinator) aloneCheck() api.Check {
+	voters, alone := map[string]int{}, []string{}
+	for _, name := range c.opt.Voters {
+		dc := c.opt.DataCenter
+		if name != c.opt.Gateway {
+			dc = c.opt.Peers[name]
+		}
+		voters[string(dc)]++
+	}
+	for _, dc := range c.dataCenters() {
+		if voters[dc] < c.opt.Quorum {
+			alone = append(alone, fmt.Sprintf("%s (%d)", dc, voters[dc]))
+		}
+	}
+	check := api.Check{Name: "restart-alone", OK: len(alone) == 0, Detail: "every data center has a quorum of voters by itself"}
+	if len(alone) > 0 {
+		check.Detail = fmt.Sprintf("%d voters are needed, and too few are in %s: an instance that restarts there while the others cannot be reached stays closed", c.opt.Quorum, naming(alone))
+		check.Do = "know the way out: signalbox instance attest --start"
 	}
 	return check
 }

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -41,6 +42,9 @@ func (c *Coordinator) rulesView(s *service) api.ServiceRules {
 	}
 	if m := said.Moved; m != nil {
 		v.LastMove = &api.Move{Handover: m.ID, From: string(m.From), To: string(m.To), Term: uint64(m.Term), By: m.By, At: m.At}
+	}
+	for i := range said.Started {
+		v.AttestedStarts = append(v.AttestedStarts, *c.startedView(s, &said.Started[i]))
 	}
 	for i := range said.Broken {
 		v.BreakGlass = append(v.BreakGlass, *brokenView(&said.Broken[i]))
@@ -83,6 +87,14 @@ func orderView(s *service, w *policy.Waiting) api.WaitingOrder {
 	return v
 }
 
+func (c *Coordinator) startedView(s *service, x *policy.Started) *api.AttestedStart {
+	v := &api.AttestedStart{Identity: string(x.Identity), Term: uint64(x.Term), By: x.By, Reason: x.Reason, At: x.At}
+	if i := c.instanceByID(s, x.Identity); i != nil {
+		v.Instance = i.Name
+	}
+	return v
+}
+
 func brokenView(b *policy.Broken) *api.BrokenGlass {
 	v := glassView(&b.BreakGlass, b.By)
 	at := b.At
@@ -112,6 +124,9 @@ func (c *Coordinator) showPeople(s *service, v *api.Service) {
 			v.Approvals = append(v.Approvals, said.Waiting[i].ID)
 		}
 	}
+	if n := len(said.Started); n > 0 {
+		v.AttestedStart = c.startedView(s, &said.Started[n-1])
+	}
 	if n := len(said.Broken); n > 0 {
 		v.BreakGlass = brokenView(&said.Broken[n-1])
 	}
@@ -123,6 +138,8 @@ func (c *Coordinator) heardPeople(s *service, r *signalbox.Request) {
 		return // history: whoever watches has seen it
 	}
 	switch {
+	case r.Started != nil:
+		c.event(s, api.EventNote, "", fmt.Sprintf("%s started %s without a quorum of voters at term %d: %s", r.Started.By(), r.Started.ID, r.Started.Term, r.Started.Reason))
 	case r.Pause != nil && r.Pause.Resumes():
 		c.event(s, api.EventNote, "", r.Pause.By+" ended the pause"+because(r.Pause.Reason))
 	case r.Pause != nil:

@@ -169,6 +169,9 @@ func (c *Coordinator) instanceView(s *service, i *instance) api.Instance {
 	st := n.status
 	v.Incarnation, v.Term, v.Floor, v.InFlight = st.GetIncarnation(), st.GetTerm(), st.GetFloor(), st.GetInFlight()
 	v.Driver, v.Version, v.Problem = st.GetDriver(), st.GetVersion(), st.GetProblem()
+	if v.Challenge = challengeOf(st); !i.reachable() {
+		v.Challenge = ""
+	}
 	v.LagBytes, v.LagMS = st.GetLagBytes(), st.GetLagNano()/int64(time.Millisecond)
 	v.Problems = problemViews(st)
 	v.ExpectedLoss = expectedView(st.GetExpected())

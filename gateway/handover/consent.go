@@ -60,6 +60,8 @@ func (l *Ledger) CheckAt(r *signalbox.Request, at time.Time) error {
 		err = fmt.Errorf("%w: service %s has no master yet", signalbox.ErrRefused, r.Approval.Service)
 	case r.Approval != nil:
 		err = policy.CheckApproval(said, r.Approval, s.Master(), s.Term(), len(s.Open) > 0, at)
+	case r.Started != nil:
+		return l.checkStarted(r.Started, said, at)
 	default:
 		err = l.Check(r)
 	}
@@ -99,8 +101,24 @@ func (l *Ledger) checkMandate(r *signalbox.Request, s *ServiceState, at time.Tim
 	return policy.CheckMandate(&said, verified, r, s.Master(), s.Term(), at)
 }
 
+// checkStarted verifies the operator's word by which an instance was started
+// while no quorum answered. It was taken then; the certificate may have ended.
+func (l *Ledger) checkStarted(m *signalbox.Mandate, said *policy.State, at time.Time) error {
+	if l.mandates == nil {
+		return fmt.Errorf("%w: this process cannot check operators' signatures", signalbox.ErrNotConfigured)
+	}
+	if _, err := l.mandates(m.Proof, m.At); err != nil {
+		return err
+	}
+	in, known := l.enrolled[signalbox.Identity(m.ID)]
+	return policy.CheckStarted(said, m, known && in.Service == m.Service, at)
+}
+
 // applyConsent takes what people said into the state.
 func (l *Ledger) applyConsent(b *signalbox.DecidedBlock, r *signalbox.Request) {
+	if r.Started != nil {
+		l.state(r.Started.Service).Policy.ApplyStarted(r.Started, b.At)
+	}
 	if m := r.Mandate(); m != nil {
 		l.state(r.Service()).Policy.ApplyMandate(m)
 	}

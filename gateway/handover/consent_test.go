@@ -3,6 +3,7 @@ package handover_test
 import (
 	"crypto/tls"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,5 +243,52 @@ func TestSignedOrders(t *testing.T) {
 	back.Mandate = nil
 	if err := b.CheckAt(&signalbox.Request{Handover: back}, now); err != nil {
 		t.Errorf("an order that no rule restricts, without a signature: %v", err)
+	}
+}
+
+// TestStartedIsRemembered guards that the log takes an operator's word by which an
+// instance was started without a quorum, however long ago, once, of an instance
+// that it knows, and with a signature that fits.
+func TestStartedIsRemembered(t *testing.T) {
+	b := adopted(t)
+	started := func(change ...func(*signalbox.Mandate)) signalbox.Request {
+		m := signalbox.Mandate{
+			Verb: signalbox.VerbStart, Operator: "ada", Service: orders, ID: string(ids("e1")[0]), Term: 1, Of: signalbox.Digest{7}, Reason: "west is dark", At: epoch,
+		}
+		for _, c := range change {
+			c(&m)
+		}
+		return signalbox.Request{Started: sealed(m)}
+	}
+	later := epoch.Add(48 * time.Hour)
+	if err := b.at(started(), later); !errors.Is(err, signalbox.ErrNotConfigured) {
+		t.Errorf("by a voter that cannot verify: %v", err)
+	}
+	b.SetMandates(signatures)
+	if err := b.at(started(), later); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.at(started(), later); !errors.Is(err, signalbox.ErrConflict) {
+		t.Errorf("twice: %v", err)
+	}
+	if err := b.at(started(func(m *signalbox.Mandate) { m.ID = "nobody" }), later); !errors.Is(err, signalbox.ErrUnknown) {
+		t.Errorf("of nobody: %v", err)
+	}
+	for n := range byte(policy.MaxStarted) {
+		if err := b.at(started(func(m *signalbox.Mandate) { m.Of[0], m.At = 8+n, epoch.Add(time.Duration(n+1)*time.Hour) }), later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said := b.Service(orders).Policy
+	if len(said.Started) != policy.MaxStarted || said.StartedTotal != policy.MaxStarted+1 || said.Started[0].Of != (signalbox.Digest{8}) {
+		t.Errorf("%d of %d, the oldest %v", len(said.Started), said.StartedTotal, said.Started[0].Of)
+	}
+	if kept := again(t, b.Ledger).Service(orders).Policy; kept.StartedTotal != said.StartedTotal || !slices.EqualFunc(kept.Started, said.Started, func(a, b policy.Started) bool {
+		return a.Of == b.Of && a.At.Equal(b.At) && a.Logged.Equal(b.Logged) && a.By == b.By && a.Reason == b.Reason && a.Identity == b.Identity && a.Term == b.Term
+	}) {
+		t.Errorf("a snapshot keeps %+v", kept.Started)
+	}
+	if err := b.at(started(), later); !errors.Is(err, signalbox.ErrConflict) {
+		t.Errorf("one that is forgotten, again: %v", err)
 	}
 }

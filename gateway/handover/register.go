@@ -93,6 +93,9 @@ func (l *Ledger) applyRegister(b *signalbox.DecidedBlock, r *signalbox.Request) 
 			entry, _ := c.Handover().Entry(e.Identity)
 			l.attested(b, e.Statement, e.Witness, entry.Name+" for "+c.Handover().ID)
 		}
+	case r.Started != nil:
+		m := r.Started
+		l.took(b, m.Service, Taken{What: fmt.Sprintf("started %s without a quorum of voters, term %d", l.enrolled[signalbox.Identity(m.ID)].Name, m.Term), By: m.By(), Reason: m.Reason, At: m.At})
 	case r.Remove != nil && r.Remove.Announces():
 		if r.Remove.Allowed.Has(signalbox.Lapse) {
 			l.register.leases.Apply(lease.Change{

@@ -190,6 +190,21 @@ func (d *decoder) holders(st *ServiceState, m *wire.StateService) error {
 	return err
 }
 
+func (d *decoder) started(s *policy.State, m *wire.StatePolicy) error {
+	s.StartedTotal = int(m.GetStartedTotal())
+	for _, x := range m.GetStarted() {
+		id, err := rpc.IdentityFromBytes(x.GetIdentity())
+		if err != nil || len(x.GetOf()) != len(signalbox.Digest{}) || len(m.GetStarted()) > policy.MaxStarted {
+			return fmt.Errorf("%w: start without a quorum (%w)", signalbox.ErrInvalid, err)
+		}
+		s.Started = append(s.Started, policy.Started{
+			Identity: id, Term: signalbox.Term(x.GetTerm()), By: x.GetBy(), Reason: x.GetReason(),
+			At: time.Unix(0, x.GetAtUnixNano()), Logged: time.Unix(0, x.GetLoggedUnixNano()), Of: signalbox.Digest(x.GetOf()),
+		})
+	}
+	return nil
+}
+
 func (d *decoder) policy(s *policy.State, m *wire.StatePolicy) error {
 	s.BrokenTotal = int(m.GetBrokenTotal())
 	if raw := m.GetPause(); len(raw) > 0 {
@@ -218,6 +233,9 @@ func (d *decoder) policy(s *policy.State, m *wire.StatePolicy) error {
 			out.Approved = append(out.Approved, by)
 		}
 		s.Waiting = append(s.Waiting, out)
+	}
+	if err := d.started(s, m); err != nil {
+		return err
 	}
 	for _, said := range m.GetSaid() {
 		if s.Said == nil {

@@ -166,6 +166,14 @@ func (e *encoder) policy(s *policy.State) *wire.StatePolicy {
 		}
 		m.Broken = append(m.Broken, out)
 	}
+	m.StartedTotal = uint64(s.StartedTotal)
+	for i := range s.Started {
+		x := &s.Started[i]
+		m.Started = append(m.Started, &wire.StateStarted{
+			Identity: rpc.IdentityToBytes(x.Identity), Term: uint64(x.Term), By: x.By, Reason: x.Reason,
+			AtUnixNano: x.At.UnixNano(), LoggedUnixNano: x.Logged.UnixNano(), Of: x.Of[:],
+		})
+	}
 	for _, operator := range sorted(s.Said) {
 		m.Said = append(m.Said, &wire.StateSaid{Operator: operator, AtUnixNano: s.Said[operator].UnixNano()})
 	}

@@ -14,6 +14,8 @@ const (
 	// MaxBroken is how many broken glasses of a service are kept here; the log
 	// and the records have all of them.
 	MaxBroken = 16
+	// MaxStarted is the same of starts without a quorum.
+	MaxStarted = 16
 )
 
 // A Paused is a pause with the time since when.
@@ -69,6 +71,17 @@ type Broken struct {
 	At   time.Time
 }
 
+// A Started is an instance that an operator started without a quorum of voters.
+type Started struct {
+	Identity   signalbox.Identity
+	Term       signalbox.Term
+	By, Reason string
+	// At is when the operator signed, Logged when the log took it.
+	At, Logged time.Time
+	// Of is the instance's challenge: one start has one.
+	Of signalbox.Digest
+}
+
 // A State is what the log says about one service that the rules look at. The
 // zero value is that of an empty log. Callers must not change what it holds.
 type State struct {
@@ -82,6 +95,10 @@ type State struct {
 	// BrokenTotal counts all.
 	Broken      []Broken
 	BrokenTotal int
+	// Started holds the newest starts without a quorum of voters, oldest first;
+	// StartedTotal counts all.
+	Started      []Started
+	StartedTotal int
 	// Said is when the newest mandate of each operator was signed.
 	Said map[string]time.Time
 }

@@ -137,14 +137,17 @@ func (s *Server) build() error {
 		rules[service.Name] = service.Rules
 	}
 	s.journal.SetRules(rules)
-	s.journal.SetMandates(func(proof []byte, at time.Time) (*signalbox.Mandate, error) {
-		return rpc.OpenMandate(rpc.MandateTrust{Cluster: self.Cluster, Roots: s.keeper.Roots(), Keys: s.opt.Cluster.OperatorKeys}, proof, at)
-	})
+	s.journal.SetMandates(s.mandate)
 	s.events = api.NewEvents(fmt.Sprintf("%s.%d", self.Name, time.Now().UnixNano()), api.DefaultRing)
 	if err := s.buildControl(); err != nil {
 		return err
 	}
 	return s.buildCoordinator(trust, scheme)
+}
+
+// mandate verifies an operator's signature.
+func (s *Server) mandate(proof []byte, at time.Time) (*signalbox.Mandate, error) {
+	return rpc.OpenMandate(rpc.MandateTrust{Cluster: s.opt.Cluster.Name, Roots: s.keeper.Roots(), Keys: s.opt.Cluster.OperatorKeys}, proof, at)
 }
 
 func (s *Server) buildControl() (err error) {
@@ -214,7 +217,7 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 	}
 	s.coordinator, err = coordinator.New(coordinator.Options{
 		Cluster: self.Cluster, Gateway: self.Name, DataCenter: self.DataCenter, Version: s.opt.Version, Peers: sites,
-		Voters: voterNames(s.opt.Cluster), Quorum: s.opt.Cluster.Quorum(), Expiries: (&expiries{keeper: s.keeper, dir: s.opt.Bundle.Dir}).list,
+		Voters: voterNames(s.opt.Cluster), Quorum: s.opt.Cluster.Quorum(), Mandates: s.mandate, Expiries: (&expiries{keeper: s.keeper, dir: s.opt.Bundle.Dir}).list,
 		Services: s.opt.Services, Trust: trust, Witness: s.witness(scheme), Roots: s.keeper.Roots, Journal: s.journal, Links: links{s.peers, s.agents},
 		Gossip: []coordinator.Gossip{s.pools[0], s.pools[1]}, Proxies: s.control, Events: s.events,
 		Metrics: coordinator.NewMetrics(s.registry), Logger: s.opt.Logger,

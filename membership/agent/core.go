@@ -38,6 +38,8 @@ type coreConfig struct {
 	// voter looks a voter's key up; quorum is how many of them are one.
 	voter  rpc.KeyLookup
 	quorum int
+	// mandate verifies an operator's signature at a time.
+	mandate func(proof []byte, at time.Time) (*signalbox.Mandate, error)
 	// nonce draws rpc.NonceSize unpredictable bytes.
 	nonce func() []byte
 	// prepares and follows say what the driver can do; see driver.Preparer and
@@ -154,6 +156,8 @@ func (c *core) Step(ev event, now time.Time, at lease.Instant) []effect {
 		c.onOverheard(ev.raw)
 	case answered:
 		c.onAnswered(ev.raw)
+	case startAttested:
+		c.onAttested(ev.raw)
 	case pinged:
 		c.emit(tell{gateway: ev.gateway, status: c.status(ev.ping)})
 	case disowned:

@@ -34,6 +34,8 @@ type (
 	preparing struct{ prepare *wire.Prepare }
 	// answered: a voter's reply to the nonce question.
 	answered struct{ raw []byte }
+	// startAttested: an operator's mandate to start without a quorum, unverified.
+	startAttested struct{ raw []byte }
 	// pinged: a gateway wants to know how the instance is.
 	pinged struct {
 		gateway string
@@ -80,23 +82,24 @@ type (
 	ticked struct{}
 )
 
-func (connected) isEvent()    {}
-func (ordered) isEvent()      {}
-func (overheard) isEvent()    {}
-func (granted) isEvent()      {}
-func (preparing) isEvent()    {}
-func (helped) isEvent()       {}
-func (answered) isEvent()     {}
-func (pinged) isEvent()       {}
-func (disowned) isEvent()     {}
-func (overtaken) isEvent()    {}
-func (drove) isEvent()        {}
-func (reported) isEvent()     {}
-func (quieted) isEvent()      {}
-func (stopping) isEvent()     {}
-func (leaseReplied) isEvent() {}
-func (leaseGiven) isEvent()   {}
-func (ticked) isEvent()       {}
+func (connected) isEvent()     {}
+func (ordered) isEvent()       {}
+func (overheard) isEvent()     {}
+func (granted) isEvent()       {}
+func (preparing) isEvent()     {}
+func (helped) isEvent()        {}
+func (answered) isEvent()      {}
+func (startAttested) isEvent() {}
+func (pinged) isEvent()        {}
+func (disowned) isEvent()      {}
+func (overtaken) isEvent()     {}
+func (drove) isEvent()         {}
+func (reported) isEvent()      {}
+func (quieted) isEvent()       {}
+func (stopping) isEvent()      {}
+func (leaseReplied) isEvent()  {}
+func (leaseGiven) isEvent()    {}
+func (ticked) isEvent()        {}
 
 // An effect is one thing to do about an event. Effects are done in the order in
 // which Step returned them; when a persist fails, none after it is.
@@ -125,6 +128,11 @@ type (
 	ask struct {
 		gateway  string
 		question *wire.Question
+	}
+	// attested tells by whose word the instance was started.
+	attested struct {
+		gateway string
+		proof   []byte
 	}
 	// want asks one gateway (any, when empty) for the current certificate and
 	// for admission.
@@ -185,6 +193,7 @@ func (persist) isEffect()    {}
 func (say) isEffect()        {}
 func (tell) isEffect()       {}
 func (ask) isEffect()        {}
+func (attested) isEffect()   {}
 func (want) isEffect()       {}
 func (stepDown) isEffect()   {}
 func (promote) isEffect()    {}

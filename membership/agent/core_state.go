@@ -34,6 +34,8 @@ type state struct {
 	Leave []byte `json:"leave,omitempty"`
 	// Open are the blocks that ask for an answer and have none yet.
 	Open []openBlock `json:"open,omitempty"`
+	// Attested are the newest starts without a quorum: mandates.
+	Attested [][]byte `json:"attested,omitempty"`
 	// Answers are the latest answers given.
 	Answers []answer `json:"answers,omitempty"`
 	// HighestTerm and HighestBlock name the highest block answered.
@@ -68,6 +70,8 @@ type record struct {
 	Answer  *answer            `json:"answer,omitempty"`
 	Left    uint64             `json:"left,omitempty"`
 	Leave   []byte             `json:"leave,omitempty"`
+	// Attested is an operator's mandate to start without a quorum.
+	Attested []byte `json:"attested,omitempty"`
 }
 
 // what names the change for whoever kills the process at it.
@@ -79,6 +83,8 @@ func (r *record) what() string {
 		return "leave"
 	case r.Open != nil:
 		return "open"
+	case r.Attested != nil:
+		return "attested"
 	case r.Certificate != nil:
 		return "certificate"
 	}
@@ -103,6 +109,9 @@ func (s *state) apply(r record) {
 	}
 	if r.Leave != nil {
 		s.Left, s.Leave = r.Left, r.Leave
+	}
+	if r.Attested != nil {
+		s.applyAttested(r.Attested)
 	}
 	if a := r.Answer; a != nil {
 		s.Answers = append(s.Answers, *a)

@@ -66,6 +66,12 @@ func (c *core) status(ping uint64) *wire.InstanceStatus {
 	if s.Problem == "" {
 		s.Problem = c.leaseProblem(c.now)
 	}
+	if due := c.challenge(); !due.IsZero() {
+		s.Challenge = due[:]
+		if s.Problem == "" {
+			s.Problem = "waits for a quorum of voters to answer its start"
+		}
+	}
 	if s.Problem == "" && !s.Ready {
 		s.Problem = c.report.readiness.Problem
 	}
@@ -112,6 +118,7 @@ func (c *core) tellChange() {
 		inFlight = 0
 	}
 	now := fmt.Sprint(s.State, s.Term, s.Floor, s.Admission, s.Ready, inFlight, s.Problem, s.Prepared, s.Prepares, s.Follows, s.Lost.GetTerm())
+	now += string(s.Challenge)
 	for _, p := range s.Problems {
 		now += "\n" + p.Name
 	}
@@ -140,6 +147,7 @@ func (c *core) onConnected(gateway string, now time.Time) {
 	if c.serving.Envelope != nil && c.gate.open {
 		c.emit(say{gateway: gateway, evidence: c.serving})
 	}
+	c.tellAttested(gateway)
 	if c.asksStart() {
 		c.question(&c.started, gateway)
 	}

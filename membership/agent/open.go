@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -63,6 +64,9 @@ func LoadOptions(bundleDir string) (Options, error) {
 	}
 	if opts.Trust, err = signature.Trust(b.Cluster); err != nil {
 		return Options{}, fmt.Errorf("load bundle %s: %w", bundleDir, err)
+	}
+	opts.Mandates = func(proof []byte, at time.Time) (*signalbox.Mandate, error) {
+		return rpc.OpenMandate(rpc.MandateTrust{Cluster: b.Cluster.Name, Roots: keeper.Roots(), Keys: b.Cluster.OperatorKeys}, proof, at)
 	}
 	opts.GossipPool.Keys = b.Gossip
 	opts.GossipPool.Reload = func() ([][]byte, error) {

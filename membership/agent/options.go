@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -37,6 +38,9 @@ type Options struct {
 	Trust     rpc.Trust
 	VoterKeys []ed25519.PublicKey
 	Quorum    int
+	// Mandates verifies an operator's mandate at a time; nil: none starts an
+	// instance without a quorum.
+	Mandates func(proof []byte, at time.Time) (*signalbox.Mandate, error)
 	// Gateways are the addresses (host:port) of this data center's gateways.
 	Gateways []string
 	// StateDir holds a directory for each instance. It must survive restarts

@@ -58,6 +58,10 @@ func (s *session) receive(ctx context.Context, frame *wire.GatewayFrame) {
 			problem = problem[:maxProblem]
 		}
 		s.toIdentity(ctx, k.Refusal.GetIdentity(), disowned{gateway: s.address, problem: problem, newKey: k.Refusal.GetNewKey()})
+	case *wire.GatewayFrame_AttestedStart:
+		if m, err := rpc.InspectMandate(k.AttestedStart); err == nil {
+			s.toIdentity(ctx, rpc.IdentityToBytes(signalbox.Identity(m.ID)), startAttested{raw: k.AttestedStart})
+		}
 	case *wire.GatewayFrame_LeaseGrant:
 		s.toIdentity(ctx, k.LeaseGrant.GetIdentity(), leaseReplied{reply: k.LeaseGrant})
 	default:

@@ -41,14 +41,15 @@ type rig struct {
 	position []byte    // what a step-down says its data reached
 	promoted []byte    // the position of the last promotion
 
-	said    []signalbox.Statement // everything signed, in order, repeated or not
-	script  []string              // the effects of the last step, in words
-	nonce   []byte                // of the last question
-	wants   int
-	exited  *exit
-	renewed bool
-	status  *wire.InstanceStatus
-	held    hold
+	said     []signalbox.Statement // everything signed, in order, repeated or not
+	script   []string              // the effects of the last step, in words
+	nonce    []byte                // of the last question
+	wants    int
+	attested [][]byte // told to gateways
+	exited   *exit
+	renewed  bool
+	status   *wire.InstanceStatus
+	held     hold
 
 	// leases
 	noDeadMan bool
@@ -73,6 +74,7 @@ func (r *rig) start() {
 		prepares: true, follows: true, deadMan: !r.noDeadMan,
 		trust: r.w.trust, address: "127.0.0.1:80", key: r.w.key(r.name), quorum: len(r.w.voters)/2 + 1,
 		instance: signalbox.Instance{Service: "orders", DataCenter: r.dc, Name: r.name, Identity: r.w.id(r.name)},
+		mandate:  func(proof []byte, _ time.Time) (*signalbox.Mandate, error) { return rpc.InspectMandate(proof) },
 		voter:    keysOf(r.w), nonce: func() []byte {
 			r.drawn++
 			n := make([]byte, rpc.NonceSize)
@@ -162,6 +164,8 @@ func (r *rig) do(e effect) {
 		r.nonce = e.question.Nonce
 	case want:
 		r.wants++
+	case attested:
+		r.attested = append(r.attested, e.proof)
 	case stepDown:
 		line := fmt.Sprintf("step down %d", e.order.Term)
 		for _, peer := range e.order.Incoming {

@@ -114,7 +114,8 @@ func (r *runner) start(s *store) {
 	r.core = newCore(coreConfig{
 		prepares: prepares, follows: follows, deadMan: deadMan,
 		trust: opts.Trust, instance: self, address: r.in.Address, key: s.key, quorum: opts.Quorum,
-		voter: func(id signalbox.Identity) ed25519.PublicKey { return r.agent.voters[id] },
+		voter:   func(id signalbox.Identity) ed25519.PublicKey { return r.agent.voters[id] },
+		mandate: opts.Mandates,
 		nonce: func() []byte {
 			nonce := make([]byte, rpc.NonceSize)
 			_, _ = rand.Read(nonce) // never fails
@@ -258,6 +259,8 @@ func (r *runner) do(ctx context.Context, c *conductor, e effect) error {
 		}
 	case ask:
 		r.send(e.gateway, &wire.AgentFrame{Kind: &wire.AgentFrame_Question{Question: e.question}})
+	case attested:
+		r.send(e.gateway, &wire.AgentFrame{Kind: &wire.AgentFrame_AttestedStart{AttestedStart: e.proof}})
 	case want:
 		r.sendOne(e.gateway, &wire.AgentFrame{Kind: &wire.AgentFrame_Want{Want: e.want}})
 	case stepDown:

@@ -407,6 +407,7 @@ type Request struct {
 	//	*Request_Pause
 	//	*Request_Approval
 	//	*Request_Snapshot
+	//	*Request_AttestedStart
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -512,6 +513,15 @@ func (x *Request) GetSnapshot() *Snapshot {
 	return nil
 }
 
+func (x *Request) GetAttestedStart() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_AttestedStart); ok {
+			return x.AttestedStart
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -544,6 +554,10 @@ type Request_Snapshot struct {
 	Snapshot *Snapshot `protobuf:"bytes,8,opt,name=snapshot,proto3,oneof"`
 }
 
+type Request_AttestedStart struct {
+	AttestedStart []byte `protobuf:"bytes,9,opt,name=attested_start,json=attestedStart,proto3,oneof"` // MandateProof of verb start
+}
+
 func (*Request_Handover) isRequest_Kind() {}
 
 func (*Request_Admit) isRequest_Kind() {}
@@ -557,6 +571,8 @@ func (*Request_Pause) isRequest_Kind() {}
 func (*Request_Approval) isRequest_Kind() {}
 
 func (*Request_Snapshot) isRequest_Kind() {}
+
+func (*Request_AttestedStart) isRequest_Kind() {}
 
 // Snapshot agrees on what the log up to an index amounts to, so that what is
 // older need not be kept: the SHA-256 of a LedgerState.
@@ -2704,6 +2720,7 @@ type AgentFrame struct {
 	//	*AgentFrame_Pong
 	//	*AgentFrame_Want
 	//	*AgentFrame_LeaseRequest
+	//	*AgentFrame_AttestedStart
 	Kind          isAgentFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2809,6 +2826,15 @@ func (x *AgentFrame) GetLeaseRequest() []byte {
 	return nil
 }
 
+func (x *AgentFrame) GetAttestedStart() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*AgentFrame_AttestedStart); ok {
+			return x.AttestedStart
+		}
+	}
+	return nil
+}
+
 type isAgentFrame_Kind interface {
 	isAgentFrame_Kind()
 }
@@ -2841,6 +2867,10 @@ type AgentFrame_LeaseRequest struct {
 	LeaseRequest []byte `protobuf:"bytes,7,opt,name=lease_request,json=leaseRequest,proto3,oneof"` // Envelope of LeaseRequest
 }
 
+type AgentFrame_AttestedStart struct {
+	AttestedStart []byte `protobuf:"bytes,8,opt,name=attested_start,json=attestedStart,proto3,oneof"` // MandateProof, by which an instance was started
+}
+
 func (*AgentFrame_Hello) isAgentFrame_Kind() {}
 
 func (*AgentFrame_Statement) isAgentFrame_Kind() {}
@@ -2854,6 +2884,8 @@ func (*AgentFrame_Pong) isAgentFrame_Kind() {}
 func (*AgentFrame_Want) isAgentFrame_Kind() {}
 
 func (*AgentFrame_LeaseRequest) isAgentFrame_Kind() {}
+
+func (*AgentFrame_AttestedStart) isAgentFrame_Kind() {}
 
 // Hello introduces one instance of the agent; one for each.
 type Hello struct {
@@ -2970,12 +3002,13 @@ type InstanceStatus struct {
 	Problems      []*NamedProblem        `protobuf:"bytes,17,rep,name=problems,proto3" json:"problems,omitempty"`                                   // at most 16, whether they block or not
 	LagNano       int64                  `protobuf:"varint,18,opt,name=lag_nano,json=lagNano,proto3" json:"lag_nano,omitempty"`
 	LagBytes      uint64                 `protobuf:"varint,19,opt,name=lag_bytes,json=lagBytes,proto3" json:"lag_bytes,omitempty"`
-	Prepares      bool                   `protobuf:"varint,20,opt,name=prepares,proto3" json:"prepares,omitempty"` // the driver has something to prepare
-	Prepared      uint64                 `protobuf:"varint,21,opt,name=prepared,proto3" json:"prepared,omitempty"` // id of the newest Prepare that is done
-	Follows       bool                   `protobuf:"varint,22,opt,name=follows,proto3" json:"follows,omitempty"`   // the driver wants to know whom to follow
-	Start         []byte                 `protobuf:"bytes,23,opt,name=start,proto3" json:"start,omitempty"`        // of Hello; filled in by the gateway that passes it on
-	Expected      *ExpectedLoss          `protobuf:"bytes,24,opt,name=expected,proto3" json:"expected,omitempty"`  // what a failover to it would lose
-	Lost          *Lost                  `protobuf:"bytes,25,opt,name=lost,proto3" json:"lost,omitempty"`          // what it had as master and its successor has not
+	Prepares      bool                   `protobuf:"varint,20,opt,name=prepares,proto3" json:"prepares,omitempty"`  // the driver has something to prepare
+	Prepared      uint64                 `protobuf:"varint,21,opt,name=prepared,proto3" json:"prepared,omitempty"`  // id of the newest Prepare that is done
+	Follows       bool                   `protobuf:"varint,22,opt,name=follows,proto3" json:"follows,omitempty"`    // the driver wants to know whom to follow
+	Start         []byte                 `protobuf:"bytes,23,opt,name=start,proto3" json:"start,omitempty"`         // of Hello; filled in by the gateway that passes it on
+	Expected      *ExpectedLoss          `protobuf:"bytes,24,opt,name=expected,proto3" json:"expected,omitempty"`   // what a failover to it would lose
+	Lost          *Lost                  `protobuf:"bytes,25,opt,name=lost,proto3" json:"lost,omitempty"`           // what it had as master and its successor has not
+	Challenge     []byte                 `protobuf:"bytes,26,opt,name=challenge,proto3" json:"challenge,omitempty"` // while it waits for a quorum: what an operator signs to start it without
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3181,6 +3214,13 @@ func (x *InstanceStatus) GetExpected() *ExpectedLoss {
 func (x *InstanceStatus) GetLost() *Lost {
 	if x != nil {
 		return x.Lost
+	}
+	return nil
+}
+
+func (x *InstanceStatus) GetChallenge() []byte {
+	if x != nil {
+		return x.Challenge
 	}
 	return nil
 }
@@ -3526,6 +3566,7 @@ type GatewayFrame struct {
 	//	*GatewayFrame_Refusal
 	//	*GatewayFrame_LeaseGrant
 	//	*GatewayFrame_Prepare
+	//	*GatewayFrame_AttestedStart
 	Kind          isGatewayFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3640,6 +3681,15 @@ func (x *GatewayFrame) GetPrepare() *Prepare {
 	return nil
 }
 
+func (x *GatewayFrame) GetAttestedStart() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*GatewayFrame_AttestedStart); ok {
+			return x.AttestedStart
+		}
+	}
+	return nil
+}
+
 type isGatewayFrame_Kind interface {
 	isGatewayFrame_Kind()
 }
@@ -3676,6 +3726,10 @@ type GatewayFrame_Prepare struct {
 	Prepare *Prepare `protobuf:"bytes,8,opt,name=prepare,proto3,oneof"`
 }
 
+type GatewayFrame_AttestedStart struct {
+	AttestedStart []byte `protobuf:"bytes,9,opt,name=attested_start,json=attestedStart,proto3,oneof"` // MandateProof: an operator starts an instance without a quorum
+}
+
 func (*GatewayFrame_Welcome) isGatewayFrame_Kind() {}
 
 func (*GatewayFrame_Order) isGatewayFrame_Kind() {}
@@ -3691,6 +3745,8 @@ func (*GatewayFrame_Refusal) isGatewayFrame_Kind() {}
 func (*GatewayFrame_LeaseGrant) isGatewayFrame_Kind() {}
 
 func (*GatewayFrame_Prepare) isGatewayFrame_Kind() {}
+
+func (*GatewayFrame_AttestedStart) isGatewayFrame_Kind() {}
 
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4244,6 +4300,7 @@ type PeerFrame struct {
 	//	*PeerFrame_Prepare
 	//	*PeerFrame_Prepared
 	//	*PeerFrame_Silence
+	//	*PeerFrame_AttestedStart
 	Kind isPeerFrame_Kind `protobuf_oneof:"kind"`
 	// When the sender learned what it passes on, for records; 0: just now.
 	SeenUnixNano  int64 `protobuf:"varint,13,opt,name=seen_unix_nano,json=seenUnixNano,proto3" json:"seen_unix_nano,omitempty"`
@@ -4405,6 +4462,15 @@ func (x *PeerFrame) GetSilence() *Silence {
 	return nil
 }
 
+func (x *PeerFrame) GetAttestedStart() []byte {
+	if x != nil {
+		if x, ok := x.Kind.(*PeerFrame_AttestedStart); ok {
+			return x.AttestedStart
+		}
+	}
+	return nil
+}
+
 func (x *PeerFrame) GetSeenUnixNano() int64 {
 	if x != nil {
 		return x.SeenUnixNano
@@ -4468,6 +4534,10 @@ type PeerFrame_Silence struct {
 	Silence *Silence `protobuf:"bytes,15,opt,name=silence,proto3,oneof"`
 }
 
+type PeerFrame_AttestedStart struct {
+	AttestedStart []byte `protobuf:"bytes,16,opt,name=attested_start,json=attestedStart,proto3,oneof"` // MandateProof, for whoever has the instance's session
+}
+
 func (*PeerFrame_Hello) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Statement) isPeerFrame_Kind() {}
@@ -4493,6 +4563,8 @@ func (*PeerFrame_Prepare) isPeerFrame_Kind() {}
 func (*PeerFrame_Prepared) isPeerFrame_Kind() {}
 
 func (*PeerFrame_Silence) isPeerFrame_Kind() {}
+
+func (*PeerFrame_AttestedStart) isPeerFrame_Kind() {}
 
 // Silence says for how long the sender, a voter, and whoever it hears have had no
 // session with any agent of a service in a data center. It is no evidence.
@@ -6861,6 +6933,8 @@ type StatePolicy struct {
 	Broken        []*StateBroken         `protobuf:"bytes,5,rep,name=broken,proto3" json:"broken,omitempty"` // oldest first
 	BrokenTotal   uint64                 `protobuf:"varint,6,opt,name=broken_total,json=brokenTotal,proto3" json:"broken_total,omitempty"`
 	Said          []*StateSaid           `protobuf:"bytes,7,rep,name=said,proto3" json:"said,omitempty"`
+	Started       []*StateStarted        `protobuf:"bytes,8,rep,name=started,proto3" json:"started,omitempty"` // oldest first
+	StartedTotal  uint64                 `protobuf:"varint,9,opt,name=started_total,json=startedTotal,proto3" json:"started_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6944,6 +7018,113 @@ func (x *StatePolicy) GetSaid() []*StateSaid {
 	return nil
 }
 
+func (x *StatePolicy) GetStarted() []*StateStarted {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *StatePolicy) GetStartedTotal() uint64 {
+	if x != nil {
+		return x.StartedTotal
+	}
+	return 0
+}
+
+// StateStarted is an instance that an operator started without a quorum.
+type StateStarted struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Identity       []byte                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Term           uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	By             string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason         string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUnixNano     int64                  `protobuf:"varint,5,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	LoggedUnixNano int64                  `protobuf:"varint,6,opt,name=logged_unix_nano,json=loggedUnixNano,proto3" json:"logged_unix_nano,omitempty"`
+	Of             []byte                 `protobuf:"bytes,7,opt,name=of,proto3" json:"of,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *StateStarted) Reset() {
+	*x = StateStarted{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateStarted) ProtoMessage() {}
+
+func (x *StateStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateStarted.ProtoReflect.Descriptor instead.
+func (*StateStarted) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *StateStarted) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *StateStarted) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *StateStarted) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *StateStarted) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StateStarted) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+func (x *StateStarted) GetLoggedUnixNano() int64 {
+	if x != nil {
+		return x.LoggedUnixNano
+	}
+	return 0
+}
+
+func (x *StateStarted) GetOf() []byte {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
 type StateWaiting struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Approval      []byte                 `protobuf:"bytes,1,opt,name=approval,proto3" json:"approval,omitempty"` // Request
@@ -6955,7 +7136,7 @@ type StateWaiting struct {
 
 func (x *StateWaiting) Reset() {
 	*x = StateWaiting{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6967,7 +7148,7 @@ func (x *StateWaiting) String() string {
 func (*StateWaiting) ProtoMessage() {}
 
 func (x *StateWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6980,7 +7161,7 @@ func (x *StateWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateWaiting.ProtoReflect.Descriptor instead.
 func (*StateWaiting) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{82}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StateWaiting) GetApproval() []byte {
@@ -7016,7 +7197,7 @@ type StateApproved struct {
 
 func (x *StateApproved) Reset() {
 	*x = StateApproved{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7028,7 +7209,7 @@ func (x *StateApproved) String() string {
 func (*StateApproved) ProtoMessage() {}
 
 func (x *StateApproved) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7041,7 +7222,7 @@ func (x *StateApproved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateApproved.ProtoReflect.Descriptor instead.
 func (*StateApproved) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{83}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StateApproved) GetBy() string {
@@ -7083,7 +7264,7 @@ type StateSaid struct {
 
 func (x *StateSaid) Reset() {
 	*x = StateSaid{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7095,7 +7276,7 @@ func (x *StateSaid) String() string {
 func (*StateSaid) ProtoMessage() {}
 
 func (x *StateSaid) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7108,7 +7289,7 @@ func (x *StateSaid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSaid.ProtoReflect.Descriptor instead.
 func (*StateSaid) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{84}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *StateSaid) GetOperator() string {
@@ -7140,7 +7321,7 @@ type StateMoved struct {
 
 func (x *StateMoved) Reset() {
 	*x = StateMoved{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7152,7 +7333,7 @@ func (x *StateMoved) String() string {
 func (*StateMoved) ProtoMessage() {}
 
 func (x *StateMoved) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7165,7 +7346,7 @@ func (x *StateMoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateMoved.ProtoReflect.Descriptor instead.
 func (*StateMoved) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{85}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *StateMoved) GetId() string {
@@ -7231,7 +7412,7 @@ type StateBroken struct {
 
 func (x *StateBroken) Reset() {
 	*x = StateBroken{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7243,7 +7424,7 @@ func (x *StateBroken) String() string {
 func (*StateBroken) ProtoMessage() {}
 
 func (x *StateBroken) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7256,7 +7437,7 @@ func (x *StateBroken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateBroken.ProtoReflect.Descriptor instead.
 func (*StateBroken) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{86}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *StateBroken) GetId() string {
@@ -7315,7 +7496,7 @@ type StateTaken struct {
 
 func (x *StateTaken) Reset() {
 	*x = StateTaken{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7327,7 +7508,7 @@ func (x *StateTaken) String() string {
 func (*StateTaken) ProtoMessage() {}
 
 func (x *StateTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7340,7 +7521,7 @@ func (x *StateTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateTaken.ProtoReflect.Descriptor instead.
 func (*StateTaken) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{87}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *StateTaken) GetIndex() uint64 {
@@ -7387,7 +7568,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7399,7 +7580,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7412,7 +7593,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{88}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -7452,7 +7633,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
 	"atUnixNano\x121\n" +
 	"\brequests\x18\x06 \x03(\v2\x15.signalbox.v1.RequestR\brequests\x12\x1a\n" +
-	"\bproposer\x18\a \x01(\rR\bproposer\"\xf5\x02\n" +
+	"\bproposer\x18\a \x01(\rR\bproposer\"\x9e\x03\n" +
 	"\aRequest\x124\n" +
 	"\bhandover\x18\x01 \x01(\v2\x16.signalbox.v1.HandoverH\x00R\bhandover\x12/\n" +
 	"\x05admit\x18\x02 \x01(\v2\x17.signalbox.v1.AdmissionH\x00R\x05admit\x121\n" +
@@ -7460,7 +7641,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06remove\x12+\n" +
 	"\x05pause\x18\x05 \x01(\v2\x13.signalbox.v1.PauseH\x00R\x05pause\x124\n" +
 	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapproval\x124\n" +
-	"\bsnapshot\x18\b \x01(\v2\x16.signalbox.v1.SnapshotH\x00R\bsnapshotB\x06\n" +
+	"\bsnapshot\x18\b \x01(\v2\x16.signalbox.v1.SnapshotH\x00R\bsnapshot\x12'\n" +
+	"\x0eattested_start\x18\t \x01(\fH\x00R\rattestedStartB\x06\n" +
 	"\x04kind\"8\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
@@ -7658,7 +7840,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05voter\x18\x04 \x01(\rR\x05voter\x12\x16\n" +
 	"\x06signer\x18\x05 \x01(\fR\x06signer\x12\x18\n" +
 	"\aproblem\x18\x06 \x01(\tR\aproblem\x12\x1b\n" +
-	"\twait_nano\x18\a \x01(\x03R\bwaitNano\"\xca\x02\n" +
+	"\twait_nano\x18\a \x01(\x03R\bwaitNano\"\xf3\x02\n" +
 	"\n" +
 	"AgentFrame\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.signalbox.v1.HelloH\x00R\x05hello\x12\x1e\n" +
@@ -7667,7 +7849,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\bquestion\x18\x04 \x01(\v2\x16.signalbox.v1.QuestionH\x00R\bquestion\x12(\n" +
 	"\x04pong\x18\x05 \x01(\v2\x12.signalbox.v1.PongH\x00R\x04pong\x12(\n" +
 	"\x04want\x18\x06 \x01(\v2\x12.signalbox.v1.WantH\x00R\x04want\x12%\n" +
-	"\rlease_request\x18\a \x01(\fH\x00R\fleaseRequestB\x06\n" +
+	"\rlease_request\x18\a \x01(\fH\x00R\fleaseRequest\x12'\n" +
+	"\x0eattested_start\x18\b \x01(\fH\x00R\rattestedStartB\x06\n" +
 	"\x04kind\"\xbf\x01\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\n" +
@@ -7678,7 +7861,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x16\n" +
 	"\x06driver\x18\x06 \x01(\tR\x06driver\x12\x14\n" +
-	"\x05start\x18\a \x01(\fR\x05start\"\xe7\x05\n" +
+	"\x05start\x18\a \x01(\fR\x05start\"\x85\x06\n" +
 	"\x0eInstanceStatus\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x14\n" +
@@ -7705,7 +7888,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\afollows\x18\x16 \x01(\bR\afollows\x12\x14\n" +
 	"\x05start\x18\x17 \x01(\fR\x05start\x126\n" +
 	"\bexpected\x18\x18 \x01(\v2\x1a.signalbox.v1.ExpectedLossR\bexpected\x12&\n" +
-	"\x04lost\x18\x19 \x01(\v2\x12.signalbox.v1.LostR\x04lost\"\x85\x01\n" +
+	"\x04lost\x18\x19 \x01(\v2\x12.signalbox.v1.LostR\x04lost\x12\x1c\n" +
+	"\tchallenge\x18\x1a \x01(\fR\tchallenge\"\x85\x01\n" +
 	"\fExpectedLoss\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x19\n" +
@@ -7728,7 +7912,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04Want\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\"\x8a\x03\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"\xb3\x03\n" +
 	"\fGatewayFrame\x121\n" +
 	"\awelcome\x18\x01 \x01(\v2\x15.signalbox.v1.WelcomeH\x00R\awelcome\x12+\n" +
 	"\x05order\x18\x02 \x01(\v2\x13.signalbox.v1.OrderH\x00R\x05order\x12+\n" +
@@ -7738,7 +7922,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\arefusal\x18\x06 \x01(\v2\x15.signalbox.v1.RefusalH\x00R\arefusal\x12;\n" +
 	"\vlease_grant\x18\a \x01(\v2\x18.signalbox.v1.LeaseReplyH\x00R\n" +
 	"leaseGrant\x121\n" +
-	"\aprepare\x18\b \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepareB\x06\n" +
+	"\aprepare\x18\b \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepare\x12'\n" +
+	"\x0eattested_start\x18\t \x01(\fH\x00R\rattestedStartB\x06\n" +
 	"\x04kind\"^\n" +
 	"\aWelcome\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x18\n" +
@@ -7778,7 +7963,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
-	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\x84\x05\n" +
+	"\anew_key\x18\x03 \x01(\bR\x06newKey\"\xad\x05\n" +
 	"\tPeerFrame\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.signalbox.v1.PeerHelloH\x00R\x05hello\x12\x1e\n" +
 	"\tstatement\x18\x02 \x01(\fH\x00R\tstatement\x12\"\n" +
@@ -7793,7 +7978,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05share\x18\v \x01(\v2\x1b.signalbox.v1.EvidenceShareH\x00R\x05share\x121\n" +
 	"\aprepare\x18\f \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepare\x124\n" +
 	"\bprepared\x18\x0e \x01(\v2\x16.signalbox.v1.PreparedH\x00R\bprepared\x121\n" +
-	"\asilence\x18\x0f \x01(\v2\x15.signalbox.v1.SilenceH\x00R\asilence\x12$\n" +
+	"\asilence\x18\x0f \x01(\v2\x15.signalbox.v1.SilenceH\x00R\asilence\x12'\n" +
+	"\x0eattested_start\x18\x10 \x01(\fH\x00R\rattestedStart\x12$\n" +
 	"\x0eseen_unix_nano\x18\r \x01(\x03R\fseenUnixNanoB\x06\n" +
 	"\x04kind\"e\n" +
 	"\aSilence\x12\x18\n" +
@@ -7977,7 +8163,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\fStatePromise\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x14\n" +
 	"\x05below\x18\x02 \x01(\x04R\x05below\x12\x13\n" +
-	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\"\xb4\x02\n" +
+	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\"\x8f\x03\n" +
 	"\vStatePolicy\x12\x14\n" +
 	"\x05pause\x18\x01 \x01(\fR\x05pause\x12&\n" +
 	"\x0fsince_unix_nano\x18\x02 \x01(\x03R\rsinceUnixNano\x124\n" +
@@ -7985,7 +8171,18 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05moved\x18\x04 \x01(\v2\x18.signalbox.v1.StateMovedR\x05moved\x121\n" +
 	"\x06broken\x18\x05 \x03(\v2\x19.signalbox.v1.StateBrokenR\x06broken\x12!\n" +
 	"\fbroken_total\x18\x06 \x01(\x04R\vbrokenTotal\x12+\n" +
-	"\x04said\x18\a \x03(\v2\x17.signalbox.v1.StateSaidR\x04said\"\x85\x01\n" +
+	"\x04said\x18\a \x03(\v2\x17.signalbox.v1.StateSaidR\x04said\x124\n" +
+	"\astarted\x18\b \x03(\v2\x1a.signalbox.v1.StateStartedR\astarted\x12#\n" +
+	"\rstarted_total\x18\t \x01(\x04R\fstartedTotal\"\xc2\x01\n" +
+	"\fStateStarted\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12 \n" +
+	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
+	"atUnixNano\x12(\n" +
+	"\x10logged_unix_nano\x18\x06 \x01(\x03R\x0eloggedUnixNano\x12\x0e\n" +
+	"\x02of\x18\a \x01(\fR\x02of\"\x85\x01\n" +
 	"\fStateWaiting\x12\x1a\n" +
 	"\bapproval\x18\x01 \x01(\fR\bapproval\x12 \n" +
 	"\fat_unix_nano\x18\x02 \x01(\x03R\n" +
@@ -8055,7 +8252,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -8140,13 +8337,14 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*StateAnnouncement)(nil),   // 80: signalbox.v1.StateAnnouncement
 	(*StatePromise)(nil),        // 81: signalbox.v1.StatePromise
 	(*StatePolicy)(nil),         // 82: signalbox.v1.StatePolicy
-	(*StateWaiting)(nil),        // 83: signalbox.v1.StateWaiting
-	(*StateApproved)(nil),       // 84: signalbox.v1.StateApproved
-	(*StateSaid)(nil),           // 85: signalbox.v1.StateSaid
-	(*StateMoved)(nil),          // 86: signalbox.v1.StateMoved
-	(*StateBroken)(nil),         // 87: signalbox.v1.StateBroken
-	(*StateTaken)(nil),          // 88: signalbox.v1.StateTaken
-	(*AskReply)(nil),            // 89: signalbox.v1.AskReply
+	(*StateStarted)(nil),        // 83: signalbox.v1.StateStarted
+	(*StateWaiting)(nil),        // 84: signalbox.v1.StateWaiting
+	(*StateApproved)(nil),       // 85: signalbox.v1.StateApproved
+	(*StateSaid)(nil),           // 86: signalbox.v1.StateSaid
+	(*StateMoved)(nil),          // 87: signalbox.v1.StateMoved
+	(*StateBroken)(nil),         // 88: signalbox.v1.StateBroken
+	(*StateTaken)(nil),          // 89: signalbox.v1.StateTaken
+	(*AskReply)(nil),            // 90: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
@@ -8221,27 +8419,28 @@ var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	79, // 69: signalbox.v1.StateService.doubted:type_name -> signalbox.v1.StateIndex
 	81, // 70: signalbox.v1.StateService.promised:type_name -> signalbox.v1.StatePromise
 	82, // 71: signalbox.v1.StateService.policy:type_name -> signalbox.v1.StatePolicy
-	88, // 72: signalbox.v1.StateService.taken:type_name -> signalbox.v1.StateTaken
-	83, // 73: signalbox.v1.StatePolicy.waiting:type_name -> signalbox.v1.StateWaiting
-	86, // 74: signalbox.v1.StatePolicy.moved:type_name -> signalbox.v1.StateMoved
-	87, // 75: signalbox.v1.StatePolicy.broken:type_name -> signalbox.v1.StateBroken
-	85, // 76: signalbox.v1.StatePolicy.said:type_name -> signalbox.v1.StateSaid
-	84, // 77: signalbox.v1.StateWaiting.approved:type_name -> signalbox.v1.StateApproved
-	31, // 78: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	48, // 79: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	66, // 80: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	68, // 81: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	24, // 82: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	39, // 83: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	48, // 84: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	67, // 85: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	69, // 86: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	89, // 87: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	83, // [83:88] is the sub-list for method output_type
-	78, // [78:83] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	89, // 72: signalbox.v1.StateService.taken:type_name -> signalbox.v1.StateTaken
+	84, // 73: signalbox.v1.StatePolicy.waiting:type_name -> signalbox.v1.StateWaiting
+	87, // 74: signalbox.v1.StatePolicy.moved:type_name -> signalbox.v1.StateMoved
+	88, // 75: signalbox.v1.StatePolicy.broken:type_name -> signalbox.v1.StateBroken
+	86, // 76: signalbox.v1.StatePolicy.said:type_name -> signalbox.v1.StateSaid
+	83, // 77: signalbox.v1.StatePolicy.started:type_name -> signalbox.v1.StateStarted
+	85, // 78: signalbox.v1.StateWaiting.approved:type_name -> signalbox.v1.StateApproved
+	31, // 79: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	48, // 80: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	66, // 81: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	68, // 82: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	24, // 83: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	39, // 84: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	48, // 85: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	67, // 86: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	69, // 87: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	90, // 88: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	84, // [84:89] is the sub-list for method output_type
+	79, // [79:84] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -8257,6 +8456,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*Request_Pause)(nil),
 		(*Request_Approval)(nil),
 		(*Request_Snapshot)(nil),
+		(*Request_AttestedStart)(nil),
 	}
 	file_rpc_wire_signalbox_proto_msgTypes[30].OneofWrappers = []any{
 		(*AgentFrame_Hello)(nil),
@@ -8266,6 +8466,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_Pong)(nil),
 		(*AgentFrame_Want)(nil),
 		(*AgentFrame_LeaseRequest)(nil),
+		(*AgentFrame_AttestedStart)(nil),
 	}
 	file_rpc_wire_signalbox_proto_msgTypes[38].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
@@ -8276,6 +8477,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_Refusal)(nil),
 		(*GatewayFrame_LeaseGrant)(nil),
 		(*GatewayFrame_Prepare)(nil),
+		(*GatewayFrame_AttestedStart)(nil),
 	}
 	file_rpc_wire_signalbox_proto_msgTypes[47].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
@@ -8291,6 +8493,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Prepare)(nil),
 		(*PeerFrame_Prepared)(nil),
 		(*PeerFrame_Silence)(nil),
+		(*PeerFrame_AttestedStart)(nil),
 	}
 	file_rpc_wire_signalbox_proto_msgTypes[58].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
@@ -8309,7 +8512,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   89,
+			NumMessages:   90,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

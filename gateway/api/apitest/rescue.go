@@ -65,3 +65,14 @@ func (f *Fake) Submit(_ context.Context, envelope []byte) (api.Submitted, error)
 	s, err := rpc.InspectEvidence(envelope)
 	return api.Submitted{Kind: s.Kind.String(), Service: string(s.Service), Identity: string(s.Identity)}, err
 }
+
+// Start implements api.Rescuer: the instance is as it was.
+func (f *Fake) Start(ctx context.Context, service, instance string, _ api.Word) (api.Instance, error) {
+	list, err := f.Instances(ctx, service)
+	for _, i := range list {
+		if i.Name == instance {
+			return i, err
+		}
+	}
+	return api.Instance{}, fmt.Errorf("%w: no instance %q", signalbox.ErrUnknown, instance)
+}

@@ -34,6 +34,13 @@ func (c *Client) Announce(ctx context.Context, key, service, instance, reason st
 	return out, wrap("announce the removal of "+instance, err)
 }
 
+// Start brings an operator's mandate to start an instance without a quorum.
+func (c *Client) Start(ctx context.Context, key, service, instance string, r api.StartRequest) (api.Instance, error) {
+	var out api.Instance
+	err := c.post(ctx, "/v1/services/"+url.PathEscape(service)+"/instances/"+url.PathEscape(instance)+"/start", key, r, &out)
+	return out, wrap("start "+instance, err)
+}
+
 // Submit brings others' evidence, in its envelope.
 func (c *Client) Submit(ctx context.Context, key string, envelope []byte) (api.Submitted, error) {
 	var out api.Submitted
