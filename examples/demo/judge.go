@@ -109,9 +109,27 @@ func (s *Site) JudgeAlone(loads ...*Load) (oracle.Verdict, error) {
 }
 
 func (s *Site) judge(ctx context.Context, lenient bool, loads ...*Load) (oracle.Verdict, error) {
-	records, err := s.client.Handovers(ctx, Service, maxHistory)
+	all, err := s.certified(ctx)
 	if err != nil {
 		return oracle.Verdict{}, err
+	}
+	return s.verdict(lenient, all, loads)
+}
+
+// Recorded is the history that Judge looks at, for whoever looks at it in another way.
+func (s *Site) Recorded(ctx context.Context, loads ...*Load) (oracle.History, error) {
+	all, err := s.certified(ctx)
+	if err != nil {
+		return oracle.History{}, err
+	}
+	return s.history(all, loads)
+}
+
+// certified lists whose each term was.
+func (s *Site) certified(ctx context.Context) ([]oracle.Certified, error) {
+	records, err := s.client.Handovers(ctx, Service, maxHistory)
+	if err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	all := slices.Clone(s.adopted)
@@ -121,20 +139,24 @@ func (s *Site) judge(ctx context.Context, lenient bool, loads ...*Load) (oracle.
 			all = append(all, c)
 		}
 	}
-	return s.verdict(lenient, all, loads)
+	return all, nil
 }
 
 func (s *Site) verdict(lenient bool, certified []oracle.Certified, loads []*Load) (oracle.Verdict, error) {
-	files := oracle.Files{WriteLogs: s.WriteLogs(), Certified: certified}
-	for _, l := range loads {
-		files.LoadLogs = append(files.LoadLogs, l.path)
-	}
-	history, err := oracle.Read(files)
+	history, err := s.history(certified, loads)
 	if err != nil {
 		return oracle.Verdict{}, err
 	}
 	history.AllowUnanswered = lenient
 	return oracle.Judge(history), nil
+}
+
+func (s *Site) history(certified []oracle.Certified, loads []*Load) (oracle.History, error) {
+	files := oracle.Files{WriteLogs: s.WriteLogs(), Certified: certified}
+	for _, l := range loads {
+		files.LoadLogs = append(files.LoadLogs, l.path)
+	}
+	return oracle.Read(files)
 }
 
 // maxHistory is how many handovers of one run are judged.

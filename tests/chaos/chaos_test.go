@@ -13,6 +13,7 @@ import (
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/examples/load"
 	"github.com/signalbox-io/signalbox/gateway/api"
+	"github.com/signalbox-io/signalbox/tests/register"
 )
 
 // after are the delays from the begin of a phase to the kill.
@@ -65,6 +66,13 @@ func row(t *testing.T, binaries demo.Binaries, kind Kind) {
 		judge = site.Judge
 	}
 	judged(t, judge, loads)
+	history, err := site.Recorded(t.Context(), loads...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, known := register.Recorded(history, patience); !one && known {
+		t.Error("what clients were answered is no one register of who is master")
+	}
 }
 
 // once is one trial under load.

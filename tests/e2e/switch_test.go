@@ -15,6 +15,7 @@ import (
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/api/client"
+	"github.com/signalbox-io/signalbox/tests/register"
 )
 
 // Rule: a planned switchover fails no request, both data centers never serve at once, and the record has the evidence
@@ -47,6 +48,11 @@ func testSwitches(t *testing.T, f *fixture) {
 	must(t, err)
 	if !verdict.OK() || verdict.OverlapMs != 0 {
 		t.Fatalf("the oracle: %+v", verdict)
+	}
+	history, err := f.Recorded(within(t), l)
+	must(t, err)
+	if one, known := register.Recorded(history, patience); !one && known {
+		t.Error("what clients were answered is no one register of who is master")
 	}
 	result := demo.Sum(handovers, l, &verdict)
 	for _, s := range result.Switches {

@@ -22,6 +22,7 @@ import (
 	"github.com/signalbox-io/signalbox/examples/load"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/tests/oracle"
+	"github.com/signalbox-io/signalbox/tests/register"
 )
 
 // linesService is a TCP service with one instance in each data center.
@@ -301,6 +302,9 @@ func (l *lineLoad) judge(t *testing.T, f *fixture, instances []demo.Instance) {
 	verdict := oracle.Judge(history)
 	if !verdict.OK() || verdict.OverlapMs > 0 || verdict.Unanswered > 0 || verdict.Answered == 0 || len(history.Certified) != 4 {
 		t.Errorf("the oracle, with %d terms: %+v", len(history.Certified), verdict)
+	}
+	if one, known := register.Recorded(history, patience); !one && known {
+		t.Error("what clients were answered is no one register of who is master")
 	}
 	t.Logf("%d lines answered, %d lasting connections closed by their old master", verdict.Answered, l.cut.Load())
 }

@@ -188,9 +188,8 @@ func (g *gateway) untilTick() time.Duration {
 func (g *gateway) follow(blocks []*signalbox.DecidedBlock) {
 	for _, b := range blocks {
 		if g.up && b.Index == g.book.Index()+1 {
-			opened, err := rpc.OpenBlock(g.s.trust(), b.Raw)
-			if err != nil {
-				g.s.fail("%s cannot open block %d: %v", g.name, b.Index, err)
+			opened := g.s.open(g, b)
+			if opened == nil {
 				return
 			}
 			g.append(opened)

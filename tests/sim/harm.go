@@ -13,6 +13,24 @@ import (
 func Run(seed uint64, off Switch, tracing bool) *Sim {
 	s := New(seed, off)
 	s.tracing = tracing
+	s.play()
+	return s
+}
+
+// RunServed is Run with clients. Two masters do not end the history: clients have
+// to notice.
+func RunServed(seed uint64, off Switch) *Sim {
+	s := New(seed, off)
+	s.lenient = true
+	s.Served = make([][]Served, len(s.plan.services))
+	for n := range s.Served {
+		s.after(time.Millisecond, func() { s.ask(n) })
+	}
+	s.play()
+	return s
+}
+
+func (s *Sim) play() {
 	end := epoch.Add(s.plan.faultsFor)
 	s.say("voters %v, followers %v, %d lie, leases %v", s.plan.voters, s.plan.followers, s.plan.liars, s.plan.leases.TTL)
 	s.after(time.Millisecond, func() { s.harm(end) })
@@ -24,7 +42,6 @@ func Run(seed uint64, off Switch, tracing bool) *Sim {
 		}
 		s.run(s.now.Add(time.Second))
 	}
-	return s
 }
 
 // byOthers reports whether others' evidence is part of the history: not where

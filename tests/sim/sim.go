@@ -36,8 +36,10 @@ type Sim struct {
 	links    [maxNodes][maxNodes]link
 	oneway   [maxNodes][maxNodes]time.Time
 	faults   bool
+	lenient  bool   // two masters are for clients to see
 	wanted   []int  // of each service, switchovers that wait for the end of one
 	off      Switch // the rule that is switched off
+	known    known
 	tracing  bool
 	trace    []string
 	oracle   oracle
@@ -46,6 +48,11 @@ type Sim struct {
 	Problem string
 	// Unsafe: it is two masters, two logs, or a term of two data centers.
 	Unsafe bool
+	// Masters counts, where there are clients, after how many events two data
+	// centers served, or two instances of a singleton.
+	Masters int
+	// Served is, by service, what clients were answered, where there are any.
+	Served [][]Served
 	// Stats counts what happened.
 	Stats map[string]int
 }

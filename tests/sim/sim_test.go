@@ -57,7 +57,7 @@ func TestSimulation(t *testing.T) {
 		for what, count := range s.Stats {
 			total[what] += count
 		}
-		if done := seed - first + 1; done%5000 == 0 && done < n {
+		if done := seed - first + 1; done%1000 == 0 && done < n {
 			t.Logf("%d seeds from %d on, %d handovers so far", done, first, total["handovers"])
 		}
 	}

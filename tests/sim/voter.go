@@ -334,9 +334,8 @@ func (g *gateway) ask(raw []byte) {
 			return
 		}
 	}
-	r, err := rpc.DecodeRequest(raw)
-	if err != nil {
-		g.s.fail("%s cannot read a request: %v", g.name, err)
+	r := g.s.request(g, key, raw)
+	if r == nil {
 		return
 	}
 	if g.voter.replica == nil || g.decidedAlready(r) || g.check(r) != nil {
