@@ -186,6 +186,43 @@ func (d *Database) Kill(dc string) (time.Time, error) {
 	}))
 }
 
+// Straight starts a client that is connected straight to a data center's server,
+// past the proxies; writer numbers its rows.
+func (d *Database) Straight(dc string, writer int) *inserts.Load {
+	return inserts.Start(inserts.Config{Store: d.server.store(dc), Writers: 1, First: writer, Every: straightEvery})
+}
+
+// KillAgent ends the agent of a data center's server (SIGKILL), and with it its
+// warden where that is asked for. The server is left alone.
+func (d *Database) KillAgent(dc string, withWarden bool) error {
+	if pid := d.server.pid(dc); withWarden && pid != 0 {
+		parent, err := parentOf(pid)
+		if err != nil || parent <= 1 {
+			return fmt.Errorf("kill the warden of %s: parent %d: %w", dc, parent, err)
+		}
+		if err := syscall.Kill(parent, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("kill the warden of %s: %w", dc, err)
+		}
+	}
+	return d.Down("agent-"+dc, syscall.SIGKILL)
+}
+
+// Runs reports whether a data center's server runs.
+func (d *Database) Runs(dc string) bool {
+	pid := d.server.pid(dc)
+	return pid != 0 && lives(pid)
+}
+
+func parentOf(pid int) (parent int, err error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	_, err = fmt.Sscanf(rest, "%1s %d", new(string), &parent)
+	return parent, err
+}
+
 // Revive starts again what Kill ended; the agent starts the server.
 func (d *Database) Revive(dc string) error {
 	return errors.Join(d.UpAll(dc), d.Up("envoy-"+dc), d.Up("agent-"+dc))

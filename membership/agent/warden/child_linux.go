@@ -57,6 +57,9 @@ func (w *warden) reap() {
 			c.reaped, c.main, c.exit = true, false, howItEnded(status)
 			close(c.taken)
 		}
+		if pid > 0 && pid == w.heir {
+			w.heir = 0
+		}
 		w.mu.Unlock()
 		if main {
 			go w.kill(c, "") // what it left behind
@@ -184,6 +187,9 @@ func dying(killed map[int]uint64) (out []int) {
 func (w *warden) members(c *child) (out []int) {
 	all := processes()
 	self := os.Getpid()
+	w.mu.Lock()
+	delete(all, w.heir)
+	w.mu.Unlock()
 	inTree := map[int]bool{self: true}
 	if p, ok := all[c.pid]; ok && p.born == c.born {
 		inTree[c.pid] = true

@@ -12,7 +12,8 @@
 // deadline less the kill time, whether its agent lives or not, stopped or frozen
 // processes included. While not armed, nobody's death but its own ends the
 // service: neither the agent's nor, unless the service was started with DeadMan,
-// the warden's; the next warden takes over what it finds. When the service's
+// the warden's; the next warden takes over what it finds. While armed, the next
+// warden of a service without DeadMan waits beside it and takes over at once. When the service's
 // main process ends, what it left behind is killed. Nothing is started again by
 // itself.
 //

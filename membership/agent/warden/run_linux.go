@@ -45,7 +45,9 @@ func Run(dir string) error {
 			_ = say.Close()
 		}
 	}
-	w, err := open(dir)
+	heir := os.Getenv(heirEnv) != ""
+	_ = os.Unsetenv(heirEnv) // fails for an invalid name only
+	w, err := open(dir, heir)
 	if errors.Is(err, errTaken) {
 		tell(takenWord)
 		return nil
@@ -63,7 +65,8 @@ func Run(dir string) error {
 var errTaken = errors.New("another warden has the directory")
 
 // open takes the directory, takes over what an earlier warden left, and listens.
-func open(dir string) (*warden, error) {
+// An heir waits until the directory is free.
+func open(dir string, heir bool) (*warden, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
@@ -75,7 +78,7 @@ func open(dir string) (*warden, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock directory: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := take(lock, heir); err != nil {
 		_ = lock.Close() // it holds nothing
 		return nil, errTaken
 	}
@@ -102,6 +105,7 @@ func open(dir string) (*warden, error) {
 }
 
 func (w *warden) close() {
+	w.disinherit()
 	_ = w.listener.Close()
 	_ = os.Remove(filepath.Join(w.dir, socketName))
 	_ = w.lock.Close() // the lock goes with it

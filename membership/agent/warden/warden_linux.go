@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -36,6 +37,7 @@ type warden struct {
 	deadline time.Duration
 	heard    time.Time // when the last request came
 	starting bool
+	heir     int           // its process; 0 for none
 	changed  chan struct{} // closed and replaced when something ended
 }
 
@@ -303,7 +305,7 @@ func (w *warden) arm(term signalbox.Term, deadline time.Duration) error {
 	}
 	w.term, w.deadline = term, deadline
 	w.setTimer()
-	return w.save()
+	return errors.Join(w.save(), w.appoint())
 }
 
 func (w *warden) disarm() error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -297,6 +298,49 @@ func TestWardenDies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHeir: a service that was started without a lease, as a standby is, and was
+// given one, is killed in time when its warden dies and nobody else is there; a
+// warden that ends in order leaves no process behind.
+func TestHeir(t *testing.T) {
+	both(t, func(t *testing.T, c *Client) {
+		state := c.mustStart(t, shell(c.dir, `trap "" TERM INT HUP; setsid sleep 1000 & echo $! >pids; while :; do sleep 1001; done`))
+		left := pids(t, filepath.Join(c.dir, "pids"), 1)
+		deadline := driver.BootTime() + 4*time.Second
+		for _, d := range []time.Duration{deadline - time.Second, deadline} { // renewed
+			if err := c.Arm(t.Context(), 7, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := unix.Kill(state.Warden, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the end of everything", func() bool {
+			return !slices.ContainsFunc(append(left, state.PID), alive)
+		})
+		if now := driver.BootTime(); now > deadline {
+			t.Errorf("it lived until %s, its lease until %s", now, deadline)
+		}
+		if next, err := c.Wait(t.Context(), state.Run); err != nil || next.Warden == state.Warden || next.Killed == "" {
+			t.Errorf("state %+v, %v", next, err)
+		}
+
+		state = c.mustStart(t, shell(c.dir, "sleep 1000"))
+		if err := c.Arm(t.Context(), 8, driver.BootTime()+time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		end(t, c)
+		eventually(t, "the end of all wardens", func() bool {
+			for pid := range processes() {
+				line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				if strings.Contains(string(line), c.dir) && alive(pid) {
+					return false
+				}
+			}
+			return true
+		})
+	})
 }
 
 // TestStop: the signal is given its time, then everything is killed; what the
