@@ -36,8 +36,8 @@ type Voters struct {
 	Options demo.Options
 }
 
-// LeaseTTL is that of the sites with leases.
-const LeaseTTL = 2 * time.Second
+// LeaseTTL is that of the sites with leases: a failover that did not wait for it would be over before.
+const LeaseTTL = 4 * time.Second
 
 // FourVoters are two gateways in each of two data centers: u = 1, r = 1. Neither can be lost, so there are no leases.
 func FourVoters() Voters {

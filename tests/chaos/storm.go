@@ -28,7 +28,9 @@ type Storm struct {
 const (
 	stormRate   = 200
 	stormAnswer = 12 * time.Second // how long a caller waits
-	calm        = time.Second      // of load without a failure, in the end
+	// askFor is how long a failover waits for acks: shorter than a lease, so that what lapses too early would show.
+	askFor = LeaseTTL / 8
+	calm   = time.Second // of load without a failure, in the end
 )
 
 // Run orders the handover under load, has the fault happen, ends it, and waits until the site is itself again: every
@@ -105,7 +107,9 @@ func (s Storm) order(ctx context.Context, k *Kernel, service *api.Service) strin
 	var err error
 	if s.Failover {
 		err = demo.Await(ctx, "the failover to be taken", func(ctx context.Context) error {
-			_, err := k.ClientOf(k.GatewayIn(to)).Failover(ctx, client.NewKey(), api.FailoverRequest{Service: demo.Service, To: to, Reason: "chaos: " + s.Name})
+			_, err := k.ClientOf(k.GatewayIn(to)).Failover(ctx, client.NewKey(), api.FailoverRequest{
+				Service: demo.Service, To: to, Reason: "chaos: " + s.Name, HoldBudgetMS: askFor.Milliseconds(),
+			})
 			return err
 		})
 	} else {
