@@ -172,7 +172,7 @@ lint: ## golangci-lint: the import rules and their reasons are in .golangci.yml
 	$(TOOLS)/bin/golangci-lint run ./...
 
 .PHONY: chaos
-chaos: build ## kill every process at every step, with the real binary
+chaos: build ## kill every process at every step; as root, also cut networks, freeze, fill disks
 	$(GO) test -count=1 -timeout 120m -tags chaos -v ./tests/chaos/...
 
 .PHONY: model

@@ -137,3 +137,14 @@ func TestAcross(t *testing.T) {
 		}
 	}
 }
+
+// TestSpread guards the standard error: none where nothing varies, and the larger the more it does.
+func TestSpread(t *testing.T) {
+	same, little, much := []float64{5, 5, 5, 5}, []float64{4, 5, 5, 5, 6}, []float64{1, 3, 5, 7, 9}
+	if got := spread(same, same); got != 0 {
+		t.Errorf("of what does not vary: %v", got)
+	}
+	if a, b := spread(same, little), spread(same, much); a <= 0 || b <= a || b > 4 {
+		t.Errorf("of little %v, of much %v", a, b)
+	}
+}

@@ -1,6 +1,9 @@
 // Package chaos kills processes of a site at the steps of a handover, with SIGKILL, and waits until the site has ended the
 // handover by itself. The end-to-end tests sample it; make chaos runs all of it.
 //
+// As root it also runs sites whose data centers are network namespaces (tests/lab), cuts them apart, freezes processes and
+// fills disks, at seeded moments.
+//
 // It aims by the gateways' own event stream, so a kill comes some hundred microseconds after the step began; what it
 // hits exactly differs from run to run. What must hold does not depend on it.
 package chaos

@@ -51,7 +51,11 @@ func storms(t *testing.T, v Voters, binaries demo.Binaries) {
 	}
 	for range *rounds {
 		for _, f := range SwitchFaults() {
-			run(Storm{Fault: f, At: moment(random), Lasts: time.Duration(1+random.IntN(5)) * time.Second})
+			s := Storm{Fault: f, At: moment(random), Lasts: time.Duration(1+random.IntN(5)) * time.Second}
+			if f.Disk != "" { // later there may be room for what one handover still writes
+				s.At = -time.Duration(200+random.IntN(1000)) * time.Millisecond
+			}
+			run(s)
 		}
 		for n := 0; v.Options.Failover != "" && n < len(FailoverFaults(demo.East)); n++ {
 			service, err := k.API().Service(t.Context(), demo.Service)

@@ -40,6 +40,7 @@ func (s Storm) Run(ctx context.Context, k *Kernel) (loads []*demo.Load, told str
 	if err != nil {
 		return nil, "", err
 	}
+	before := k.starts()
 	l, err := k.Load(stormRate, noSlow, func(c *load.Config) { c.Timeout, c.Grace = stormAnswer, stormAnswer })
 	if err != nil {
 		return nil, "", err
@@ -53,7 +54,8 @@ func (s Storm) Run(ctx context.Context, k *Kernel) (loads []*demo.Load, told str
 		return loads, "", errors.Join(err, stop)
 	}
 	report := l.Report(l.Window())
-	told = fmt.Sprintf("%s at %s for %s: %v; %d of %d requests failed", s.Name, s.At, s.Lasts, ordered, report.Failed, report.Total)
+	told = fmt.Sprintf("%s at %s for %s: %v%s; %d of %d requests failed; started again: %v",
+		s.Name, s.At, s.Lasts, ordered, k.ended(ctx), report.Failed, report.Total, k.since(before))
 	if l, err = k.Load(stormRate, noSlow); err != nil {
 		return loads, told, err
 	}
@@ -119,6 +121,38 @@ func (s Storm) order(ctx context.Context, k *Kernel, service *api.Service) strin
 		return fmt.Sprintf("to %s: not taken: %v", to, err)
 	}
 	return fmt.Sprintf("to %s: taken after %s", to, time.Since(began).Round(time.Millisecond))
+}
+
+// ended tells the newest handover's end.
+func (k *Kernel) ended(ctx context.Context) string {
+	list, err := k.API().Handovers(ctx, demo.Service, 1)
+	if err != nil || len(list) == 0 {
+		return ""
+	}
+	h, held := &list[0], "nothing"
+	if h.HoldMS != nil {
+		held = fmt.Sprintf("%.0f ms", *h.HoldMS)
+	}
+	return fmt.Sprintf("; %s to %s ended as %s, held %s", h.ID, h.To, h.Outcome, held)
+}
+
+// starts are how often each process was started.
+func (k *Kernel) starts() map[string]int {
+	starts := map[string]int{}
+	for _, name := range k.Processes() {
+		starts[name] = k.Starts(name)
+	}
+	return starts
+}
+
+// since are the processes that were started again since.
+func (k *Kernel) since(before map[string]int) (names []string) {
+	for _, name := range k.Processes() {
+		if k.Starts(name) > before[name] {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // over waits until no handover is open anywhere, every gateway tells the same of each, and the site could switch again.
