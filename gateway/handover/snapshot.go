@@ -43,8 +43,9 @@ type snapshots struct {
 }
 
 // SetSnapshotBlocks sets after how many blocks a snapshot is due, in place of
-// SnapshotBlocks. Before the first Apply, and alike in all voters.
-func (l *Ledger) SetSnapshotBlocks(n uint64) { l.snapshots.every = max(n, 1) }
+// SnapshotBlocks, at least 2: the block that decides one is no reason for the
+// next. Before the first Apply, and alike in all voters.
+func (l *Ledger) SetSnapshotBlocks(n uint64) { l.snapshots.every = max(n, 2) }
 
 // takeSnapshot notes what the log amounts to now, where that is due.
 func (l *Ledger) takeSnapshot(b *signalbox.DecidedBlock) {

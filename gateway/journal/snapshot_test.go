@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -83,9 +84,11 @@ func newBusy(t testing.TB, dir string) *busy {
 	return newBusyIn(t, dir, os.OpenFile)
 }
 
-func newBusyIn(t testing.TB, dir string, file openFile) *busy {
+func newBusyIn(t testing.TB, dir string, file openFile) *busy { return newBusyEvery(t, dir, every, file) }
+
+func newBusyEvery(t testing.TB, dir string, blocks uint64, file openFile) *busy {
 	t.Helper()
-	j, err := open(dir, trustOf(t), eitherSide(t), every, file)
+	j, err := open(dir, trustOf(t), eitherSide(t), blocks, file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,6 +307,59 @@ func blocksFrom(t testing.TB, j *Journal, from uint64) func(func([]byte) bool) {
 	}
 }
 
+// TestInstallFails guards that a disk that takes no snapshot leaves the log as it
+// was, and that the snapshot is taken when it does again.
+func TestInstallFails(t *testing.T) {
+	b := newBusy(t, t.TempDir())
+	dir := t.TempDir()
+	var file *os.File
+	away, err := open(dir, trustOf(t), nil, every, func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		f, err := os.OpenFile(name, flag, mode)
+		file = f
+		return f, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = away.Close() })
+	for raw := range blocksFrom(t, b.j, 1) {
+		if err := away.Append(raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	had, state := away.Index(), digestOf(t, away)
+	b.run(20)
+	snapshot, index, err := b.j.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	heal := readOnly(t, file)
+	if away.Install(snapshot) == nil {
+		t.Error("installed on a disk that takes nothing")
+	}
+	if away.Index() != had || digestOf(t, away) != state || away.Failed() != nil {
+		t.Fatalf("at block %d, %v", away.Index(), away.Failed())
+	}
+	heal()
+	copied := t.TempDir()
+	raw, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(copied, FileName), raw, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := openEvery(t, copied)
+	if started.Index() != had {
+		t.Errorf("a start then finds block %d", started.Index())
+	}
+	for _, j := range []*Journal{away, started} {
+		if err := j.Install(snapshot); err != nil || j.Index() != index {
+			t.Errorf("with room again: at block %d, %v", j.Index(), err)
+		}
+	}
+}
+
 // TestForeignInstall guards that a snapshot is believed for its signatures, not
 // for who sends it, and that another history is told.
 func TestForeignInstall(t *testing.T) {
@@ -493,5 +549,50 @@ func TestBackupOfASnapshot(t *testing.T) {
 	}
 	if !j.Restored() || digestOf(t, j) != digestOf(t, b.j) || j.First() != b.j.First() {
 		t.Errorf("restored: %v, the log begins with %d", j.Restored(), j.First())
+	}
+}
+
+var handovers = flag.Int("handovers", 600, "of TestBounded; with as many as 10000 a snapshot is due as in production")
+
+// TestBounded guards that the file stops growing: what is freed in it is used
+// again, also by snapshots, with records and notes beside the log.
+func TestBounded(t *testing.T) {
+	blocks := uint64(handover.SnapshotBlocks)
+	if *handovers < 10000 {
+		blocks = 64
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "signalbox-journal-")
+	if err != nil {
+		dir = t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b := newBusyEvery(t, dir, blocks, os.OpenFile)
+	b.j.db.NoSync = true // how long a disk takes is not what is looked at
+	var half, most Size
+	for n := range *handovers {
+		b.handover()
+		if err := b.j.PutNote(KindCertificate, "orders", make([]byte, 2000)); err != nil {
+			t.Fatal(err)
+		}
+		b.bound()
+		size := b.j.Size()
+		if n < *handovers/2 {
+			half.Bytes = max(half.Bytes, size.Bytes)
+		}
+		most.Bytes, most.Blocks, most.SnapshotBytes = max(most.Bytes, size.Bytes), max(most.Blocks, size.Blocks), max(most.SnapshotBytes, size.SnapshotBytes)
+	}
+	t.Logf("%d handovers, %d blocks, a snapshot every %d: the log had at most %d blocks, the file %d KiB, the snapshot %d KiB; after half of them the file had %d KiB",
+		*handovers, b.j.Index(), blocks, most.Blocks, most.Bytes>>10, most.SnapshotBytes>>10, half.Bytes>>10)
+	if most.Blocks > 2*blocks+8 {
+		t.Errorf("%d blocks stand in the log", most.Blocks)
+	}
+	if *handovers >= 10000 && most.Bytes > half.Bytes+half.Bytes/4 {
+		t.Errorf("the file had %d bytes after half of the handovers, and %d in the end", half.Bytes, most.Bytes)
+	}
+	if err := b.j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Verify(filepath.Join(dir, FileName), trustOf(t)); err != nil || s.Index != b.j.Index() {
+		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/signalbox-io/signalbox/membership/gossip"
 	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/failpoint"
 	"github.com/signalbox-io/signalbox/rpc/identity"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 	"github.com/signalbox-io/signalbox/xds/control"
@@ -128,7 +129,7 @@ func (s *Server) build() error {
 		in, _, err := rpc.OpenEnrollment(self.Cluster, s.keeper.Roots(), raw)
 		return in, err
 	}
-	if s.journal, err = journal.OpenEvery(s.opt.State, trust, enrollment, cmp.Or(s.opt.snapshotBlocks, handover.SnapshotBlocks)); err != nil {
+	if s.journal, err = journal.OpenEvery(s.opt.State, trust, enrollment, cmp.Or(s.opt.snapshotBlocks, failpoint.SnapshotBlocks(handover.SnapshotBlocks))); err != nil {
 		return err
 	}
 	s.journalMetrics = newJournalMetrics(s.registry, s.journal.Size)

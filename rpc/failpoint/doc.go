@@ -6,5 +6,10 @@
 // file and dies. So exactly one kill comes of one file, at exactly that step.
 package failpoint
 
-// Dir is the environment variable that names the folder.
-const Dir = "SIGNALBOX_FAILPOINTS"
+const (
+	// Dir is the environment variable that names the folder.
+	Dir = "SIGNALBOX_FAILPOINTS"
+	// Blocks is the one that says after how many blocks gateways take a snapshot of
+	// the log, so that its steps are reached.
+	Blocks = "SIGNALBOX_SNAPSHOT_BLOCKS"
+)

@@ -5,6 +5,7 @@ package failpoint
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -17,4 +18,13 @@ func Reach(name string) {
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {} // until the signal is delivered
+}
+
+// SnapshotBlocks returns after how many blocks a gateway takes a snapshot of the
+// log: what Blocks says, else as in production.
+func SnapshotBlocks(otherwise uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv(Blocks), 10, 64); err == nil {
+		return n
+	}
+	return otherwise
 }

@@ -45,6 +45,8 @@ func Failpoints() []Failpoint {
 	for _, name := range []string{"append", "note-statement", "note-certificate", "drop-statement", "record"} {
 		add(bySwitch, true, "journal-"+name, "before", "unsynced", "durable")
 	}
+	// Where Blocks is 2, the outcome of a handover is taken into one.
+	add(bySwitch, true, "journal-snapshot", "before", "unsynced", "durable")
 	add(bySwitch, false, "agent-open", "before", "unsynced")
 	add(bySwitch, false, "agent-answer-ack", "before", "unsynced", "durable")
 	add(bySwitch, false, "agent-certificate", "before", "unsynced")

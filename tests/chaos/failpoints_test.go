@@ -19,6 +19,7 @@ func TestFailpoints(t *testing.T) {
 	binaries := built(t, "-tags", "failpoints")
 	dir := t.TempDir()
 	t.Setenv(failpoint.Dir, dir)
+	t.Setenv(failpoint.Blocks, "2")
 	site, err := demo.Start(t.Context(), demo.Options{Binaries: binaries, HoldBudget: 3 * time.Second})
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 // TestFailpoints samples what make chaos runs in full: a process killed exactly between a write, its fsync and what
 // follows. Rule 9: the handover goes on or falls back under its id, with one outcome, and nothing acknowledged is lost.
 func TestFailpoints(t *testing.T) {
-	sample := []string{"journal-append-durable", "agent-answer-ack-unsynced", "agent-answer-ack-durable", "agent-answer-refuse-durable"}
+	sample := []string{"journal-append-durable", "journal-snapshot-unsynced", "agent-answer-ack-unsynced", "agent-answer-ack-durable", "agent-answer-refuse-durable"}
 	dir, points := t.TempDir(), t.TempDir()
 	build := exec.Command("go", "build", "-tags", "failpoints", "-o", dir+string(filepath.Separator), "./cmd/signalbox", "./examples/orders")
 	build.Dir, build.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
@@ -24,6 +24,7 @@ func TestFailpoints(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Setenv(failpoint.Dir, points)
+	t.Setenv(failpoint.Blocks, "2")
 	armed, err := demo.FindBinaries(filepath.Join(dir, "signalbox"))
 	must(t, err)
 	f := startWith(t, armed, demo.Options{})
