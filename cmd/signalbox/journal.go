@@ -177,7 +177,11 @@ func reportJournal(path string, s journal.Summary) *journalReport {
 }
 
 func (r *journalReport) print(w io.Writer) error {
-	fmt.Fprintf(w, "%s: genuine: cluster %s, %d blocks, %d records of handovers\n", r.File, r.Cluster, r.Block, r.Records)
+	blocks := fmt.Sprintf("%d blocks", r.Block)
+	if r.First > 1 {
+		blocks = fmt.Sprintf("up to block %d", r.Block)
+	}
+	fmt.Fprintf(w, "%s: genuine: cluster %s, %s, %d records of handovers\n", r.File, r.Cluster, blocks, r.Records)
 	if r.Snapshot != nil && r.First > 1 {
 		fmt.Fprintf(w, "A snapshot stands for blocks 1 to %d: the voters agreed on it in block %d. Verified are their signatures, what the\n"+
 			"snapshot says of certificates, and every block from %d on; those up to %d are not in this file, and what they\n"+
