@@ -86,6 +86,14 @@ type Peer struct {
 	Address string // host:port
 }
 
+// Names are the peers' names.
+func Names(peers []Peer) (out []string) {
+	for _, p := range peers {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
 // Promotion is the order to serve a term.
 type Promotion struct {
 	Service signalbox.Service

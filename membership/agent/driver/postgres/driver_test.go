@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait of these tests; nothing is expected to take so long.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 var lab *pgtest.Lab
 

@@ -176,7 +176,7 @@ func (s *stepdown) run(ctx context.Context) (driver.Position, error) {
 		return nil, err
 	}
 	d.cfg.Log.Info().Str("event", "stepped_down").Str("position", string(position.Bytes())).Dur("took", time.Since(s.began)).
-		Uint64("term", uint64(s.order.Term)).Strs("standbys", s.confirmers).Msg("the server is stopped, and these standbys have everything")
+		Uint64("term", uint64(s.order.Term)).Strs("incoming", driver.Names(s.order.Incoming)).Strs("standbys", s.confirmers).Msg("the server is stopped, and these standbys have everything")
 	return d.close(position)
 }
 

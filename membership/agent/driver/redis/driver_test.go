@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait of these tests; nothing is expected to take so long.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 var lab *redistest.Lab
 

@@ -227,7 +227,7 @@ func (r *stepdown) finish(ctx context.Context) (driver.Position, error) {
 		d.cfg.Log.Warn().Err(err).Str("event", "disarm").Msg("the server may be ended with its lease; it is started again as a replica")
 	}
 	d.cfg.Log.Info().Str("event", "stepped_down").Str("position", string(position.Bytes())).Dur("took", time.Since(r.began)).
-		Uint64("term", uint64(r.order.Term)).Strs("replicas", r.required).Msg("the server takes no write; these replicas have everything")
+		Uint64("term", uint64(r.order.Term)).Strs("incoming", driver.Names(r.order.Incoming)).Strs("replicas", r.required).Msg("the server takes no write; these replicas have everything")
 	return position.Bytes(), nil
 }
 
