@@ -36,6 +36,9 @@ func (g *gateway) loseDisk() {
 // so the voter comes back as one that lost its disk.
 func (g *gateway) restore(log []*signalbox.DecidedBlock) {
 	g.s.Stats["backups restored"]++
+	if len(log) > 0 && log[0] == nil {
+		return // the others have a snapshot
+	}
 	for _, b := range log[:g.s.rnd.IntN(len(log)+1)] {
 		if err := g.book.take(b); err != nil {
 			g.s.fail("%s cannot restore block %d: %v", g.name, b.Index, err)
@@ -64,7 +67,10 @@ func (g *gateway) comeBack() {
 			g.write(true, func() { v.disk.silent = own + 2 }, nil)
 		}
 	} else if own >= v.disk.silent {
-		saved := impliedByLog(g.book.log)
+		var saved lease.Saved
+		for _, c := range g.book.LeaseChanges() {
+			saved.Apply(c)
+		}
 		if g.write(true, func() { v.disk.begun, v.disk.leases = true, saved }, nil) {
 			g.s.say("%s may vote", g.name)
 			g.startVoter()
@@ -94,25 +100,4 @@ func (g *gateway) comeBack() {
 			})
 		})
 	}
-}
-
-// impliedByLog is what any voter may have promised and granted, by the log.
-func impliedByLog(log []*signalbox.DecidedBlock) (saved lease.Saved) {
-	for _, b := range log {
-		for i := range b.Requests {
-			r := &b.Requests[i]
-			if h := r.Handover; h != nil {
-				saved.Apply(lease.Change{Longest: max(h.Leases.LapseWait(), h.FallbackLeases.LapseWait())})
-				for _, e := range h.Roster {
-					if e.Leased && h.Allowed.Has(signalbox.Lapse) {
-						saved.Apply(lease.Change{Of: lease.Of{Service: h.Service, Identity: e.Identity}, Promise: lease.Promise{Below: h.Term, UpTo: b.Index}})
-					}
-				}
-			}
-			if a := r.Remove; a != nil && a.Announces() && a.Allowed.Has(signalbox.Lapse) {
-				saved.Apply(lease.Change{Of: lease.Of{Service: a.Service, Identity: a.Identity}, Promise: lease.Promise{Below: a.Below, UpTo: b.Index}})
-			}
-		}
-	}
-	return saved
 }

@@ -24,7 +24,8 @@ type gateway struct {
 	unsynced []func()
 	fed      uint64
 	asked    map[lease.Of]time.Time
-	late     bool // its proxy does not acknowledge
+	proposed time.Time // when a snapshot may be proposed again
+	late     bool      // its proxy does not acknowledge
 	idle     time.Duration
 }
 
@@ -59,8 +60,8 @@ func (d *desk) at(p *gateway) *desk { return p.desks[d.n] }
 // book is a ledger with its log.
 type book struct {
 	*handover.Ledger
-	log []*signalbox.DecidedBlock
-	ids map[string]bool
+	log  []*signalbox.DecidedBlock // nil where a snapshot stands for it
+	base compacted
 }
 
 func (b *book) take(d *signalbox.DecidedBlock) error {
@@ -68,16 +69,13 @@ func (b *book) take(d *signalbox.DecidedBlock) error {
 		return err
 	}
 	b.log = append(b.log, d)
-	for i := range d.Requests {
-		if h := d.Requests[i].Handover; h != nil {
-			b.ids[h.ID] = true
-		}
-	}
 	return nil
 }
 
 func (s *Sim) newBook() *book {
-	return &book{Ledger: handover.NewLedger(s.trust(), enrolled), ids: map[string]bool{}}
+	l := handover.NewLedger(s.trust(), enrolled)
+	l.SetSnapshotBlocks(s.plan.snapshots)
+	return &book{Ledger: l}
 }
 
 func (g *gateway) start() {
@@ -88,6 +86,7 @@ func (g *gateway) start() {
 		}
 	}
 	g.up, g.run, g.fed, g.asked = true, g.run+1, 0, nil
+	g.reload()
 	for _, d := range g.desks {
 		d.released, d.leaves, d.lapses = 0, map[signalbox.Identity]signalbox.Evidence{}, map[string]*collection{}
 		d.machine = handover.NewMachine(handover.Options{Service: d.service, Gateway: g.name, DataCenter: g.dc, Peers: peers})
@@ -148,7 +147,11 @@ func (g *gateway) tick(run int) {
 	for _, p := range g.s.gateways {
 		if p != g && p.book.Index() > next {
 			upTo := min(p.book.Index(), next+16)
-			blocks := p.book.log[next:upTo]
+			if base := p.book.base; next < base.index {
+				g.s.send(p.node, g.node, func() { g.install(base) })
+				continue
+			}
+			blocks := slices.Clone(p.book.log[next:upTo])
 			g.s.send(p.node, g.node, func() { g.follow(blocks) })
 		}
 	}
@@ -165,6 +168,9 @@ func (g *gateway) tick(run int) {
 	}
 	for _, d := range g.desks {
 		d.remove()
+	}
+	if g.up {
+		g.snapshots()
 	}
 	g.s.after(g.untilTick(), func() { g.tick(run) })
 }
@@ -226,6 +232,10 @@ func (g *gateway) append(b *signalbox.DecidedBlock) {
 func (g *gateway) applied() {
 	resumed := g.fed == 0
 	for g.fed < g.book.Index() && g.up {
+		if g.fed < g.book.base.index {
+			g.skip(g.book.base.index)
+			continue
+		}
 		b := g.book.log[g.fed]
 		g.fed++
 		for _, d := range g.desks {

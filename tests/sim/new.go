@@ -102,7 +102,14 @@ func (s *Sim) draw() plan {
 	}
 	p.faultsFor = 12 * time.Second
 	p.services, p.singleton = []signalbox.Service{orders}, map[signalbox.Service]bool{}
+	p.snapshots = handover.SnapshotBlocks
+	if s.off == SnapshotForgets {
+		p.snapshots = 4
+	}
 	if s.off == None {
+		if s.rnd.IntN(2) == 0 {
+			p.snapshots = 3 + s.rnd.Uint64N(12)
+		}
 		if s.rnd.IntN(3) == 0 {
 			p.services = append(p.services, stock)
 		}

@@ -151,6 +151,8 @@ func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 			if strings.HasPrefix(r.Handover.ID, "lie") {
 				s.Stats["liars' handovers"]++
 			}
+		case r.Snapshot != nil:
+			s.Stats["snapshots"]++
 		case r.Admit != nil:
 			s.Stats["admissions"]++
 		case r.Remove != nil:

@@ -67,6 +67,7 @@ type plan struct {
 	singleton         map[signalbox.Service]bool
 	drift             int64 // parts per million that clocks really run apart
 	faultsFor         time.Duration
+	snapshots         uint64 // after how many blocks one is due
 }
 
 type event struct {

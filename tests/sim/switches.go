@@ -39,6 +39,7 @@ const (
 	AdmitsWhileOpen     Switch = "admissions are decided while a block is open"
 	SilenceRemoves      Switch = "who is silent is removed"
 	AnswersLeaveVoteOut Switch = "answers leave out the block that the voter voted for"
+	SnapshotForgets     Switch = "a restored snapshot forgets who is outstanding in the master's data center"
 	PromiseForgotten    Switch = "a voter forgets its promises in a crash"
 	NoPromise           Switch = "a voter waits for the lapse and goes on granting"
 	LapseNotWaited      Switch = "a lapse is signed at once"

@@ -8,7 +8,7 @@ func wanted() []Switch {
 	out := []Switch{
 		AckWithGateOpen, ForgetsItsAck, AckUnsynced, TwoAnswers, LeaveIsNotFinal, LeavesServing, NonceNotAsked, NonceIsStale,
 		OneAnswerIsEnough, ServesUnlisted, RolledBack, LeaseIgnored, LeaseByBootClock, LeaseByWallClock, LeaseOverstayed, LeaseOfOne,
-		VotesForgotten, VotesUnsynced, LostDiskVotes, BackupVotes, RosterUnchecked, AdmitsWhileOpen, SilenceRemoves,
+		VotesForgotten, VotesUnsynced, LostDiskVotes, BackupVotes, RosterUnchecked, AdmitsWhileOpen, SilenceRemoves, SnapshotForgets,
 		NoPromise, LapseNotWaited, StartNotWaited, FenceCutsNothing, AttestsTheLiving, OneLiarTooMany, ClocksRunApart,
 	}
 	return append(out, "agreement: FullQuorum", "agreement: TimeoutTellsLock")

@@ -147,6 +147,9 @@ func (g *gateway) settlePending() {
 	decided := map[[32]byte]bool{}
 	for ; g.voter.seen < g.book.Index(); g.voter.seen++ {
 		b := g.book.log[g.voter.seen]
+		if b == nil {
+			continue
+		}
 		for i := range b.Requests {
 			if raw, err := rpc.EncodeRequest(&b.Requests[i]); err == nil {
 				decided[sha256.Sum256(raw)] = true
@@ -163,14 +166,20 @@ func (g *gateway) settlePending() {
 }
 
 func (g *gateway) decidedAlready(r *signalbox.Request) bool {
-	return r.Handover != nil && g.book.ids[r.Handover.ID]
+	if r.Handover == nil {
+		return false
+	}
+	_, decided := g.book.Decided(r.Handover.ID)
+	return decided
 }
 
 func (g *gateway) check(r *signalbox.Request) error {
 	if g.s.off == RosterUnchecked && r.Handover != nil || g.s.off == AdmitsWhileOpen && r.Admit != nil || g.s.off == SilenceRemoves && r.Remove != nil {
 		return nil
 	}
-	return g.book.CheckAt(r, g.s.now)
+	err := g.book.CheckAt(r, g.s.now)
+	g.sameState(r, err)
+	return err
 }
 
 // build makes the next block, as journal.Member does.
