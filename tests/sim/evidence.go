@@ -256,7 +256,7 @@ func (d *desk) stuck(st *handover.ServiceState) {
 		}
 		return
 	}
-	if c := st.Certificate; d.s.singleton(d.service) && lost(func(id signalbox.Identity) bool { return c.Handover().Lists(id, c.Term) }) {
+	if c := st.Certificate; c != nil && d.s.singleton(d.service) && lost(func(id signalbox.Identity) bool { return c.Handover().Lists(id, c.Term) }) {
 		d.s.Stats["failovers of a lost singleton"]++
 		d.failover()
 	}
