@@ -17,7 +17,7 @@ type policyMetrics struct {
 	glass         *prometheus.CounterVec
 	waiting       *prometheus.GaugeVec
 	ready         *prometheus.GaugeVec
-	check         *prometheus.GaugeVec
+	failing       *prometheus.GaugeVec
 	standing      *prometheus.GaugeVec
 	lag           *prometheus.GaugeVec
 	common        *prometheus.GaugeVec
@@ -28,8 +28,9 @@ type policyMetrics struct {
 	rows map[row]bool
 }
 
-// row is a service's data center, or one check of it.
-type row struct{ service, dc, check string }
+// row is a service's data center. Which checks fail there the API tells: a row for
+// each would cost a gateway of 1,000 services more than all its other metrics.
+type row struct{ service, dc string }
 
 func newPolicyMetrics(reg prometheus.Registerer) policyMetrics {
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
@@ -45,13 +46,13 @@ func newPolicyMetrics(reg prometheus.Registerer) policyMetrics {
 		glass:         counter("signalbox_break_glass_total", "Handovers that overrode safety rules since this gateway started, by service.", "service"),
 		waiting:       gauge("signalbox_approvals_waiting", "Orders that wait for approval, by service.", "service"),
 		ready:         gauge("signalbox_ready", "1 when the service could be moved to the data center now, by service and data center.", "service", "data_center"),
-		check:         gauge("signalbox_readiness_check", "1 when a check of a move to the data center passes, by service, data center and check.", "service", "data_center", "check"),
+		failing:       gauge("signalbox_readiness_failing", "Checks of a move to the data center that do not pass now, warnings included, by service and data center; signalbox readiness -o wide names them.", "service", "data_center"),
 		standing:      gauge("signalbox_standing_instances", "Instances that stand ready in a data center that is not master, by service and data center.", "service", "data_center"),
 		lag:           gauge("signalbox_lag_bytes", "The largest lag that a driver says in a data center that is not master, by service and data center.", "service", "data_center"),
 		common:        gauge("signalbox_gateway_check", "1 when a check that concerns all services passes: voters, journal, certificates.", "check"),
 		expiry:        gauge("signalbox_certificate_expiry_timestamp_seconds", "When the first certificate of a kind ends, in seconds since 1970: own, ca, or peer (of who connected here).", "kind"),
 	}
-	reg.MustRegister(m.paused, m.pausedSeconds, m.refusals, m.glass, m.waiting, m.ready, m.check, m.standing, m.lag, m.common, m.expiry)
+	reg.MustRegister(m.paused, m.pausedSeconds, m.refusals, m.glass, m.waiting, m.ready, m.failing, m.standing, m.lag, m.common, m.expiry)
 	return m
 }
 
@@ -78,8 +79,7 @@ func (m *Metrics) people(service string, holds bool, paused time.Duration, waiti
 	m.policy.waiting.WithLabelValues(service).Set(float64(waiting))
 }
 
-// readiness shows a survey. A master's data center has no row, and a check that
-// says nothing now has none.
+// readiness shows a survey. A master's data center has no row.
 func (m *Metrics) readiness(v *api.Readiness, expiries []Expiry) {
 	if m == nil {
 		return
@@ -95,10 +95,13 @@ func (m *Metrics) readiness(v *api.Readiness, expiries []Expiry) {
 			p.ready.WithLabelValues(s.Service, t.DataCenter).Set(one(t.Ready))
 			p.standing.WithLabelValues(s.Service, t.DataCenter).Set(float64(t.Standing))
 			p.lag.WithLabelValues(s.Service, t.DataCenter).Set(float64(t.LagBytes))
+			failing := 0
 			for _, c := range t.Checks {
-				rows[row{s.Service, t.DataCenter, c.Name}] = true
-				p.check.WithLabelValues(s.Service, t.DataCenter, c.Name).Set(one(c.OK))
+				if !c.OK {
+					failing++
+				}
 			}
+			p.failing.WithLabelValues(s.Service, t.DataCenter).Set(float64(failing))
 		}
 	}
 	p.forget(rows)
@@ -116,14 +119,11 @@ func (m *Metrics) readiness(v *api.Readiness, expiries []Expiry) {
 // forget drops the rows that were shown and are not any more.
 func (p *policyMetrics) forget(now map[row]bool) {
 	for r := range p.rows {
-		switch {
-		case now[r]:
-		case r.check != "":
-			p.check.DeleteLabelValues(r.service, r.dc, r.check)
-		default:
-			for _, vec := range []*prometheus.GaugeVec{p.ready, p.standing, p.lag} {
-				vec.DeleteLabelValues(r.service, r.dc)
-			}
+		if now[r] {
+			continue
+		}
+		for _, vec := range []*prometheus.GaugeVec{p.ready, p.failing, p.standing, p.lag} {
+			vec.DeleteLabelValues(r.service, r.dc)
 		}
 	}
 	p.rows = now

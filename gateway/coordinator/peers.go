@@ -275,7 +275,7 @@ func (c *Coordinator) eventAt(at time.Time, s *service, kind, who, detail string
 		h := newest.Handover(s.conf.Name)
 		e.Handover, e.Term = h.ID, uint64(h.Term)
 		if r := s.records[newest.Digest]; r != nil {
-			e.Phase = string(r.phase)
+			e.Phase = string(r.phaseAt(at))
 			r.line(e)
 		}
 	}

@@ -31,6 +31,8 @@ type record struct {
 	view  api.Handover
 	block *signalbox.DecidedBlock
 	phase handover.Phase
+	// steps are the phases as they began, for words that come late.
+	steps []step
 	began time.Time
 
 	holdAt, heldAt, drainAt, drainedAt, ackedAt   time.Time
@@ -168,7 +170,7 @@ func (c *Coordinator) recordLine(s *service, e handover.Record) {
 			r.view.GivenUp = e.Detail + r.undrainedWords()
 		}
 	}
-	r.phase = e.Phase
+	r.enter(e.Phase, e.At)
 	r.view.State = stateOf(e.Phase)
 	line := newEvent(e.At, api.EventPhase, string(s.conf.Name), "", e.Detail)
 	line.Handover, line.Phase, line.Gateway = r.view.ID, string(e.Phase), c.opt.Gateway
@@ -177,6 +179,37 @@ func (c *Coordinator) recordLine(s *service, e handover.Record) {
 	c.opt.Events.Publish(line)
 	c.opt.Logger.Info().Str("handover", r.view.ID).Str("service", string(s.conf.Name)).Str("phase", string(e.Phase)).
 		Float64("ms", sinceMS(e.At.Sub(r.began))).Msg(e.Detail)
+}
+
+// step is a phase and when it began.
+type step struct {
+	phase handover.Phase
+	at    time.Time
+}
+
+// maxSteps bounds the phases of one record: a failover may go back and forth.
+const maxSteps = 64
+
+func (r *record) enter(p handover.Phase, at time.Time) {
+	if p != r.phase && len(r.steps) < maxSteps {
+		r.steps = append(r.steps, step{p, at})
+	}
+	r.phase = p
+}
+
+// phaseAt is the phase in which something was said that is heard only now: what
+// comes from another data center comes later than the next phase may begin.
+func (r *record) phaseAt(at time.Time) handover.Phase {
+	phase := handover.PhasePrepare
+	for _, s := range r.steps {
+		if !s.at.After(at) {
+			phase = s.phase
+		}
+	}
+	if n := len(r.steps); n == 0 || n == maxSteps || !at.Before(r.steps[n-1].at) {
+		return r.phase
+	}
+	return phase
 }
 
 func stateOf(p handover.Phase) string {

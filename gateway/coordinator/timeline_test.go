@@ -109,3 +109,27 @@ func TestViewsFit(t *testing.T) {
 		t.Errorf("no proxies are told in %d frames", len(none))
 	}
 }
+
+// TestLateWords guards that a line says the phase in which a thing was said, not
+// the one in which it was heard.
+func TestLateWords(t *testing.T) {
+	began := time.Unix(1_790_000_000, 0)
+	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
+	r := &record{began: began, phase: handover.PhasePrepare}
+	if p := r.phaseAt(at(1)); p != handover.PhasePrepare {
+		t.Errorf("before anything: %s", p)
+	}
+	for _, s := range []step{{handover.PhaseHold, at(10)}, {handover.PhaseDrain, at(20)}, {handover.PhaseDrain, at(25)}, {handover.PhaseSeal, at(30)}, {handover.PhaseRelease, at(40)}} {
+		r.enter(s.phase, s.at)
+	}
+	for ms, want := range map[int]handover.Phase{
+		5: handover.PhasePrepare, 10: handover.PhaseHold, 19: handover.PhaseHold, 29: handover.PhaseDrain, 35: handover.PhaseSeal, 40: handover.PhaseRelease, 99: handover.PhaseRelease,
+	} {
+		if p := r.phaseAt(at(ms)); p != want {
+			t.Errorf("said after %d ms: %s, want %s", ms, p, want)
+		}
+	}
+	if len(r.steps) != 4 {
+		t.Errorf("%d steps", len(r.steps))
+	}
+}

@@ -34,6 +34,9 @@ func holdDetail(h Held) string {
 			late = append(late, p.ID)
 		}
 	}
+	if len(h.Proxies) == 0 {
+		return "no proxy is connected to this gateway"
+	}
 	if len(late) == 0 {
 		return fmt.Sprintf("%d proxies hold", len(h.Proxies))
 	}
