@@ -2,6 +2,7 @@ package handover
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
 	"time"
@@ -59,6 +60,9 @@ func restore(trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error
 	l.index, l.digest, l.snapshots.decided = l.head.Index, l.head.Digest, m.Snapshot
 	l.register.leases.Longest = time.Duration(m.LongestNano)
 	for _, in := range m.Enrolled {
+		if len(in.PublicKey) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("%w: the key of %s has %d bytes", signalbox.ErrInvalid, in.Name, len(in.PublicKey))
+		}
 		id := rpc.IdentityOf(in.PublicKey)
 		l.enrolled[id] = signalbox.Instance{
 			Service: signalbox.Service(in.Service), DataCenter: signalbox.DataCenter(in.DataCenter), Name: in.Name, Identity: id, PublicKey: in.PublicKey,

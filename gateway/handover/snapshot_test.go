@@ -360,3 +360,23 @@ func TestHandoverIDs(t *testing.T) {
 		t.Error("an order counts as a handover")
 	}
 }
+
+// FuzzRestore guards that no state, whoever decided it, ends the process, and that
+// what is restored writes down as what it came from.
+func FuzzRestore(f *testing.F) {
+	c := stateOf(f, rich(f).Ledger)
+	f.Add(c.State)
+	f.Add([]byte{8, 1})
+	f.Fuzz(func(t *testing.T, state []byte) {
+		file := &rpc.SnapshotFile{State: state, Snapshot: signalbox.Snapshot{Index: c.Index, Digest: rpc.StateDigest(state)}, Blocks: c.Blocks}
+		l, err := handover.Restore(trust, enrolled, file)
+		if err != nil {
+			return
+		}
+		if again, err := l.State(); err == nil && len(again.State) > len(state) {
+			t.Errorf("%d bytes became %d", len(state), len(again.State))
+		}
+		l.Answer(orders, actor("e1").Identity)
+		_ = l.Check(&signalbox.Request{Admit: &signalbox.Admission{Instance: actor("e2").Instance, Enrollment: actor("e2").enrollment}})
+	})
+}
