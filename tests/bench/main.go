@@ -96,7 +96,7 @@ func parse(args []string) (options, error) {
 		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	configs := flags.String("configs", "4:500,4:2000,8:2000,16:500", "Envoys:requests per second, over both data centers")
+	configs := flags.String("configs", "", "Envoys:requests per second, over both data centers; default "+usualConfigs+", or "+wanConfig+" for "+sectionWAN)
 	only := flags.String("only", strings.Join(usual, ","), "sections of the run; "+sectionWAN+" is made alone, by root")
 	bin := flags.String("bin", "bin", "folder with the built signalbox and orders")
 	flags.IntVar(&o.switches, "switches", 50, "switches of each system in each configuration")
@@ -110,10 +110,6 @@ func parse(args []string) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	var err error
-	if o.configs, err = readConfigs(*configs); err != nil {
-		return o, err
 	}
 	if o.switches < 1 || o.switches > maxSwitches {
 		return o, fmt.Errorf("-switches %d: write 1 to %d", o.switches, maxSwitches)
@@ -133,6 +129,16 @@ func parse(args []string) (options, error) {
 	if o.out == "" {
 		o.out = pageOf(*only)
 	}
+	if *configs == "" {
+		*configs = usualConfigs
+		if *only == sectionWAN {
+			*configs = wanConfig
+		}
+	}
+	var err error
+	if o.configs, err = readConfigs(*configs); err != nil {
+		return o, err
+	}
 	if o.quick {
 		o.configs, o.switches, o.failovers = o.configs[:1], 3, 2
 	}
@@ -143,6 +149,8 @@ func parse(args []string) (options, error) {
 	o.binaries, err = demo.FindBinaries(path)
 	return o, err
 }
+
+const usualConfigs = "4:500,4:2000,8:2000,16:500"
 
 // pageOf is the file that sections are written to.
 func pageOf(only string) string {

@@ -26,6 +26,8 @@ const (
 	// nearTimes is how many times as many switches the small difference between one voter and several takes to show.
 	nearTimes = 3
 	perSite   = 2 // gateways, in each data center
+	// wanConfig is what is measured where nothing else is asked for: up to six gateways and a whole network share the machine.
+	wanConfig = "4:300"
 )
 
 // voting is a way to spread voters.
@@ -75,7 +77,7 @@ func runNear(ctx context.Context, o options, r *report) (err error) {
 	if err := inTurns(ctx, o, nearTimes*o.switches, all, noSlow); err != nil {
 		return err
 	}
-	r.across("loopback", all, "over one voter", goalVoters)
+	r.across("loopback, "+of.String(), all, "over one voter", goalVoters)
 	return nil
 }
 
@@ -111,7 +113,7 @@ func runFar(ctx context.Context, o options, r *report) (err error) {
 		return err
 	}
 	trip := 2 * wanDelay.Seconds() * 1000
-	r.across(fmt.Sprintf("%.0f ms there and back", trip), all, "over the floor", goalTrips*trip+goalBeyond)
+	r.across(fmt.Sprintf("%.0f ms there and back, %s", trip, of), all, "over the floor", goalTrips*trip+goalBeyond)
 	return nil
 }
 
