@@ -88,7 +88,7 @@ func (r *result) text() string {
 Measured by %[1]smake bench-databases%[1]s, which writes this file. Each contender has the same load, one after the other on one machine:
 %d connections, each of which inserts a row every %s and connects anew when it is cut.
 
-    make bench-databases %s
+    make bench-databases BENCH_FLAGS='%s'
 
 - machine: %s, %d cores, %s of memory, Linux %s; everything on loopback
 - versions: %s
@@ -96,11 +96,10 @@ Measured by %[1]smake bench-databases%[1]s, which writes this file. Each contend
 
 *Write outage* is the longest time in which no row was acknowledged to anybody. *Lost* rows were acknowledged and are not on the last
 master. Half of the switches are the way back, which is the same. Missed goals are in bold.
-
-`, "`", inserts.Writers, inserts.Every, strings.Join(os.Args[1:], " "), m.cpu, runtime.NumCPU(), m.memory, m.kernel, strings.Join(m.versions, ", "),
+`, "`", inserts.Writers, strings.Replace(inserts.Every.String(), "ms", " ms", 1), strings.Join(os.Args[1:], " "), m.cpu, runtime.NumCPU(), m.memory, m.kernel, strings.Join(m.versions, ", "),
 		m.began.UTC().Format(time.DateOnly), time.Since(m.began).Round(time.Second), m.load, first("/proc/loadavg"))
 	if len(r.Switches) > 0 {
-		b.WriteString("## Planned\n\n" +
+		b.WriteString("\n## Planned\n\n" +
 			"| contender | switches | given up | outage median, ms | min | max | failed statements per switch | most | failed connects per switch | rows | lost | lost, connected straight | two masters, ms |\n" +
 			"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 		for i := range r.Switches {
