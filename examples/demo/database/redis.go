@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/user"
 	"strconv"
+	"time"
 
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/examples/inserts"
@@ -95,11 +96,19 @@ redis:
 %s`, Service, n.Name, n.Address(), n.File(), r.lab.Server, redistest.Role, r.lab.PasswordFile(), as)
 }
 
-// standby returns nil when the other data center's server follows dc's.
+// standby returns nil when the other data center's server has what is written to
+// dc's. After a whole copy a master sends nothing until the replica's next
+// acknowledgement, which may be a second away, although both say that they are
+// connected: so something has to be written.
 func (r *Redis) standby(ctx context.Context, dc string) error {
-	c := r.nodes[dc].Open()
+	client := r.nodes[dc].Open()
+	defer client.Close()
+	c := client.Conn() // WAIT is for what its connection wrote
 	defer c.Close()
-	n, err := c.Do(ctx, "WAIT", 1, 1).Int()
+	if err := c.Set(ctx, "signalbox:standby", time.Now().UnixNano(), 0).Err(); err != nil {
+		return err
+	}
+	n, err := c.Do(ctx, "WAIT", 1, 2000).Int()
 	if err == nil && n == 0 {
 		err = errors.New("no replica follows")
 	}
