@@ -129,7 +129,7 @@ func (d *Driver) align(ctx context.Context, address string, up *upstream, again 
 		return d.forget(up.history)
 	}
 	began := time.Now()
-	loss := Loss{Term: d.mem.Get().Term, Timeline: own.Timeline, From: plan.fork.String(), To: own.End.String(), Bytes: plan.lost}
+	loss := Loss{Term: d.mem.Get().served(), Timeline: own.Timeline, From: plan.fork.String(), To: own.End.String(), Bytes: plan.lost}
 	if plan.rewind {
 		loss.Transactions = d.tools.commits(ctx, own.Timeline, plan.fork)
 		if loss.Kept, err = d.keepLog(own, plan.fork); err != nil {

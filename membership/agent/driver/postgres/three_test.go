@@ -170,13 +170,19 @@ func (p *three) onward() {
 func TestThreeRewindsStandby(t *testing.T) {
 	t.Parallel()
 	p := newThree(t, nil)
+	p.Promote(p.north, 2, p.stepDownFor(p.east, p.north, 1)) // it was primary once
+	p.Follow(p.east, p.north, 2)
+	p.Promote(p.east, 3, p.stepDownFor(p.north, p.east, 2))
+	p.Follow(p.north, p.east, 3)
+	p.Follow(p.west, p.east, 3)
+	p.inStep(p.west, p.east)
 	p.cut(p.west)
 	p.east.exec(p.Ctx, "insert into public.orders (note) select 'lost' from generate_series(1, 1000)")
 	p.inStep(p.north, p.east)
 	p.east.Kill()
-	p.Promote(p.west, 2, nil)
+	p.Promote(p.west, 4, nil)
 	p.west.exec(p.Ctx, "insert into public.orders (note) values ('new')")
-	p.Follow(p.north, p.west, 2)
+	p.Follow(p.north, p.west, 4)
 	p.inStep(p.north, p.west)
 	if n := value[int64](p.Ctx, p.north, "select count(*) from public.orders where note = 'lost'"); n != 0 {
 		t.Fatalf("%d rows that the new primary never had", n)
@@ -184,8 +190,14 @@ func TestThreeRewindsStandby(t *testing.T) {
 	if loss := p.north.driver.Loss(); loss == nil || loss.Transactions != 1 {
 		t.Fatalf("loss %+v: want 1 transaction", loss)
 	}
-	p.Follow(p.east, p.west, 2)
-	p.Promote(p.north, 3, p.stepDownFor(p.west, p.north, 2))
-	p.Follow(p.west, p.north, 3)
-	p.Follow(p.east, p.north, 3)
+	if of := p.north.driver.Lost(); of == nil || of.Term != 2 || of.Bytes != 0 {
+		t.Fatalf("%+v: nothing of the term that it served is lost", of)
+	}
+	p.Follow(p.east, p.west, 4)
+	if of := p.east.driver.Lost(); of == nil || of.Term != 3 || of.Bytes == 0 {
+		t.Fatalf("%+v: want what term 3 lost", of)
+	}
+	p.Promote(p.north, 5, p.stepDownFor(p.west, p.north, 4))
+	p.Follow(p.west, p.north, 5)
+	p.Follow(p.east, p.north, 5)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -71,6 +72,16 @@ func (t *TLS) check(c *Config) error {
 	return nil
 }
 
+// hungUp reports whether a server hung up at once after it saw the certificate.
+// With TLS 1.3 the word why can be lost on the way.
+func hungUp(err error) bool {
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) || failed.Config == nil || failed.Config.TLSConfig == nil || !strings.Contains(err.Error(), "startup message") {
+		return false
+	}
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 // tlsAdvice says what to do about a connection that failed for its encryption;
 // "" when it did not.
 func tlsAdvice(err error) string {
@@ -90,7 +101,7 @@ func tlsAdvice(err error) string {
 	case strings.Contains(text, "server refused TLS connection"), errors.As(err, &record):
 		return "set ssl = on, ssl_cert_file and ssl_key_file on that server and SELECT pg_reload_conf()"
 	case errors.As(err, &server) && server.Code[:min(2, len(server.Code))] == "28" && strings.Contains(server.Message, "certificate"),
-		errors.As(err, &remote) && remote.Op == "remote error":
+		errors.As(err, &remote) && remote.Op == "remote error", hungUp(err):
 		return "look at tls.cert and tls.key here and at ssl_ca_file and pg_hba.conf there: the server does not take this certificate"
 	case errors.As(err, &server):
 		return ""

@@ -116,7 +116,7 @@ func (d *Driver) lost(ctx context.Context, mem memory, s, up *server) (*Loss, er
 	if mem.Role != roleMaster && mem.Role != roleClosed && !ahead || up.reached(s.position()) == nil {
 		return nil, nil
 	}
-	loss := &Loss{Term: mem.Term}
+	loss := &Loss{Term: mem.served()}
 	if up.ReplID2 == s.ReplID {
 		loss.Bytes = behind(up.SecondOffset-1, s.Offset)
 	}

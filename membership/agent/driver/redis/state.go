@@ -45,6 +45,15 @@ type Loss struct {
 	Kept string `json:"kept,omitempty"`
 }
 
+// served is the term whose data this server holds as its master, 0 for a standby:
+// what that one has alone is no loss of the term that it served before.
+func (m memory) served() signalbox.Term {
+	if m.Role == roleFollow {
+		return 0
+	}
+	return m.Term
+}
+
 // memoryFile is its name in the driver's state directory.
 const memoryFile = "redis.json"
 

@@ -81,6 +81,7 @@ func TestThreeIncomingBehind(t *testing.T) {
 	p.north.do(p.Ctx, "CONFIG", "SET", "masterauth", "wrong")
 	p.cut(p.north)
 	p.Problem(p.north, "link-down")
+	p.Await(func() bool { return p.east.info(p.Ctx, "connected_slaves") == "1" }, func() any { return "its master still counts it" })
 	_, err := p.east.driver.StepDown(p.Ctx, p.planned(p.north, 1))
 	drivertest.Refused(t, err, "incoming-behind: "+p.north.Name)
 	drivertest.Refused(t, err, "nothing was interrupted")
@@ -95,20 +96,28 @@ func TestThreeIncomingBehind(t *testing.T) {
 func TestThreeReplicaAhead(t *testing.T) {
 	t.Parallel()
 	p := newThree(t)
+	p.Promote(p.north, 2, p.StepDown(p.east, 1)) // it was master once
+	p.follow(p.east, p.north, 2)
+	p.Promote(p.east, 3, p.StepDown(p.north, 2))
+	p.follow(p.north, p.east, 3)
+	p.follow(p.west, p.east, 3)
 	p.west.do(p.Ctx, "CONFIG", "SET", "masterauth", "wrong")
 	p.cut(p.west)
 	p.Problem(p.west, "link-down")
 	p.east.set(p.Ctx, "lost", strings.Repeat("x", 10_000))
 	p.Await(func() bool { return p.north.client.Exists(p.Ctx, "lost").Val() == 1 }, func() any { return "north has it not" })
 	p.east.Kill()
-	p.Promote(p.west, 2, nil)
+	p.Promote(p.west, 4, nil)
 	p.west.set(p.Ctx, "new", "x")
-	p.follow(p.north, p.west, 2)
+	p.follow(p.north, p.west, 4)
 	p.Await(func() bool { return p.north.client.Exists(p.Ctx, "new").Val() == 1 }, func() any { return "it does not follow" })
 	if p.north.client.Exists(p.Ctx, "lost").Val() != 0 {
 		t.Fatal("it has what the new master never had")
 	}
 	if loss := p.north.driver.Loss(); loss == nil || loss.Bytes < 10_000 || loss.Kept == "" {
 		t.Fatalf("loss %+v: want 10,000 bytes, kept", loss)
+	}
+	if of := p.north.driver.Lost(); of == nil || of.Term != 2 || of.Bytes != 0 {
+		t.Fatalf("%+v: nothing of the term that it served is lost", of)
 	}
 }
