@@ -148,6 +148,9 @@ type Request struct {
 	// Started says for ever that an operator started an instance without a quorum
 	// of voters: a mandate of VerbStart.
 	Started *Mandate
+	// Voters changes who decides from the next block on. It is alone in its block
+	// and speaks of no service.
+	Voters *VoterChange
 }
 
 // A Snapshot agrees on what the log up to a block amounts to: blocks before it

@@ -29,13 +29,16 @@ type Answer struct {
 	// leaves (a handover block of the service, or the announced removal of this
 	// identity), 0 when there is none.
 	Beyond uint64
+	// Epoch numbers the newest voter set that the voter knows, or voted for: it
+	// answers as part of that one.
+	Epoch uint64
 }
 
 // SealAnswer signs an answer with the voter's key.
 func SealAnswer(cluster string, a Answer, key ed25519.PrivateKey) ([]byte, error) {
 	m := &wire.Answer{
 		Voter: a.Voter, Service: string(a.Service), Identity: IdentityToBytes(a.Identity), Nonce: a.Nonce,
-		Index: a.Index, Allowed: uint32(a.Allowed), Term: uint64(a.Term), Beyond: a.Beyond,
+		Index: a.Index, Allowed: uint32(a.Allowed), Term: uint64(a.Term), Beyond: a.Beyond, Epoch: a.Epoch,
 	}
 	if !a.Block.IsZero() {
 		m.Block = a.Block[:]
@@ -75,5 +78,6 @@ func OpenAnswer(cluster string, raw []byte, keys KeyLookup) (Answer, signalbox.I
 	return Answer{
 		Voter: m.Voter, Service: signalbox.Service(m.Service), Identity: id, Nonce: m.Nonce,
 		Index: m.Index, Block: block, Allowed: signalbox.EvidenceKinds(m.Allowed), Term: signalbox.Term(m.Term), Beyond: m.Beyond,
+		Epoch: m.Epoch,
 	}, signer, nil
 }

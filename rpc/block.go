@@ -25,13 +25,19 @@ type QuorumVerifier interface {
 type Trust struct {
 	Cluster string
 	Quorum  QuorumVerifier
+	// Epochs knows the voters of every epoch. nil: Quorum verifies whatever epoch
+	// a block names, and the voters never change.
+	Epochs *Epochs
 	// Fencers may sign fences; FenceQuorum of them have to (r + 1, at least 1).
 	Fencers     SignerLookup
 	FenceQuorum int
-	// Operators may attest.
-	Operators SignerLookup
-	// SignersOf names the voters of a combined signature, for people; may be nil.
-	SignersOf func(signature []byte) []string
+	// Operators may attest; operatorKeys are an operator's keys by its name, for
+	// changes of voters.
+	Operators    SignerLookup
+	operatorKeys func(name string) []ed25519.PublicKey
+	// SignersOf names the voters of a set's combined signature, for people; may
+	// be nil.
+	SignersOf func(epoch uint64, signature []byte) []string
 	// Single checks the signature of one key: an instance's, an operator's or a
 	// gateway's. nil is Ed25519, and what every process uses; simulations have
 	// something faster here.
@@ -46,6 +52,29 @@ func (t Trust) single() SingleVerifier {
 		return ed25519.Verify
 	}
 	return t.Single
+}
+
+// WithOperators returns the trust with the keys of operators by their names.
+func (t Trust) WithOperators(keys func(name string) []ed25519.PublicKey) Trust {
+	t.operatorKeys = keys
+	return t
+}
+
+// OperatorKeys are the keys of an operator.
+func (t *Trust) OperatorKeys(name string) []ed25519.PublicKey {
+	if t.operatorKeys == nil {
+		return nil
+	}
+	return t.operatorKeys(name)
+}
+
+// quorumOf verifies what the voters of an epoch signed: the block of an index,
+// or, with index 0, anything else.
+func (t *Trust) quorumOf(epoch, index uint64) (QuorumVerifier, error) {
+	if t.Epochs == nil {
+		return t.Quorum, nil
+	}
+	return t.Epochs.quorum(epoch, index)
 }
 
 // EncodeBlock returns the bytes that voters sign. They are what the block is
@@ -94,12 +123,16 @@ func OpenBlock(trust Trust, raw []byte) (*signalbox.DecidedBlock, error) {
 	if m.Version != Version {
 		return nil, fmt.Errorf("%w: decided block of version %d, this program speaks %d", signalbox.ErrInvalid, m.Version, Version)
 	}
-	if err := trust.Quorum.VerifyQuorum(m.Scheme, DecisionInput(trust.Cluster, m.View, m.Block), m.Signature); err != nil {
-		return nil, fmt.Errorf("verify block: %w", err)
-	}
 	b, err := decodeBlock(m.Block)
 	if err != nil {
 		return nil, err
+	}
+	quorum, err := trust.quorumOf(b.Epoch, b.Index)
+	if err == nil {
+		err = quorum.VerifyQuorum(m.Scheme, DecisionInput(trust.Cluster, m.View, m.Block), m.Signature)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verify block: %w", err)
 	}
 	if b.Cluster != trust.Cluster {
 		return nil, fmt.Errorf("%w: block of cluster %q, this is %q", signalbox.ErrUntrusted, b.Cluster, trust.Cluster)
@@ -131,6 +164,9 @@ func decodeBlock(raw []byte) (*signalbox.Block, error) {
 		}
 		seen[req.Service()] = true
 		b.Requests = append(b.Requests, *req)
+	}
+	if b.Voters() != nil && len(b.Requests) > 1 {
+		return nil, fmt.Errorf("%w: a change of voters is alone in its block", signalbox.ErrInvalid)
 	}
 	return b, nil
 }
@@ -185,6 +221,8 @@ func requestToWire(r *signalbox.Request) (*wire.Request, error) {
 		return &wire.Request{Kind: &wire.Request_Snapshot{Snapshot: &wire.Snapshot{Index: r.Snapshot.Index, Digest: r.Snapshot.Digest[:]}}}, nil
 	case r.Started != nil:
 		return &wire.Request{Kind: &wire.Request_AttestedStart{AttestedStart: mandateToWire(r.Started)}}, nil
+	case r.Voters != nil:
+		return &wire.Request{Kind: &wire.Request_Voters{Voters: votersToWire(r.Voters)}}, nil
 	}
 	return nil, fmt.Errorf("%w: empty request", signalbox.ErrInvalid)
 }
@@ -248,6 +286,9 @@ func requestFromWire(m *wire.Request) (*signalbox.Request, error) {
 		return &signalbox.Request{Snapshot: &signalbox.Snapshot{Index: k.Snapshot.GetIndex(), Digest: digest}}, err
 	case *wire.Request_AttestedStart:
 		return startedFromWire(k.AttestedStart)
+	case *wire.Request_Voters:
+		v, err := votersFromWire(k.Voters)
+		return &signalbox.Request{Voters: v}, err
 	}
 	return nil, fmt.Errorf("%w: request of a kind this program does not know", signalbox.ErrInvalid)
 }

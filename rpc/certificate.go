@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"fmt"
 
@@ -14,12 +15,48 @@ import (
 // term, and verifies what it built: an error says which evidence is missing.
 func BuildCertificate(trust Trust, block *signalbox.DecidedBlock, service signalbox.Service, term signalbox.Term, evidence [][]byte) (*signalbox.Certificate, error) {
 	raw, err := proto.Marshal(&wire.Certificate{
-		Service: string(service), Term: uint64(term), Decided: block.Raw, Evidence: evidence,
+		Service: string(service), Term: uint64(term), Decided: block.Raw, Evidence: evidence, Voters: chainFor(trust, block, evidence),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode certificate: %w", err)
 	}
 	return OpenCertificate(trust, raw)
+}
+
+// chainFor returns the changes of voters that lead to those who signed the block
+// and its evidence.
+func chainFor(trust Trust, block *signalbox.DecidedBlock, evidence [][]byte) [][]byte {
+	if trust.Epochs == nil {
+		return nil
+	}
+	newest := block.Epoch
+	for _, raw := range evidence {
+		newest = max(newest, lapseEpoch(raw))
+	}
+	return trust.Epochs.Chain(newest)
+}
+
+// learnFrom takes in the changes of voters that a certificate carries.
+func learnFrom(trust Trust, chain [][]byte) error {
+	size := 0
+	for _, raw := range chain {
+		if size += len(raw); size > MaxChain {
+			return fmt.Errorf("%w: a certificate with more than %d bytes of changes of voters", signalbox.ErrInvalid, MaxChain)
+		}
+	}
+	if trust.Epochs == nil {
+		return nil
+	}
+	known := trust.Epochs.Chain(0)
+	for i, raw := range chain {
+		if i < len(known) && bytes.Equal(raw, known[i]) {
+			continue
+		}
+		if err := trust.Epochs.Learn(trust, raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // OpenCertificate verifies a certificate with nothing but the trust: the
@@ -36,6 +73,9 @@ func OpenCertificate(trust Trust, raw []byte) (*signalbox.Certificate, error) {
 	if len(m.Evidence) > signalbox.MaxRoster {
 		return nil, fmt.Errorf("%w: certificate carries %d pieces of evidence, at most %d", signalbox.ErrInvalid, len(m.Evidence), signalbox.MaxRoster)
 	}
+	if err := learnFrom(trust, m.Voters); err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
 	block, err := OpenBlock(trust, m.Decided)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
@@ -45,7 +85,10 @@ func OpenCertificate(trust Trust, raw []byte) (*signalbox.Certificate, error) {
 	if h == nil {
 		return nil, fmt.Errorf("%w: the block has no handover of service %q", signalbox.ErrInvalid, m.Service)
 	}
-	if c.Evidence, err = openEvidence(trust, h, m.Evidence); err != nil {
+	if c.Evidence, err = openEvidence(trust, h, m.Evidence); err == nil {
+		err = inTime(block, c.Evidence)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("certificate of %s@%d: %w", m.Service, m.Term, err)
 	}
 	switch c.Term {
@@ -81,6 +124,17 @@ func openEvidence(trust Trust, h *signalbox.Handover, raw [][]byte) ([]signalbox
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// inTime refuses what voters signed who were replaced before the block: their
+// keys may be anybody's by now.
+func inTime(block *signalbox.DecidedBlock, evidence []signalbox.Evidence) error {
+	for _, e := range evidence {
+		if e.Witness != nil && e.Witness.Epoch != 0 && e.Witness.Epoch < block.Epoch {
+			return fmt.Errorf("%w: %s of %s is by voter set %d, the block by set %d", signalbox.ErrUntrusted, e.Kind, e.Identity, e.Witness.Epoch, block.Epoch)
+		}
+	}
+	return nil
 }
 
 func checkForward(h *signalbox.Handover, digest signalbox.Digest, evidence []signalbox.Evidence) error {

@@ -34,6 +34,8 @@ const (
 	DomainFence
 	DomainAttest
 	DomainMandate
+	DomainVoter
+	DomainVoters
 )
 
 // SigningInput returns the bytes that are signed: a fixed tag, version, domain,

@@ -92,28 +92,84 @@ func openTestimony(trust Trust, kind signalbox.StatementKind, raw []byte) (signa
 	message := SigningInput(domains[kind], trust.Cluster, env.Payload)
 	switch kind {
 	case signalbox.SaysLapse:
-		t.Witness.By, err = openLapse(trust, message, &env)
+		t.Witness.By, err = openLapse(trust, t.Witness.Epoch, message, &env)
 	case signalbox.SaysFence:
-		t.Witness.By, err = openFence(trust, message, env.Shares)
+		t.Witness.By, t.Witness.Epoch, err = openFence(trust, message, env.Shares)
 	case signalbox.SaysAttest:
 		err = openAttest(trust, raw, t.Witness.By[0])
 	}
 	return signalbox.Evidence{Statement: t.Statement, Witness: &t.Witness, Envelope: raw}, err
 }
 
-func openLapse(trust Trust, message []byte, env *wire.Envelope) ([]string, error) {
-	if err := trust.Quorum.VerifyQuorum(env.Scheme, message, env.Signature); err != nil {
+func openLapse(trust Trust, epoch uint64, message []byte, env *wire.Envelope) ([]string, error) {
+	quorum, err := trust.quorumOf(epoch, 0)
+	if err == nil {
+		err = quorum.VerifyQuorum(env.Scheme, message, env.Signature)
+	}
+	if err != nil || trust.SignersOf == nil {
 		return nil, err
 	}
-	if trust.SignersOf == nil {
-		return nil, nil
-	}
-	return trust.SignersOf(env.Signature), nil
+	return trust.SignersOf(epoch, env.Signature), nil
 }
 
-// openFence wants the signatures of Trust.FenceQuorum distinct gateways, and no
-// signature that does not fit.
-func openFence(trust Trust, message []byte, shares []*wire.Share) ([]string, error) {
+// lapseEpoch reads, unverified, which voter set a lapse names; 0 for other
+// evidence.
+func lapseEpoch(raw []byte) uint64 {
+	var env wire.Envelope
+	if kind, err := EvidenceKind(raw); err != nil || kind != signalbox.SaysLapse || proto.Unmarshal(raw, &env) != nil {
+		return 0
+	}
+	t, err := testimonyFrom(signalbox.SaysLapse, env.Payload)
+	if err != nil {
+		return 0
+	}
+	return t.Witness.Epoch
+}
+
+// fencersOf returns the set of which a fence's signers are voters, the newest one,
+// and how many have to sign; without epochs, those that the trust names.
+func fencersOf(trust Trust, shares []*wire.Share) (fencers SignerLookup, quorum int, epoch uint64) {
+	if trust.Epochs == nil {
+		return trust.Fencers, trust.FenceQuorum, 0
+	}
+	for n, first := trust.Epochs.Newest().Epoch, trust.Epochs.First().Epoch; n >= first; n-- {
+		set, _ := trust.Epochs.Of(n)
+		fencers = Fencers(set)
+		all := true
+		for _, s := range shares {
+			id, err := IdentityFromBytes(s.GetSigner())
+			_, ok := fencers(id)
+			all = all && err == nil && ok
+		}
+		if all || n == first {
+			return fencers, set.Lying + 1, n
+		}
+	}
+	return nil, 0, 0
+}
+
+// Fencers are the voters of a set, who sign fences with the keys of what they say
+// by themselves.
+func Fencers(set signalbox.VoterSet) SignerLookup {
+	return func(id signalbox.Identity) (Signer, bool) {
+		for _, v := range set.Voters {
+			if IdentityOf(v.PublicKey) == id {
+				return Signer{Name: v.Name, Key: v.PublicKey}, true
+			}
+		}
+		return Signer{}, false
+	}
+}
+
+// openFence wants the signatures of enough distinct gateways, voters of one
+// epoch, and no signature that does not fit.
+func openFence(trust Trust, message []byte, shares []*wire.Share) ([]string, uint64, error) {
+	fencers, quorum, epoch := fencersOf(trust, shares)
+	names, err := verifyFence(trust.single(), fencers, quorum, message, shares)
+	return names, epoch, err
+}
+
+func verifyFence(verify SingleVerifier, fencers SignerLookup, quorum int, message []byte, shares []*wire.Share) ([]string, error) {
 	var names []string
 	seen := map[signalbox.Identity]bool{}
 	for _, s := range shares {
@@ -121,19 +177,19 @@ func openFence(trust Trust, message []byte, shares []*wire.Share) ([]string, err
 		if err != nil {
 			return nil, err
 		}
-		signer, ok := lookup(trust.Fencers, id)
+		signer, ok := lookup(fencers, id)
 		switch {
 		case !ok:
 			return nil, fmt.Errorf("%w: %s is no gateway that may sign a fence", signalbox.ErrUntrusted, id)
 		case seen[id]:
 			return nil, fmt.Errorf("%w: gateway %s signed twice", signalbox.ErrUntrusted, signer.Name)
-		case !trust.single()(signer.Key, message, s.GetSignature()):
+		case !verify(signer.Key, message, s.GetSignature()):
 			return nil, fmt.Errorf("%w: signature of gateway %s does not fit", signalbox.ErrUntrusted, signer.Name)
 		}
 		seen[id] = true
 		names = append(names, signer.Name)
 	}
-	if want := max(trust.FenceQuorum, 1); len(names) < want {
+	if want := max(quorum, 1); len(names) < want {
 		return nil, fmt.Errorf("%w: %d gateways signed the fence, %d are needed", signalbox.ErrUntrusted, len(names), want)
 	}
 	return names, nil

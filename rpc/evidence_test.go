@@ -29,7 +29,7 @@ func signers(names ...string) rpc.SignerLookup {
 func wide() rpc.Trust {
 	t := trust
 	t.Fencers, t.FenceQuorum, t.Operators = signers("g1", "g2", "g3"), 2, signers("ada", "bob")
-	t.SignersOf = func([]byte) []string { return []string{"voter"} }
+	t.SignersOf = func(uint64, []byte) []string { return []string{"voter"} }
 	return t
 }
 

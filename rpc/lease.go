@@ -24,6 +24,9 @@ type Lease struct {
 	Incarnation uint64
 	Nonce       [LeaseNonceSize]byte
 	TTL         time.Duration
+	// Epoch numbers the voter set as part of which a grant is given; requests have
+	// none.
+	Epoch uint64
 }
 
 // SealLeaseRequest signs a request with the instance's key; its Identity is the
@@ -79,7 +82,7 @@ func SealLeaseGrant(cluster string, l Lease, key ed25519.PrivateKey) ([]byte, er
 	}
 	payload, err := proto.Marshal(&wire.LeaseGrant{
 		Identity: id, Service: string(l.Service), Term: uint64(l.Term), Admission: l.Admission, Incarnation: l.Incarnation,
-		Nonce: l.Nonce[:], TtlNano: int64(l.TTL),
+		Nonce: l.Nonce[:], TtlNano: int64(l.TTL), Epoch: l.Epoch,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode lease grant: %w", err)
@@ -104,7 +107,7 @@ func OpenLeaseGrant(cluster string, raw []byte, keys KeyLookup) (Lease, signalbo
 	}
 	l := Lease{
 		Service: signalbox.Service(m.Service), Term: signalbox.Term(m.Term), Identity: id, Admission: m.Admission,
-		Incarnation: m.Incarnation, TTL: time.Duration(m.TtlNano),
+		Incarnation: m.Incarnation, TTL: time.Duration(m.TtlNano), Epoch: m.Epoch,
 	}
 	return l, signer, l.take(m.Nonce)
 }

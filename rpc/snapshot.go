@@ -63,6 +63,19 @@ func OpenSnapshot(trust Trust, raw []byte) (*SnapshotFile, error) {
 	if len(m.State) > MaxState {
 		return nil, fmt.Errorf("%w: snapshot's state has %d bytes, at most %d", signalbox.ErrInvalid, len(m.State), MaxState)
 	}
+	// The blocks come by index, and those that changed the voters are among them:
+	// each is verified by the epoch before it, and the proof by the last one.
+	var blocks []*signalbox.DecidedBlock
+	for _, raw := range m.Blocks {
+		b, err := OpenBlock(trust, raw)
+		if err == nil && b.Voters() != nil && trust.Epochs != nil {
+			err = trust.Epochs.Take(b)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("snapshot's block: %w", err)
+		}
+		blocks = append(blocks, b)
+	}
 	proof, err := OpenBlock(trust, m.Proof)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot's proof: %w", err)
@@ -76,15 +89,7 @@ func OpenSnapshot(trust Trust, raw []byte) (*SnapshotFile, error) {
 	case decided.Index >= proof.Index:
 		return nil, fmt.Errorf("%w: block %d decides a snapshot of block %d", signalbox.ErrUntrusted, proof.Index, decided.Index)
 	}
-	out := &SnapshotFile{State: m.State, Proof: proof, Snapshot: *decided}
-	for _, raw := range m.Blocks {
-		b, err := OpenBlock(trust, raw)
-		if err != nil {
-			return nil, fmt.Errorf("snapshot's block: %w", err)
-		}
-		out.Blocks = append(out.Blocks, b)
-	}
-	return out, nil
+	return &SnapshotFile{State: m.State, Proof: proof, Snapshot: *decided, Blocks: blocks}, nil
 }
 
 // BlockSize is how many bytes were signed of a decided block: the same for all

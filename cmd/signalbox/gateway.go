@@ -18,7 +18,7 @@ import (
 )
 
 func newGatewayCommand(std stdio) *cobra.Command {
-	return group("gateway", "Run a gateway: service and client coordinator of a data center", groupProcess, newGatewayRunCommand(std))
+	return group("gateway", "Run a gateway, and say which gateways vote", groupProcess, newGatewayRunCommand(std), newVotersCommand(std))
 }
 
 func newGatewayRunCommand(std stdio) *cobra.Command {

@@ -13,7 +13,7 @@ import (
 
 func newKeysIssueCommand(std stdio) *cobra.Command {
 	var dc, name, out, address string
-	var force bool
+	var force, lost bool
 	var validity Duration
 	cmd := &cobra.Command{
 		Use: "issue gateway|agent|proxy|operator", Short: "Make a bundle for one process or person",
@@ -30,6 +30,7 @@ func newKeysIssueCommand(std stdio) *cobra.Command {
 	cmd.Flags().StringVar(&out, "out", "", "directory to make (default KEYS/bundles/ROLE/DATACENTER/NAME)")
 	cmd.Flags().StringVar(&address, "address", "", "HOST[:PORT] of a gateway that is new in the cluster")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a bundle that exists")
+	cmd.Flags().BoolVar(&lost, "lost-voter-key", false, "make a voter's bundle without its key, which is lost: it follows until it is replaced with `signalbox gateway voters change`")
 	validityFlag(cmd, &validity, "validity", "90d", "how long the certificate is valid")
 	_ = cmd.MarkFlagRequired("name") // fails for a flag that is not there only
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
@@ -53,7 +54,7 @@ func newKeysIssueCommand(std stdio) *cobra.Command {
 		if out == "" {
 			out = a.BundleDir(p)
 		}
-		if err := a.Issue(p, out, identity.IssueOptions{Validity: time.Duration(validity), Force: force, Now: time.Now()}); err != nil {
+		if err := a.Issue(p, out, identity.IssueOptions{Validity: time.Duration(validity), Force: force, LostVoterKey: lost, Now: time.Now()}); err != nil {
 			return err
 		}
 		b, err := identity.Load(out)

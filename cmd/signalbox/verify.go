@@ -20,6 +20,9 @@ import (
 type verdict struct {
 	Verified bool                    `json:"verified"`
 	Subject  rpc.CertificateDocument `json:"subject"`
+	// Epoch numbers the voter set; Changes say how it came from the first one.
+	Epoch   uint64   `json:"epoch"`
+	Changes []string `json:"changes,omitempty"`
 	// Voters are those that signed, Quorum how many had to.
 	Voters []string `json:"voters"`
 	Quorum int      `json:"quorum"`
@@ -92,12 +95,14 @@ func verify(cluster *identity.Cluster, data []byte) (*verdict, error) {
 	if err != nil {
 		return nil, err
 	}
+	set, _ := trust.Epochs.Of(cert.Block.Epoch) // known: the block verified by it
 	v := &verdict{
-		Verified: true, Subject: rpc.NewCertificateDocument(cert), Quorum: cluster.Quorum(), Of: len(cluster.Voters), Scheme: scheme,
-		Serving: serving(cert), NotProven: notProven(cert),
+		Verified: true, Subject: rpc.NewCertificateDocument(cert), Quorum: set.Quorum(), Of: len(set.Voters), Scheme: scheme,
+		Epoch: set.Epoch, Serving: serving(cert), NotProven: notProven(cert), Voters: trust.SignersOf(set.Epoch, sig),
 	}
-	for _, signer := range signature.Signers(len(cluster.Voters), sig) {
-		v.Voters = append(v.Voters, cluster.Voters[signer].Name)
+	for epoch := cluster.Epoch + 1; epoch <= set.Epoch; epoch++ {
+		changed, _ := trust.Epochs.Of(epoch)
+		v.Changes = append(v.Changes, fmt.Sprintf("The voters of epoch %d agreed that from epoch %d on those are: %s.", epoch-1, epoch, strings.Join(changed.Names(), ", ")))
 	}
 	v.Proves = v.proofs(cert)
 	return v, nil
@@ -126,6 +131,7 @@ func (v *verdict) proofs(c *signalbox.Certificate) []string {
 		s.Service, s.Cluster, s.Term, s.DataCenter)}
 	out = append(out, fmt.Sprintf("Agreed by %d of %d voters (%s); a quorum is %d; signed as %s. Block %d of the log, %s, handover %s.",
 		len(v.Voters), v.Of, strings.Join(v.Voters, ", "), v.Quorum, v.Scheme, s.Index, s.Block[:12], s.Handover))
+	out = append(out, v.Changes...)
 	switch {
 	case c.IsFallback():
 		out = append(out, fmt.Sprintf("The handover from %s to %s at term %d was given up: it can never be certified, because a refuse and an ack exclude each other.", h.From, h.To, h.Term))

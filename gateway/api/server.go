@@ -26,9 +26,11 @@ type Options struct {
 	Governor  Governor
 	Surveyor  Surveyor
 	Rescuer   Rescuer
-	Archivist Archivist
-	Events    *Events
-	Log       zerolog.Logger
+	// Electorate knows who votes.
+	Electorate Electorate
+	Archivist  Archivist
+	Events     *Events
+	Log        zerolog.Logger
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
 }
@@ -130,6 +132,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	s.registerOrders(api)
 	s.registerRules(api)
 	s.registerRescue(api)
+	s.registerVoters(api)
 	s.registerEvents(api)
 	s.registerBackup(api)
 	return api

@@ -26,7 +26,9 @@ func (c *Coordinator) watchSilence(s *service) {
 	}
 	delete(c.silent, s)
 	now, master := c.opt.Now(), cert.DataCenter()
-	if slices.Contains(c.opt.Voters, c.opt.Gateway) {
+	voting := c.opt.Voting()
+	s.silence.SetVoters(voting.Voters, voting.Quorum)
+	if slices.Contains(voting.Voters, c.opt.Gateway) {
 		own := handover.Silence{Voter: c.opt.Gateway, DataCenter: master, For: c.silentFor(s, master, now)}
 		s.silence.Report(own, now)
 		if own.For > 0 {

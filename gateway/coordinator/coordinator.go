@@ -102,16 +102,14 @@ type Options struct {
 	DataCenter signalbox.DataCenter
 	Version    string
 	Peers      map[string]signalbox.DataCenter
-	// Voters names the voters, Quorum is how many of them decide.
-	Voters []string
-	Quorum int
+	// Voting is who decides now; the log changes it.
+	Voting func() Voting
 	// Mandates verifies an operator's mandate at a time; nil: none is taken.
 	Mandates func(proof []byte, at time.Time) (*signalbox.Mandate, error)
 	// Expiries lists the certificates known here; may be nil.
 	Expiries func() []Expiry
 	Services []Service
 	Trust    rpc.Trust
-	Witness  Witness
 	Roots    func() *x509.CertPool
 	Journal  *journal.Journal
 	Links    Links
@@ -121,6 +119,15 @@ type Options struct {
 	Metrics  *Metrics
 	Logger   zerolog.Logger
 	Now      func() time.Time
+}
+
+// Voting is who decides.
+type Voting struct {
+	// Voters names the voters, Quorum is how many of them decide.
+	Voters []string
+	Quorum int
+	// Witness is this gateway's part in others' evidence.
+	Witness Witness
 }
 
 // maxInbox bounds what waits for the coordinator's goroutine; who posts more
@@ -217,6 +224,9 @@ type service struct {
 
 // New returns a coordinator with the journal's state in it.
 func New(opt Options) (*Coordinator, error) {
+	if opt.Voting == nil {
+		opt.Voting = func() Voting { return Voting{} }
+	}
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
@@ -243,7 +253,7 @@ func New(opt Options) (*Coordinator, error) {
 	c.began = opt.Now()
 	for _, s := range c.services {
 		if s.conf.Automatic > 0 {
-			s.silence = handover.NewSilenceWatch(opt.Voters, opt.Quorum, s.conf.Automatic)
+			s.silence = handover.NewSilenceWatch(opt.Voting().Voters, opt.Voting().Quorum, s.conf.Automatic)
 		}
 	}
 	return c, c.loadIncarnations()

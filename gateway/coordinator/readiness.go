@@ -101,8 +101,8 @@ func (c *Coordinator) common() []api.Check {
 
 // votersCheck says whether enough voters can be reached to decide anything.
 func (c *Coordinator) votersCheck() api.Check {
-	up, down := 0, []string{}
-	for _, name := range c.opt.Voters {
+	up, down, now := 0, []string{}, c.opt.Voting()
+	for _, name := range now.Voters {
 		if name == c.opt.Gateway || c.peersUp[name] {
 			up++
 		} else {
@@ -110,8 +110,8 @@ func (c *Coordinator) votersCheck() api.Check {
 		}
 	}
 	check := api.Check{
-		Name: "voters", OK: len(down) == 0, Blocking: up < c.opt.Quorum,
-		Detail: fmt.Sprintf("%d of %d voters can be reached, and %d are needed", up, len(c.opt.Voters), c.opt.Quorum),
+		Name: "voters", OK: len(down) == 0, Blocking: up < now.Quorum,
+		Detail: fmt.Sprintf("%d of %d voters can be reached, and %d are needed", up, len(now.Voters), now.Quorum),
 	}
 	if len(down) > 0 {
 		check.Detail += "; not " + naming(down)
@@ -123,8 +123,8 @@ func (c *Coordinator) votersCheck() api.Check {
 // aloneCheck says in which data centers an instance that restarts stays closed
 // while they are cut off from the others: those that have no quorum by themselves.
 func (c *Coordinator) aloneCheck() api.Check {
-	voters, alone := map[string]int{}, []string{}
-	for _, name := range c.opt.Voters {
+	voters, alone, now := map[string]int{}, []string{}, c.opt.Voting()
+	for _, name := range now.Voters {
 		dc := c.opt.DataCenter
 		if name != c.opt.Gateway {
 			dc = c.opt.Peers[name]
@@ -132,13 +132,13 @@ func (c *Coordinator) aloneCheck() api.Check {
 		voters[string(dc)]++
 	}
 	for _, dc := range c.dataCenters() {
-		if voters[dc] < c.opt.Quorum {
+		if voters[dc] < now.Quorum {
 			alone = append(alone, fmt.Sprintf("%s (%d)", dc, voters[dc]))
 		}
 	}
 	check := api.Check{Name: "restart-alone", OK: len(alone) == 0, Detail: "every data center has a quorum of voters by itself"}
 	if len(alone) > 0 {
-		check.Detail = fmt.Sprintf("%d voters are needed, and too few are in %s: an instance that restarts there while the others cannot be reached stays closed", c.opt.Quorum, naming(alone))
+		check.Detail = fmt.Sprintf("%d voters are needed, and too few are in %s: an instance that restarts there while the others cannot be reached stays closed", now.Quorum, naming(alone))
 		check.Do = "know the way out: signalbox instance attest --start"
 	}
 	return check

@@ -114,7 +114,7 @@ func (c *Coordinator) gather(t *rpc.Testimony) *gathering {
 // may; the shares come back as frames.
 func (c *Coordinator) askLapse(s *service, block signalbox.Digest, below signalbox.Term, entry signalbox.RosterEntry) {
 	t := testimony(signalbox.SaysLapse, s, block, below, entry)
-	t.Witness.Epoch = c.opt.Witness.Epoch
+	t.Witness.Epoch = c.opt.Voting().Witness.Epoch
 	if g := c.gather(&t); g != nil && !g.whole {
 		c.opt.Links.RequestLapse(g.payload)
 	}
@@ -152,7 +152,7 @@ func (c *Coordinator) takeLapse(g *gathering, share signature.Share) {
 		}
 	}
 	g.lapses = append(g.lapses, share)
-	scheme := c.opt.Witness.Scheme
+	scheme := c.opt.Voting().Witness.Scheme
 	combined, err := scheme.Combine(g.lapses)
 	if err != nil || g.whole {
 		return // too few yet
@@ -161,7 +161,21 @@ func (c *Coordinator) takeLapse(g *gathering, share signature.Share) {
 	c.evidenceMade(g, raw, err)
 }
 
-// takeFence adds a verified signature; Trust.FenceQuorum of them make evidence.
+// fencers may sign fences now, and so many of them have to.
+func (c *Coordinator) fencers() (rpc.SignerLookup, int) {
+	if e := c.opt.Trust.Epochs; e != nil {
+		if set, ok := e.Of(c.opt.Voting().Witness.Epoch); ok {
+			return rpc.Fencers(set), set.Lying + 1
+		}
+	}
+	none := func(signalbox.Identity) (rpc.Signer, bool) { return rpc.Signer{}, false }
+	if c.opt.Trust.Fencers != nil {
+		none = c.opt.Trust.Fencers
+	}
+	return none, max(c.opt.Trust.FenceQuorum, 1)
+}
+
+// takeFence adds a verified signature; enough voters' make evidence.
 func (c *Coordinator) takeFence(g *gathering, share rpc.Share) {
 	for _, have := range g.fences {
 		if have.Signer == share.Signer {
@@ -169,10 +183,17 @@ func (c *Coordinator) takeFence(g *gathering, share rpc.Share) {
 		}
 	}
 	g.fences = append(g.fences, share)
-	if len(g.fences) < max(c.opt.Trust.FenceQuorum, 1) || g.whole {
+	voters, quorum := c.fencers()
+	var fences []rpc.Share // of those who vote now: the voters may have changed since
+	for _, f := range g.fences {
+		if _, ok := voters(f.Signer); ok {
+			fences = append(fences, f)
+		}
+	}
+	if len(fences) < quorum || g.whole {
 		return
 	}
-	raw, err := rpc.SealFence(g.payload, g.fences)
+	raw, err := rpc.SealFence(g.payload, fences)
 	c.evidenceMade(g, raw, err)
 }
 
@@ -247,8 +268,8 @@ func (c *Coordinator) peerShare(f *wire.EvidenceShare) {
 	case kind == signalbox.SaysLapse && len(f.GetSignature()) == 0:
 		c.askAgain(g, time.Duration(f.GetWaitNano()))
 	case kind == signalbox.SaysLapse:
-		share := signature.Share{Voter: int(f.GetVoter()), Signature: f.GetSignature()}
-		if c.opt.Witness.Scheme.VerifyShare(message, share) == nil {
+		share, now := signature.Share{Voter: int(f.GetVoter()), Signature: f.GetSignature()}, c.opt.Voting().Witness
+		if now.Epoch == t.Witness.Epoch && now.Scheme.VerifyShare(message, share) == nil {
 			c.takeLapse(g, share)
 		}
 	default:
@@ -260,10 +281,11 @@ func (c *Coordinator) peerShare(f *wire.EvidenceShare) {
 
 func (c *Coordinator) peerFence(g *gathering, f *wire.EvidenceShare, message []byte) {
 	id, err := rpc.IdentityFromBytes(f.GetSigner())
-	if err != nil || c.opt.Trust.Fencers == nil {
+	fencers, _ := c.fencers()
+	if err != nil {
 		return
 	}
-	if signer, ok := c.opt.Trust.Fencers(id); ok && ed25519.Verify(signer.Key, message, f.GetSignature()) {
+	if signer, ok := fencers(id); ok && ed25519.Verify(signer.Key, message, f.GetSignature()) {
 		c.takeFence(g, rpc.Share{Signer: id, Signature: f.GetSignature()})
 	}
 }
@@ -272,7 +294,7 @@ func (c *Coordinator) peerFence(g *gathering, f *wire.EvidenceShare, message []b
 // failure is tried again when it is asked for again.
 func (c *Coordinator) fence(s *service, block signalbox.Digest, below signalbox.Term, entry signalbox.RosterEntry, id string) {
 	fencer := s.conf.Fences[entry.DataCenter]
-	if fencer == nil || c.opt.Witness.Key == nil {
+	if fencer == nil || c.opt.Voting().Witness.Key == nil {
 		return
 	}
 	key := fenceKey{block, entry.Identity}
@@ -321,11 +343,12 @@ const maxOutputLine = 2048
 // confirmed as well.
 func (c *Coordinator) signFence(g *gathering) {
 	f := c.fencings[fenceKey{g.said.Block, g.said.Identity}]
-	if g.said.Kind != signalbox.SaysFence || g.asking || f == nil || !f.done {
+	key := c.opt.Voting().Witness.Key
+	if g.said.Kind != signalbox.SaysFence || g.asking || f == nil || !f.done || key == nil {
 		return
 	}
 	g.asking = true
-	share := rpc.SignTestimony(rpc.DomainFence, c.opt.Cluster, g.payload, c.opt.Witness.Key)
+	share := rpc.SignTestimony(rpc.DomainFence, c.opt.Cluster, g.payload, key)
 	c.takeFence(g, share)
 	c.opt.Links.Broadcast(shareFrame(&wire.EvidenceShare{
 		Domain: uint32(rpc.DomainFence), Payload: g.payload, Signer: rpc.IdentityToBytes(share.Signer), Signature: share.Signature,

@@ -18,6 +18,9 @@ func (l *Ledger) Check(r *signalbox.Request) error {
 	if r.Snapshot != nil {
 		return l.checkSnapshot(r.Snapshot)
 	}
+	if r.Voters != nil {
+		return l.checkVoters(r.Voters)
+	}
 	if err := signalbox.CheckName("service", string(r.Service())); err != nil {
 		return err
 	}

@@ -35,6 +35,12 @@ func (l *Ledger) CheckBlock(b *signalbox.Block, now time.Time) error {
 	if b.At.Sub(now) > MaxAhead {
 		return fmt.Errorf("%w: the block's time is %s ahead of this voter's clock, at most %s; look at the clocks", signalbox.ErrRefused, b.At.Sub(now).Round(time.Millisecond), MaxAhead)
 	}
+	if l.voters.Epoch != 0 && b.Epoch != l.voters.Epoch {
+		return fmt.Errorf("%w: a block of voter set %d, and set %d decides the next one", signalbox.ErrConflict, b.Epoch, l.voters.Epoch)
+	}
+	if b.Voters() != nil && len(b.Requests) > 1 {
+		return fmt.Errorf("%w: a change of voters is alone in its block", signalbox.ErrInvalid)
+	}
 	for i := range b.Requests {
 		if err := l.CheckAt(&b.Requests[i], b.At); err != nil {
 			return err

@@ -81,6 +81,8 @@ type Ledger struct {
 	head      *signalbox.DecidedBlock // the block at index
 	register  register
 	snapshots snapshots
+	voters    signalbox.VoterSet        // of the next block; the zero set where the trust knows no epochs
+	changes   []*signalbox.DecidedBlock // the blocks that changed the voters, oldest first
 	// rules are this gateway's safety rules, for CheckAt.
 	rules map[signalbox.Service]policy.Rules
 	// mandates verifies operators' signatures, for CheckAt.
@@ -110,11 +112,15 @@ func (p proven) of(o *signalbox.Outcome) bool {
 // NewLedger returns the state of an empty log. enrollment may be nil for a
 // process that never votes.
 func NewLedger(trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error)) *Ledger {
-	return &Ledger{
+	l := &Ledger{
 		trust: trust, enrollment: enrollment,
 		services: map[signalbox.Service]*ServiceState{}, enrolled: map[signalbox.Identity]signalbox.Instance{},
 		proven: map[signalbox.Service]proven{}, register: newRegister(), snapshots: snapshots{every: SnapshotBlocks},
 	}
+	if trust.Epochs != nil {
+		l.voters = trust.Epochs.First()
+	}
+	return l
 }
 
 // Index returns the index of the newest block, 0 for an empty log.
@@ -198,6 +204,9 @@ func (l *Ledger) Accepts(b *signalbox.DecidedBlock) error {
 	if b.Index != l.index+1 || b.Prev != l.digest {
 		return fmt.Errorf("%w: block %d (after %s) does not follow block %d (%s)", signalbox.ErrConflict, b.Index, b.Prev, l.index, l.digest)
 	}
+	if l.voters.Epoch != 0 && b.Epoch != l.voters.Epoch {
+		return fmt.Errorf("%w: block %d is of voter set %d, and set %d decides it", signalbox.ErrUntrusted, b.Index, b.Epoch, l.voters.Epoch)
+	}
 	if l.accepted == b.Digest {
 		return nil
 	}
@@ -223,6 +232,9 @@ func (l *Ledger) Accepts(b *signalbox.DecidedBlock) error {
 func (l *Ledger) Apply(b *signalbox.DecidedBlock) error {
 	if err := l.Accepts(b); err != nil {
 		return err
+	}
+	if err := l.applyVoters(b); err != nil {
+		return fmt.Errorf("apply block %d: %w", b.Index, err)
 	}
 	for i := range b.Requests {
 		l.apply(b, &b.Requests[i])

@@ -57,6 +57,18 @@ func restore(trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error
 	if l.head, err = d.block(m.Index); err != nil {
 		return nil, err
 	}
+	for _, index := range m.Voters {
+		b, err := d.block(index)
+		if err != nil {
+			return nil, err
+		}
+		if b.Voters() == nil || b.Epoch != l.voters.Epoch {
+			return nil, fmt.Errorf("%w: block %d does not change the voters of epoch %d", signalbox.ErrInvalid, index, l.voters.Epoch)
+		}
+		if err := l.applyVoters(b); err != nil {
+			return nil, err
+		}
+	}
 	l.index, l.digest, l.snapshots.decided = l.head.Index, l.head.Digest, m.Snapshot
 	l.register.leases.Longest = time.Duration(m.LongestNano)
 	for _, in := range m.Enrolled {

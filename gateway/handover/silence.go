@@ -53,6 +53,16 @@ func NewSilenceWatch(voters []string, quorum int, after time.Duration) *SilenceW
 // After is how long the silence has to last.
 func (w *SilenceWatch) After() time.Duration { return w.after }
 
+// SetVoters says who votes now; of whoever does not any more nothing counts.
+func (w *SilenceWatch) SetVoters(voters []string, quorum int) {
+	w.voters, w.quorum = voters, quorum
+	for name := range w.reports {
+		if !slices.Contains(voters, name) {
+			delete(w.reports, name)
+		}
+	}
+}
+
 // Report takes a voter's report in; others' count for nothing.
 func (w *SilenceWatch) Report(s Silence, now time.Time) {
 	if slices.Contains(w.voters, s.Voter) {

@@ -73,7 +73,7 @@ func (l *Ledger) State() (*Candidate, error) {
 // why none can be, although it is due.
 func (l *Ledger) SnapshotDue() (*signalbox.Snapshot, error) {
 	s := &l.snapshots
-	if s.failed != nil || s.candidate == nil || s.candidate.Index <= s.decided {
+	if s.failed != nil || s.candidate == nil || s.candidate.Index <= s.decided || s.candidate.Index < l.begins() {
 		return nil, s.failed
 	}
 	due := s.candidate.Snapshot
@@ -94,6 +94,9 @@ func (l *Ledger) checkSnapshot(r *signalbox.Snapshot) error {
 	switch {
 	case r.Index <= s.decided:
 		return fmt.Errorf("%w: a snapshot of block %d is decided already", signalbox.ErrConflict, s.decided)
+	case r.Index < l.begins():
+		// The block that decides it has to be verified with what it stands for.
+		return fmt.Errorf("%w: the voters were changed after block %d", signalbox.ErrConflict, r.Index)
 	case s.candidate == nil || s.candidate.Index != r.Index:
 		return fmt.Errorf("%w: this voter does not know what the log amounted to at block %d; ask again", signalbox.ErrConflict, r.Index)
 	case s.candidate.Digest != r.Digest:

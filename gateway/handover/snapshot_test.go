@@ -231,7 +231,7 @@ func TestStateIsWhole(t *testing.T) {
 		of     any
 		fields string
 	}{
-		{handover.Ledger{}, "trust enrollment index digest services enrolled head register snapshots rules mandates accepted outcomes proven"},
+		{handover.Ledger{}, "trust enrollment index digest services enrolled head register snapshots voters changes rules mandates accepted outcomes proven"},
 		{handover.ServiceState{}, "Service Certificate Last Open Newest Outstanding Admissions Announced beyond doubted Policy Taken"},
 		{handover.Holder{}, "Instance Admission Leased"},
 		{handover.Announcement{}, "Removal Index Digest"},

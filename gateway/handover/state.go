@@ -44,6 +44,9 @@ func (l *Ledger) encode() ([]byte, []*signalbox.DecidedBlock, error) {
 		Version: stateVersion, Cluster: l.trust.Cluster, Index: e.block(l.head), Snapshot: l.snapshots.decided,
 		LongestNano: int64(l.register.leases.Longest),
 	}
+	for _, b := range l.changes {
+		m.Voters = append(m.Voters, e.block(b))
+	}
 	for _, id := range sorted(l.enrolled) {
 		in := l.enrolled[id]
 		m.Enrolled = append(m.Enrolled, &wire.StateInstance{

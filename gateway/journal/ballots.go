@@ -12,10 +12,13 @@ import (
 // What a voter among several keeps beside the log.
 var (
 	bucketAgreement = []byte("agreement")
-	keyState        = []byte("state") // agreement.State of the slot under way
-	keyBegun        = []byte("begun") // this voter set was seen whole and new
-	keySilent       = []byte("silent")
+	keyState        = []byte("state")  // agreement.State of the slot under way
+	keyBegun        = []byte("begun")  // this voter set was seen whole and new
+	keySilent       = []byte("silent") // index, then epoch
 )
+
+// madePrefix and a public key: that key was made beside this journal.
+const madePrefix = "made/"
 
 // opened is keyBegun's value once all other voters were seen to have begun too.
 const opened = "open"
@@ -64,10 +67,12 @@ func (j *Journal) Begun() bool {
 }
 
 // silent returns up to which index the others have to decide before this voter
-// votes again; 0 when that is not known yet.
-func (j *Journal) silent() (index uint64) {
+// votes again as part of an epoch's voter set; 0 when that is not known yet. What
+// it learned as part of an earlier set does not bound what it voted for in this one.
+func (j *Journal) silent(epoch uint64) (index uint64) {
 	_ = j.db.View(func(tx *bolt.Tx) error {
-		if raw := tx.Bucket(bucketAgreement).Get(keySilent); len(raw) == 8 {
+		raw := tx.Bucket(bucketAgreement).Get(keySilent)
+		if len(raw) == 16 && binary.BigEndian.Uint64(raw[8:]) == epoch {
 			index = binary.BigEndian.Uint64(raw)
 		}
 		return nil
@@ -75,9 +80,10 @@ func (j *Journal) silent() (index uint64) {
 	return index
 }
 
-func (j *Journal) setSilent(index uint64) error {
+func (j *Journal) setSilent(index, epoch uint64) error {
 	err := j.db.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketAgreement).Put(keySilent, binary.BigEndian.AppendUint64(nil, index))
+		raw := binary.BigEndian.AppendUint64(nil, index)
+		return tx.Bucket(bucketAgreement).Put(keySilent, binary.BigEndian.AppendUint64(raw, epoch))
 	})
 	if err != nil {
 		return fmt.Errorf("keep silent: %w", err)
@@ -116,6 +122,28 @@ func (j *Journal) allBegun() (open bool) {
 
 func (j *Journal) setAllBegun() error {
 	return j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketAgreement).Put(keyBegun, []byte(opened)) })
+}
+
+// KeyMade notes that a voter's key was made beside this journal: what the journal
+// does not hold, the key has not signed. It has to return before the key is shown
+// to anybody.
+func (j *Journal) KeyMade(public []byte) error {
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketAgreement).Put(append([]byte(madePrefix), public...), []byte{1})
+	})
+	if err != nil {
+		return fmt.Errorf("note the voter's key: %w", err)
+	}
+	return nil
+}
+
+// KeptKey reports whether the journal is as old as a voter's key.
+func (j *Journal) KeptKey(public []byte) (made bool) {
+	_ = j.db.View(func(tx *bolt.Tx) error {
+		made = tx.Bucket(bucketAgreement).Get(append([]byte(madePrefix), public...)) != nil
+		return nil
+	})
+	return made && !j.fromBackup()
 }
 
 // begin ends the doubt.

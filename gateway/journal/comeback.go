@@ -32,16 +32,22 @@ func (j *Journal) Standing() Standing {
 // of those, so s-2 is in a log among theirs: this voter waits until it has the
 // newest of them, D, and votes in neither D+1 nor D+2, but when those are
 // decided. It has the others fill them.
+//
+// That counts within one epoch, whose quorums meet: a voter that enters another
+// one before it is done begins anew, and one that is done has voted in no later
+// epoch (membership/agreement, DESIGN.md).
 type Comeback struct {
 	journal *Journal
 	// others and quorum are of the voter set.
 	others, quorum int
+	epoch          uint64
 	target         uint64
 }
 
-// NewComeback returns the comeback of one of n voters, u of whom may be away.
-func NewComeback(j *Journal, n, u int) *Comeback {
-	return &Comeback{journal: j, others: n - 1, quorum: n - u, target: j.silent()}
+// NewComeback returns the comeback of one of n voters of an epoch, u of whom may
+// be away.
+func NewComeback(j *Journal, epoch uint64, n, u int) *Comeback {
+	return &Comeback{journal: j, others: n - 1, quorum: n - u, epoch: epoch, target: j.silent(epoch)}
 }
 
 // Heard takes what the other voters say, those that answered, and reports
@@ -62,7 +68,7 @@ func (c *Comeback) Heard(said map[string]Standing) (done, fill bool, err error) 
 		if begun < min(c.quorum, c.others) || own < newest {
 			return false, false, nil
 		}
-		if err := c.journal.setSilent(own + 2); err != nil {
+		if err := c.journal.setSilent(own+2, c.epoch); err != nil {
 			return false, false, err
 		}
 		c.target = own + 2

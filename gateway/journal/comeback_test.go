@@ -32,7 +32,7 @@ func TestComeback(t *testing.T) {
 		if !m.opt.Journal.Restored() {
 			t.Fatal("a new voter is not in doubt")
 		}
-		done, fill, err := NewComeback(m.opt.Journal, 3, 1).Heard(c.said)
+		done, fill, err := NewComeback(m.opt.Journal, 1, 3, 1).Heard(c.said)
 		if err != nil || done != c.done || fill != c.fill || m.opt.Journal.Begun() != c.done {
 			t.Errorf("%s: votes %v, fills %v, %v", name, done, fill, err)
 		}
@@ -55,7 +55,7 @@ func TestComebackWaits(t *testing.T) {
 	m := a.member("south-1", dir)
 	a.await(m.opt.Journal, newest)
 	for range 3 {
-		if done, fill, err := NewComeback(m.opt.Journal, 3, 1).Heard(said); done || !fill || err != nil {
+		if done, fill, err := NewComeback(m.opt.Journal, 1, 3, 1).Heard(said); done || !fill || err != nil {
 			t.Fatalf("votes %v, fills %v, %v", done, fill, err)
 		}
 		if _, err := m.Answer(orders, "", make([]byte, 32)); !errors.Is(err, signalbox.ErrUnavailable) {
@@ -70,7 +70,7 @@ func TestComebackWaits(t *testing.T) {
 	for i, target := range []uint64{newest + 1, newest + 2} {
 		a.propose("east-1", newInstance(t, orders, []string{"second", "third"}[i]))
 		a.await(m.opt.Journal, target)
-		if done, fill, err := NewComeback(m.opt.Journal, 3, 1).Heard(said); done != (i == 1) || fill != (i == 0) || err != nil {
+		if done, fill, err := NewComeback(m.opt.Journal, 1, 3, 1).Heard(said); done != (i == 1) || fill != (i == 0) || err != nil {
 			t.Fatalf("at block %d: votes %v, fills %v, %v", target, done, fill, err)
 		}
 	}

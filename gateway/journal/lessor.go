@@ -2,6 +2,7 @@ package journal
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -21,17 +22,22 @@ import (
 // failed. A slow disk holds no grant up.
 type Lessor struct {
 	journal *Journal
-	// scheme signs shares of lapses, key signs grants.
-	scheme signature.Scheme
-	epoch  uint64
-	key    ed25519.PrivateKey
-	now    func() lease.Instant
+	now     func() lease.Instant
 
 	disk sync.Mutex // serialises writes; taken before mu
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	voting
 	grantor *lease.Grantor // nil until the journal is known to be whole
 	granted map[lease.Of]given
+}
+
+// voting is as which voter grants are signed: key signs them, scheme shares of
+// lapses. Without a key there are none.
+type voting struct {
+	scheme signature.Scheme
+	epoch  uint64
+	key    ed25519.PrivateKey
 }
 
 // given is the newest grant to an identity: a request that comes by several ways
@@ -44,19 +50,38 @@ type given struct {
 // NewLessor returns the lessor of the voter whose log the journal is. scheme and
 // key are the voter's, epoch is its voter set's; now reads boot-time and wall clock.
 func NewLessor(j *Journal, scheme signature.Scheme, epoch uint64, key ed25519.PrivateKey, now func() lease.Instant) *Lessor {
-	return &Lessor{journal: j, scheme: scheme, epoch: epoch, key: key, now: now, granted: map[lease.Of]given{}}
+	return &Lessor{journal: j, voting: voting{scheme, epoch, key}, now: now, granted: map[lease.Of]given{}}
 }
 
-// ready has the grantor, made when the journal may be believed for the first time.
-func (l *Lessor) ready() (*lease.Grantor, error) {
+// Enter has this voter go on as one of another voter set, whose epoch the log has
+// reached: like after a start it waits before it signs a lapse, for what the set
+// before granted. A nil key: it is none of them.
+func (l *Lessor) Enter(scheme signature.Scheme, epoch uint64, key ed25519.PrivateKey) {
+	l.disk.Lock()
+	defer l.disk.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epoch == epoch && (l.key == nil) == (key == nil) {
+		return
+	}
+	l.voting, l.grantor = voting{scheme, epoch, key}, nil
+	clear(l.granted)
+}
+
+// ready has the grantor, made when the journal may be believed for the first time,
+// and as which voter it grants.
+func (l *Lessor) ready() (*lease.Grantor, voting, error) {
 	if err := l.journal.mayVote(); err != nil {
-		return nil, err
+		return nil, voting{}, err
 	}
 	l.mu.Lock()
-	g := l.grantor
+	g, v := l.grantor, l.voting
 	l.mu.Unlock()
+	if v.key == nil {
+		return nil, v, fmt.Errorf("%w: this gateway is no voter", signalbox.ErrNotConfigured)
+	}
 	if g != nil {
-		return g, nil
+		return g, v, nil
 	}
 	l.disk.Lock()
 	defer l.disk.Unlock()
@@ -66,27 +91,43 @@ func (l *Lessor) ready() (*lease.Grantor, error) {
 // begin reads what is on disk. A journal that never granted for this voter set,
 // or lost what it promised (a restored backup), takes the promises and the longest
 // leases of all voters from the log: they could have been anybody's.
-func (l *Lessor) begin() (*lease.Grantor, error) {
+func (l *Lessor) begin() (*lease.Grantor, voting, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.grantor != nil {
-		return l.grantor, nil
+		return l.grantor, l.voting, nil
+	}
+	if err := l.journal.inEpoch(l.epoch); err != nil {
+		return nil, l.voting, err
 	}
 	saved, epoch, err := l.journal.readLeases()
 	if err != nil {
-		return nil, fmt.Errorf("read leases: %w", err)
+		return nil, l.voting, fmt.Errorf("read leases: %w", err)
 	}
 	if epoch != l.epoch {
 		changes := l.journal.impliedByLog()
 		if err := l.journal.writeLeases(l.epoch, changes...); err != nil {
-			return nil, err
+			return nil, l.voting, err
 		}
 		for _, c := range changes {
 			saved.Apply(c)
 		}
 	}
 	l.grantor = lease.NewGrantor(l.epoch, saved, l.now())
-	return l.grantor, nil
+	return l.grantor, l.voting, nil
+}
+
+// inEpoch returns nil when a voter set decides the next block by this log.
+func (j *Journal) inEpoch(epoch uint64) (err error) {
+	j.View(func(l *handover.Ledger) { err = inEpoch(l, epoch) })
+	return err
+}
+
+func inEpoch(l *handover.Ledger, epoch uint64) error {
+	if now := l.Voters().Epoch; now != 0 && now != epoch {
+		return fmt.Errorf("%w: voter set %d decides by this voter's log, and it goes on as one of set %d", signalbox.ErrUnavailable, now, epoch)
+	}
+	return nil
 }
 
 // keep writes a change and tells the grantor, without holding up grants.
@@ -96,7 +137,7 @@ func (l *Lessor) keep(g *lease.Grantor, c *lease.Change) error {
 	}
 	l.disk.Lock()
 	defer l.disk.Unlock()
-	if err := l.journal.writeLeases(l.epoch, *c); err != nil {
+	if err := l.journal.writeLeases(g.Epoch(), *c); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -108,7 +149,7 @@ func (l *Lessor) keep(g *lease.Grantor, c *lease.Change) error {
 // Grant verifies a request and grants it, signed. The error says why not: for
 // people, and ErrRefused where asking again does not help.
 func (l *Lessor) Grant(raw []byte) ([]byte, error) {
-	g, err := l.ready()
+	g, as, err := l.ready()
 	if err != nil {
 		return nil, err
 	}
@@ -123,14 +164,19 @@ func (l *Lessor) Grant(raw []byte) ([]byte, error) {
 	if last.request == request && last.grant != nil {
 		return last.grant, nil
 	}
-	leases, err := l.leasesOf(request)
+	leases, decided, err := l.leasesOf(request, as.epoch)
 	if err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	g.Decided(decided)
+	l.mu.Unlock()
 	if err := l.grant(g, request, leases); err != nil {
 		return nil, err
 	}
-	grant, err := rpc.SealLeaseGrant(l.journal.trust.Cluster, request, l.key)
+	said := request
+	said.Epoch = as.epoch
+	grant, err := rpc.SealLeaseGrant(l.journal.trust.Cluster, said, as.key)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +185,9 @@ func (l *Lessor) Grant(raw []byte) ([]byte, error) {
 	if len(l.granted) >= lease.MaxHolders {
 		clear(l.granted)
 	}
-	l.granted[of] = given{request, grant}
+	if l.grantor == g {
+		l.granted[of] = given{request, grant}
+	}
 	return grant, nil
 }
 
@@ -158,9 +206,13 @@ func (l *Lessor) grant(g *lease.Grantor, request rpc.Lease, leases signalbox.Lea
 }
 
 // leasesOf returns the leases of a term that may be served now, by this voter's
-// log.
-func (l *Lessor) leasesOf(r rpc.Lease) (leases signalbox.Leases, err error) {
+// log, and the log's newest slot, which is still the epoch's.
+func (l *Lessor) leasesOf(r rpc.Lease, epoch uint64) (leases signalbox.Leases, decided uint64, err error) {
 	l.journal.View(func(ledger *handover.Ledger) {
+		if err = inEpoch(ledger, epoch); err != nil {
+			return
+		}
+		decided = ledger.Index()
 		st := ledger.Service(r.Service)
 		if st == nil {
 			err = fmt.Errorf("%w: service %s is not in this voter's log", signalbox.ErrUnknown, r.Service)
@@ -186,14 +238,14 @@ func (l *Lessor) leasesOf(r rpc.Lease) (leases signalbox.Leases, err error) {
 		}
 		err = fmt.Errorf("%w: term %d of %s is neither the master's nor open in this voter's log (it has term %d)", signalbox.ErrRefused, r.Term, r.Service, st.Term())
 	})
-	return leases, err
+	return leases, decided, err
 }
 
 // Lapse promises what an encoded lapse says, durably, and signs it once every
 // lease that the promise forbids has run out. Until then wait says how long that
 // takes at least; ask again.
 func (l *Lessor) Lapse(payload []byte) (share signature.Share, wait time.Duration, err error) {
-	g, err := l.ready()
+	g, as, err := l.ready()
 	if err != nil {
 		return share, 0, err
 	}
@@ -201,7 +253,7 @@ func (l *Lessor) Lapse(payload []byte) (share signature.Share, wait time.Duratio
 	if err != nil {
 		return share, 0, err
 	}
-	promise, leases, err := l.checkLapse(&t)
+	promise, leases, err := l.checkLapse(&t, as.epoch)
 	if err != nil {
 		return share, 0, err
 	}
@@ -221,17 +273,20 @@ func (l *Lessor) Lapse(payload []byte) (share signature.Share, wait time.Duratio
 	if !ready {
 		return share, max(wait, time.Millisecond), nil
 	}
-	share, err = l.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, l.journal.trust.Cluster, payload))
+	share, err = as.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, l.journal.trust.Cluster, payload))
 	return share, 0, err
 }
 
 // checkLapse: the log has a block that allows the lapse, and names the identity
 // as one that never serves without a lease.
-func (l *Lessor) checkLapse(t *rpc.Testimony) (p lease.Promise, leases signalbox.Leases, err error) {
-	if t.Witness.Epoch != l.epoch {
-		return p, leases, fmt.Errorf("%w: the lapse is for voter set %d, this is %d", signalbox.ErrRefused, t.Witness.Epoch, l.epoch)
+func (l *Lessor) checkLapse(t *rpc.Testimony, epoch uint64) (p lease.Promise, leases signalbox.Leases, err error) {
+	if t.Witness.Epoch != epoch {
+		return p, leases, fmt.Errorf("%w: the lapse is for voter set %d, this is %d", signalbox.ErrRefused, t.Witness.Epoch, epoch)
 	}
 	l.journal.View(func(ledger *handover.Ledger) {
+		if err = inEpoch(ledger, epoch); err != nil {
+			return
+		}
 		st := ledger.Service(t.Service)
 		if st == nil {
 			err = fmt.Errorf("%w: service %s", signalbox.ErrUnknown, t.Service)
@@ -282,15 +337,18 @@ func longestOf(st *handover.ServiceState) (longest signalbox.Leases) {
 	return longest
 }
 
-// Stop ends granting for this voter set, durably: before the voter signs a block
-// that changes the voters.
-func (l *Lessor) Stop() error {
-	g, err := l.ready()
+// Stop ends granting until a slot is decided, durably: before the voter votes there
+// for other voters. Once the slot was decided without them it grants again.
+func (l *Lessor) Stop(slot uint64) error {
+	g, _, err := l.ready()
+	if errors.Is(err, signalbox.ErrNotConfigured) {
+		return nil // it grants nothing
+	}
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
-	change := g.Stop()
+	change := g.Stop(slot)
 	l.mu.Unlock()
 	return l.keep(g, change)
 }

@@ -36,7 +36,13 @@ type MemberOptions struct {
 	// Standings asks the other voters what they say of themselves; those that do
 	// not answer are missing.
 	Standings func(ctx context.Context) map[string]Standing
-	Logger    zerolog.Logger
+	// Newest asks all gateways for the newest block that any of them has: a log is
+	// new only when nobody has one, whoever votes. Optional.
+	Newest func(ctx context.Context) uint64
+	// Stop ends granting leases until a slot is decided, durably: this voter is about
+	// to vote there for other voters. nil: it grants none.
+	Stop   func(slot uint64) error
+	Logger zerolog.Logger
 	// Refused counts what was refused, by reason. Optional.
 	Refused func(reason string)
 }
@@ -60,6 +66,9 @@ type Member struct {
 	self  int
 	mail  chan letter
 	asked chan *ask
+	// done holds a channel that is closed when the run ends: nothing is decided here
+	// any more.
+	done atomic.Pointer[chan struct{}]
 	// voted is the block that this voter voted for and that may be decided
 	// without its knowledge.
 	voted atomic.Pointer[signalbox.Block]
@@ -91,6 +100,8 @@ func NewMember(opt MemberOptions) (*Member, error) {
 		opt: opt, self: -1, mail: make(chan letter, maxMail), asked: make(chan *ask, maxPending),
 		pending: newPending(), fills: map[int]*fills{},
 	}
+	done := make(chan struct{})
+	m.done.Store(&done)
 	for i, name := range opt.Voters {
 		if name == opt.Name {
 			m.self = i
@@ -98,6 +109,11 @@ func NewMember(opt MemberOptions) (*Member, error) {
 	}
 	if m.self < 0 {
 		return nil, fmt.Errorf("%w: %s is none of the voters", signalbox.ErrInvalid, opt.Name)
+	}
+	if !opt.Journal.Begun() && opt.Journal.KeptKey(opt.Key.Public().(ed25519.PublicKey)) {
+		if err := opt.Journal.begin(); err != nil { // the key is as new as the journal
+			return nil, err
+		}
 	}
 	if !opt.Journal.Begun() {
 		opt.Journal.Doubt()
@@ -132,10 +148,22 @@ func (m *Member) Standing() (begun bool, voted uint64) {
 	return s.Begun, s.Voted
 }
 
-// Run votes until ctx ends. An error means that this voter cannot go on.
+// over reports whether others than this voter's set decide the next block.
+func (m *Member) over() (over bool) {
+	m.opt.Journal.View(func(l *handover.Ledger) {
+		now := l.Voters().Epoch
+		over = now != 0 && now != m.opt.Epoch
+	})
+	return over
+}
+
+// Run votes until ctx or this voter's epoch ends. An error means that this voter
+// cannot go on.
 func (m *Member) Run(ctx context.Context) error {
-	defer m.pending.end()
-	if err := m.comeBack(ctx); err != nil || ctx.Err() != nil {
+	done := make(chan struct{})
+	m.done.Store(&done)
+	defer m.end(done)
+	if err := m.comeBack(ctx); err != nil || ctx.Err() != nil || m.over() {
 		return err
 	}
 	if err := m.start(); err != nil {
@@ -145,6 +173,9 @@ func (m *Member) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for m.opt.Journal.Failed() == nil {
 		changed := m.opt.Journal.Changed()
+		if m.over() {
+			return nil
+		}
 		if err := m.keepUp(); err != nil {
 			return err
 		}
@@ -257,6 +288,10 @@ func (m *Member) carry(e agreement.Effects, err error) {
 	if err != nil {
 		m.opt.Logger.Error().Err(err).Msg("agreement")
 	}
+	if err := m.stopFor(e.Persist); err != nil {
+		m.opt.Logger.Error().Err(err).Msg("leases cannot be stopped: not voting for other voters")
+		return
+	}
 	if e.Persist != nil {
 		if err := m.opt.Journal.putState(e.Persist); err != nil {
 			m.opt.Logger.Error().Err(err).Msg("votes cannot be kept: not voting")
@@ -270,6 +305,23 @@ func (m *Member) carry(e agreement.Effects, err error) {
 	if e.Decide != nil {
 		m.decide(e.Decide)
 	}
+}
+
+// stopFor: before a vote for other voters is on the disk, and so before it leaves,
+// this voter grants no more leases (membership/agreement/DESIGN.md, "Changing the
+// voters").
+func (m *Member) stopFor(s *agreement.State) error {
+	if s == nil || s.VotedTwo == 0 || m.opt.Stop == nil {
+		return nil
+	}
+	b, err := rpc.DecodeBlock(s.Locked)
+	if err != nil {
+		return err
+	}
+	if b.Voters() == nil {
+		return nil
+	}
+	return m.opt.Stop(b.Index)
 }
 
 // keepVoted notes the block that answers to instances have to take in: it is on
@@ -321,14 +373,21 @@ func (m *Member) Answer(s signalbox.Service, id signalbox.Identity, nonce []byte
 	}
 	voted := m.voted.Load() // before the log: it may be decided meanwhile
 	var a rpc.Answer
-	var index uint64
-	m.opt.Journal.View(func(l *handover.Ledger) { a, index = l.Answer(s, id), l.Index() })
+	var index, epoch uint64
+	m.opt.Journal.View(func(l *handover.Ledger) { a, index, epoch = l.Answer(s, id), l.Index(), l.Voters().Epoch })
+	if epoch != 0 && epoch != m.opt.Epoch {
+		return nil, fmt.Errorf("%w: the voters were changed", signalbox.ErrUnavailable)
+	}
+	a.Epoch = m.opt.Epoch
 	if voted != nil && voted.Index > index {
 		if h := voted.Handover(s); h != nil {
 			a.Index, a.Block, a.Allowed, a.Term = voted.Index, blockDigest(voted), h.Allowed, h.Term
 		}
 		if handover.Doubts(voted, s, id) {
 			a.Beyond = voted.Index
+		}
+		if c := voted.Voters(); c != nil {
+			a.Epoch = c.Epoch // they may decide already
 		}
 	}
 	a.Voter, a.Nonce = m.opt.Name, nonce

@@ -24,8 +24,14 @@ func (m *Member) build(now time.Time) []byte {
 			if seen[s] || len(b.Requests) == rpc.MaxRequests || size+len(a.raw) > rpc.MaxBlock/2-1024 || clashes(b, &a.request) || l.CheckAt(&a.request, now) != nil {
 				continue
 			}
+			if a.request.Voters != nil && len(b.Requests) > 0 {
+				continue // alone, in the next block
+			}
 			seen[s], size = true, size+len(a.raw)+8
 			b.Requests = append(b.Requests, a.request)
+			if a.request.Voters != nil {
+				break
+			}
 		}
 	})
 	if len(b.Requests) == 0 && !m.fill && m.replica.View() == 1 {
@@ -102,10 +108,14 @@ const lookAround = 300 * time.Millisecond
 // twice (Comeback), and all voters of a new cluster know as much.
 func (m *Member) comeBack(ctx context.Context) error {
 	j := m.opt.Journal
-	c := NewComeback(j, len(m.opt.Voters), m.opt.Unavailable)
-	for ctx.Err() == nil {
+	c := NewComeback(j, m.opt.Epoch, len(m.opt.Voters), m.opt.Unavailable)
+	for ctx.Err() == nil && !m.over() {
 		if j.Begun() && (j.Index() > 0 || j.allBegun()) {
 			return nil
+		}
+		if j.Index() == 0 && m.opt.Newest != nil && m.opt.Newest(ctx) > 0 {
+			m.pauseComeback(ctx) // it comes
+			continue
 		}
 		said := m.opt.Standings(ctx)
 		fill := false

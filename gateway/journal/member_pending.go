@@ -69,7 +69,7 @@ func (m *Member) Propose(ctx context.Context, r signalbox.Request) (*signalbox.D
 	if err := checkNow(j, &a.request, time.Now()); err != nil {
 		return nil, err
 	}
-	answer := make(chan reply, 1)
+	answer, done := make(chan reply, 1), *m.done.Load()
 	a.replies, a.until = []chan reply{answer}, time.Now().Add(pendingFor)
 	select {
 	case m.asked <- a:
@@ -79,6 +79,13 @@ func (m *Member) Propose(ctx context.Context, r signalbox.Request) (*signalbox.D
 	select {
 	case got := <-answer:
 		return got.block, got.err
+	case <-done:
+		select {
+		case got := <-answer:
+			return got.block, got.err
+		default:
+			return nil, errEnded()
+		}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: no quorum of voters decided in time (%w); the request may still be decided", signalbox.ErrUnavailable, ctx.Err())
 	}
@@ -170,11 +177,18 @@ func (p *pending) settle(j *Journal, now time.Time) {
 	p.asks = still
 }
 
-// end answers everybody.
-func (p *pending) end() {
-	for _, a := range p.asks {
-		a.reply(nil, fmt.Errorf("%w: this gateway ends", signalbox.ErrUnavailable))
+// end answers everybody: with what the log has by now, or that it has to be asked
+// again.
+func (m *Member) end(done chan struct{}) {
+	m.pending.settle(m.opt.Journal, time.Now())
+	for _, a := range m.pending.asks {
+		a.reply(nil, errEnded())
 	}
+	close(done)
+}
+
+func errEnded() error {
+	return fmt.Errorf("%w: this gateway ends, or the voters were changed; ask again", signalbox.ErrUnavailable)
 }
 
 // takeRequest keeps what another voter wants decided; the leader proposes it,

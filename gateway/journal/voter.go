@@ -21,6 +21,8 @@ type Voter struct {
 	name    string
 	key     ed25519.PrivateKey
 	now     func() time.Time
+	// stop ends granting leases until a slot is decided, durably; nil: it grants none.
+	stop func(slot uint64) error
 }
 
 // NewVoter returns the voter that writes into a journal. scheme must hold the
@@ -56,6 +58,9 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 	if err != nil {
 		return nil, err
 	}
+	if err := v.prepareVoters(block); err != nil {
+		return nil, err
+	}
 	decided, err := v.sign(block)
 	if err != nil {
 		return nil, err
@@ -64,6 +69,20 @@ func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.De
 		return nil, err // its signature must not get out
 	}
 	return decided, nil
+}
+
+// prepareVoters: before this voter signs that others decide, it grants no leases any
+// more, and has it on disk that as one of several it would have forgotten nothing.
+func (v *Voter) prepareVoters(b *signalbox.Block) error {
+	if b.Voters() == nil {
+		return nil
+	}
+	if v.stop != nil {
+		if err := v.stop(b.Index); err != nil {
+			return fmt.Errorf("stop granting leases: %w", err)
+		}
+	}
+	return v.journal.begin()
 }
 
 // decided returns the block of a handover that is in the log already, nil when
@@ -122,7 +141,16 @@ func (v *Voter) Answer(s signalbox.Service, id signalbox.Identity, nonce []byte)
 		return nil, err
 	}
 	var a rpc.Answer
-	v.journal.View(func(l *handover.Ledger) { a = l.Answer(s, id) })
-	a.Voter, a.Nonce = v.name, nonce
+	var err error
+	v.journal.View(func(l *handover.Ledger) {
+		a = l.Answer(s, id)
+		if now := l.Voters().Epoch; now > v.epoch {
+			err = fmt.Errorf("%w: the voters were changed", signalbox.ErrUnavailable)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.Voter, a.Nonce, a.Epoch = v.name, nonce, v.epoch
 	return rpc.SealAnswer(v.journal.trust.Cluster, a, v.key)
 }

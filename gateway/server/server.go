@@ -83,11 +83,15 @@ type Server struct {
 	registry    *prometheus.Registry
 	listeners   map[string]net.Listener
 	pools       []*pool
-	// member votes together with others; nil where there are none, or this
-	// gateway does not vote.
-	member         *journal.Member
-	journalMetrics *journalMetrics
+	trust       rpc.Trust
+	// office votes, whenever the log says that this gateway does; voterKeys are what
+	// it made to vote with.
+	office         *journal.Office
+	lessor         *journal.Lessor
+	voterKeys      *voterKeys
+	schemes        schemes
 	refusals       refusals
+	journalMetrics *journalMetrics
 }
 
 // links joins both kinds of sessions for the coordinator.
@@ -116,8 +120,7 @@ func (s *Server) build() error {
 	if s.keeper, err = s.opt.Bundle.Keeper(); err != nil {
 		return err
 	}
-	scheme, err := signature.FromBundle(s.opt.Bundle)
-	if err != nil {
+	if _, err := signature.FromBundle(s.opt.Bundle); err != nil {
 		return err
 	}
 	self := s.opt.Bundle.Self
@@ -143,7 +146,8 @@ func (s *Server) build() error {
 	if err := s.buildControl(); err != nil {
 		return err
 	}
-	return s.buildCoordinator(trust, scheme)
+	s.trust = trust
+	return s.buildCoordinator(trust)
 }
 
 // mandate verifies an operator's signature.
@@ -185,24 +189,20 @@ func (s *Server) parking() (out []resource.Endpoint) {
 	return out
 }
 
-func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) error {
+func (s *Server) buildCoordinator(trust rpc.Trust) error {
 	self := s.opt.Bundle.Self
 	peers, sites := s.topology()
-	log, err := s.buildVoter(scheme, len(peers))
+	log, err := s.buildVoter(trust, len(peers))
 	if err != nil {
 		return err
 	}
 	handler := &lateHandler{}
-	var lessor session.Lessor // none: this gateway is no voter
-	if s.opt.Bundle.Voter != nil {
-		lessor = journal.NewLessor(s.journal, scheme, s.opt.Cluster.Epoch, s.opt.Bundle.Voter, leaseClock)
-	}
 	s.peers, err = session.NewPeers(session.PeersOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name, Peers: peers,
 		ProposeWait: s.opt.AgreementTimeout,
 		Credential:  credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
-		Voter: s.opt.Bundle.Voter != nil, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
-		Lessor: lessor, Leased: s.leased, Council: s.council(),
+		Votes: s.votes, Offer: s.offer, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
+		Lessor: s.lessor, Leased: s.leased, Council: s.council(),
 	})
 	if err != nil {
 		return err
@@ -210,7 +210,8 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 	s.agents = session.NewAgents(session.AgentsOptions{
 		Cluster: self.Cluster, DataCenter: self.DataCenter, Gateway: self.Name,
 		Roots: func() *x509.CertPool { return s.keeper.Roots() }, Handler: handler,
-		Ask: s.peers.AskVoters, Lease: s.peers.RequestLease, Logger: s.opt.Logger,
+		Voters: func() [][]byte { return trust.Epochs.Chain(s.office.Voters().Epoch) },
+		Ask:    s.peers.AskVoters, Lease: s.peers.RequestLease, Logger: s.opt.Logger,
 		Refused: s.refusals.of("agent"),
 	})
 	for range 2 {
@@ -218,8 +219,8 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 	}
 	s.coordinator, err = coordinator.New(coordinator.Options{
 		Cluster: self.Cluster, Gateway: self.Name, DataCenter: self.DataCenter, Version: s.opt.Version, Peers: sites,
-		Voters: voterNames(s.opt.Cluster), Quorum: s.opt.Cluster.Quorum(), Mandates: s.mandate, Expiries: (&expiries{keeper: s.keeper, dir: s.opt.Bundle.Dir}).list,
-		Services: s.opt.Services, Trust: trust, Witness: s.witness(scheme), Roots: s.keeper.Roots, Journal: s.journal, Links: links{s.peers, s.agents},
+		Voting: s.voting, Mandates: s.mandate, Expiries: (&expiries{keeper: s.keeper, dir: s.opt.Bundle.Dir}).list,
+		Services: s.opt.Services, Trust: trust, Roots: s.keeper.Roots, Journal: s.journal, Links: links{s.peers, s.agents},
 		Gossip: []coordinator.Gossip{s.pools[0], s.pools[1]}, Proxies: s.control, Events: s.events,
 		Metrics: coordinator.NewMetrics(s.registry), Logger: s.opt.Logger,
 	})
@@ -234,19 +235,8 @@ func (s *Server) buildCoordinator(trust rpc.Trust, scheme signature.Scheme) erro
 // Nothing is served before Run.
 type lateHandler struct{ session.Handler }
 
-func voterNames(c *identity.Cluster) (out []string) {
-	for _, v := range c.Voters {
-		out = append(out, v.Name)
-	}
-	return out
-}
-
 // topology lists the other gateways.
 func (s *Server) topology() ([]session.Peer, map[string]signalbox.DataCenter) {
-	voters := map[string]bool{}
-	for _, v := range s.opt.Cluster.Voters {
-		voters[v.Name] = true
-	}
 	var peers []session.Peer
 	sites := map[string]signalbox.DataCenter{}
 	for _, dc := range s.opt.Cluster.DataCenters {
@@ -254,7 +244,7 @@ func (s *Server) topology() ([]session.Peer, map[string]signalbox.DataCenter) {
 			if g.Name == s.opt.Bundle.Self.Name {
 				continue
 			}
-			peers = append(peers, session.Peer{Name: g.Name, DataCenter: dc.Name, Address: g.RPC, Voter: voters[g.Name]})
+			peers = append(peers, session.Peer{Name: g.Name, DataCenter: dc.Name, Address: g.RPC})
 			sites[g.Name] = dc.Name
 		}
 	}
@@ -299,11 +289,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { <-ctx.Done(); s.closePools(); return nil })
 	g.Go(func() error { return s.coordinator.Run(ctx) })
 	g.Go(func() error { return s.peers.Run(ctx) })
-	if s.member != nil {
-		g.Go(func() error { return s.member.Run(ctx) })
-	} else {
-		g.Go(func() error { return s.catchUp(ctx) })
-	}
+	g.Go(func() error { return s.office.Run(ctx) })
 	g.Go(func() error { return s.reloadKeys(ctx) })
 	g.Go(func() error { return s.keepBounded(ctx) })
 	g.Go(func() error {
@@ -321,14 +307,14 @@ func (s *Server) Run(ctx context.Context) error {
 	s.serveGRPC(ctx, g, "xds", func(gs *grpc.Server) { s.control.Register(gs) }, control.GRPCOptions(control.DefaultLimits()))
 	handler := api.New(api.Options{
 		Cluster: s.opt.Bundle.Self.Cluster, Viewer: s.coordinator, Historian: s.coordinator, Conductor: s.coordinator,
-		Governor: s.coordinator, Surveyor: s.coordinator, Rescuer: s.coordinator,
+		Governor: s.coordinator, Surveyor: s.coordinator, Rescuer: s.coordinator, Electorate: electorate{s},
 		Archivist: s.coordinator, Registerer: s.registry, Events: s.events, Log: s.opt.Logger,
 	})
 	s.serveHTTP(ctx, g, "api", api.NewServer(handler, s.keeper.Server()), true)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	s.serveHTTP(ctx, g, "metrics", &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, false)
-	s.opt.Logger.Info().Str("gateway", s.opt.Bundle.Self.Name).Bool("voter", s.opt.Bundle.Voter != nil).
+	s.opt.Logger.Info().Str("gateway", s.opt.Bundle.Self.Name).Bool("voter", s.office.Votes()).Uint64("epoch", s.office.Voters().Epoch).
 		Uint64("log_index", s.journal.Index()).Msg("gateway runs")
 	return g.Wait()
 }

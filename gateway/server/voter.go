@@ -2,81 +2,120 @@ package server
 
 import (
 	"context"
-	"fmt"
-	"time"
+	"crypto/ed25519"
+	"sync"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/gateway/coordinator"
 	"github.com/signalbox-io/signalbox/gateway/journal"
 	"github.com/signalbox-io/signalbox/gateway/session"
 	"github.com/signalbox-io/signalbox/membership/signature"
+	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
 )
 
-// voterLog is the journal with the voter, where this gateway is one.
+// voterLog is the journal with the voter, whenever this gateway is one.
 type voterLog struct {
 	*journal.Journal
-	voter voter
+	*journal.Office
 }
 
-// voter decides and answers: the cluster's only one, or one of several.
-type voter interface {
-	Propose(ctx context.Context, r signalbox.Request) (*signalbox.DecidedBlock, error)
-	Answer(s signalbox.Service, id signalbox.Identity, nonce []byte) ([]byte, error)
-}
-
-var errNoVoter = fmt.Errorf("%w: this gateway is no voter", signalbox.ErrNotConfigured)
-
-// Propose implements session.Log.
-func (l *voterLog) Propose(ctx context.Context, r signalbox.Request) (*signalbox.DecidedBlock, error) {
-	if l.voter == nil {
-		return nil, errNoVoter
+// buildVoter makes this gateway's office: it votes when the log says so and its
+// key is here.
+func (s *Server) buildVoter(trust rpc.Trust, peers int) (*voterLog, error) {
+	self := s.opt.Bundle.Self
+	keys, err := openVoterKeys(s.opt.State, s.journal)
+	if err != nil {
+		return nil, err
 	}
-	return l.voter.Propose(ctx, r)
-}
-
-// Answer implements session.Log.
-func (l *voterLog) Answer(s signalbox.Service, id signalbox.Identity, nonce []byte) ([]byte, error) {
-	if l.voter == nil {
-		return nil, errNoVoter
-	}
-	return l.voter.Answer(s, id, nonce)
-}
-
-// buildVoter makes this gateway's voter, if it is one.
-func (s *Server) buildVoter(scheme signature.Scheme, peers int) (*voterLog, error) {
-	log := &voterLog{Journal: s.journal}
-	self, key, cluster := s.opt.Bundle.Self, s.opt.Bundle.Voter, s.opt.Cluster
-	switch {
-	case key == nil:
-		return log, nil
-	case len(cluster.Voters) == 1:
-		log.voter = journal.NewVoter(s.journal, scheme, cluster.Epoch, self.Name, key, time.Now)
-		if s.journal.Index() == 0 && peers > 0 {
+	s.voterKeys = keys
+	s.lessor = journal.NewLessor(s.journal, nil, 0, nil, leaseClock)
+	if s.journal.Index() == 0 {
+		if set := trust.Epochs.First(); len(set.Voters) == 1 && set.Voters[0].Name == self.Name && peers > 0 {
 			// A voter that lost its disk looks like a new one: before it decides
 			// anything every other gateway says that it has no log either (rule 8).
 			s.journal.Doubt()
 		}
-		return log, nil
 	}
-	var err error
-	s.member, err = journal.NewMember(journal.MemberOptions{
-		Journal: s.journal, Scheme: scheme, Key: key, Epoch: cluster.Epoch, Name: self.Name, Voters: voterNames(cluster),
-		Unavailable: cluster.Unavailable, Timeout: s.opt.agreementTimeout, Send: s.tellVoter, Standings: s.standings,
-		Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
+	s.office, err = journal.NewOffice(journal.OfficeOptions{
+		Journal: s.journal, Name: self.Name, Key: s.voterKey, Lessor: s.lessor, Timeout: s.opt.agreementTimeout,
+		Send: s.tellVoter, Standings: s.standings, Newest: s.newest, CatchUp: s.catchUp,
+		Entered: s.entered, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
 	})
-	log.voter = s.member
-	return log, err
+	if err != nil {
+		return nil, err
+	}
+	s.tellVoters()
+	return &voterLog{s.journal, s.office}, nil
 }
 
-// council is nil, not an interface around nil, where there is no member.
-func (s *Server) council() session.Council {
-	switch {
-	case s.member == nil:
-		return nil
-	case s.opt.wrapCouncil != nil:
-		return s.opt.wrapCouncil(s.member)
+// tellVoters says when the log has other voters than the configuration began with.
+func (s *Server) tellVoters() {
+	now := s.office.Voters()
+	if now.Epoch == s.opt.Cluster.Epoch {
+		return
 	}
-	return s.member
+	s.opt.Logger.Info().Uint64("epoch", now.Epoch).Strs("voters", now.Names()).
+		Msg("the log has changed the voters: these decide, not those of the configuration, with which the cluster began")
+}
+
+// voterKey has the private keys of a voter that is this gateway: from the bundle,
+// or of those that it made itself.
+func (s *Server) voterKey(v signalbox.Voter) (ed25519.PrivateKey, []byte, bool) {
+	if key := s.opt.Bundle.Voter; key != nil && key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(v.PublicKey)) {
+		return key, s.opt.Bundle.VoterSignature, true
+	}
+	return s.voterKeys.find(v.PublicKey)
+}
+
+// entered follows the log into an epoch: agents are told who votes.
+func (s *Server) entered(set signalbox.VoterSet, _ bool) {
+	if chain := s.trust.Epochs.Chain(set.Epoch); len(chain) > 0 && s.agents != nil {
+		s.agents.SendAll(session.VotersFrame(chain))
+	}
+}
+
+// voting is who decides now, for the coordinator.
+func (s *Server) voting() coordinator.Voting {
+	set := s.office.Voters()
+	out := coordinator.Voting{Voters: set.Names(), Quorum: set.Quorum(), Witness: coordinator.Witness{Epoch: set.Epoch}}
+	if v, votes := set.Voter(s.opt.Bundle.Self.Name); votes {
+		out.Witness.Key, _, _ = s.voterKey(v)
+	}
+	s.schemes.Lock()
+	defer s.schemes.Unlock()
+	if s.schemes.epoch != set.Epoch || s.schemes.scheme == nil {
+		if scheme, err := signature.ForSet(set); err == nil {
+			s.schemes.epoch, s.schemes.scheme = set.Epoch, scheme
+		}
+	}
+	out.Witness.Scheme = s.schemes.scheme
+	return out
+}
+
+// schemes keeps what verifies the newest set's shares.
+type schemes struct {
+	sync.Mutex
+	epoch  uint64
+	scheme signature.Scheme
+}
+
+// votes reports whether a gateway is a voter now.
+func (s *Server) votes(gateway string) bool {
+	set := s.office.Voters()
+	_, votes := set.Voter(gateway)
+	if gateway == s.opt.Bundle.Self.Name {
+		return votes && s.office.Votes()
+	}
+	return votes
+}
+
+// council stands between the sessions and the voter in tests.
+func (s *Server) council() session.Council {
+	if s.opt.wrapCouncil != nil {
+		return s.opt.wrapCouncil(s.office)
+	}
+	return s.office
 }
 
 // tellVoter queues a message of the agreement for another voter.
@@ -91,4 +130,28 @@ func (s *Server) standings(ctx context.Context) map[string]journal.Standing {
 		out[name] = journal.Standing{Index: p.GetPing(), Voted: p.GetVoted(), Begun: p.GetBegun()}
 	}
 	return out
+}
+
+// newest asks all gateways for the newest block that any of them has.
+func (s *Server) newest(ctx context.Context) (index uint64) {
+	for _, have := range s.peers.Newest(ctx) {
+		index = max(index, have)
+	}
+	return index
+}
+
+// candidate is this gateway's key for the next change of voters.
+func (s *Server) candidate() (signalbox.Voter, error) {
+	self := s.opt.Bundle.Self
+	return s.voterKeys.candidate(self.Cluster, self.Name, self.DataCenter, s.trust.Epochs)
+}
+
+// offer is that key for other gateways.
+func (s *Server) offer() *wire.VoterKey {
+	v, err := s.candidate()
+	if err != nil {
+		s.opt.Logger.Error().Err(err).Msg("cannot make a voter's key")
+		return nil
+	}
+	return rpc.VoterToWire(&v)
 }

@@ -227,7 +227,7 @@ func TestMinority(t *testing.T) {
 	c.only("east-2")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if _, err := s.gateways["east-2"].member.Propose(ctx, s.enrolment("lonely")); !errors.Is(err, signalbox.ErrUnavailable) {
+	if _, err := s.gateways["east-2"].office.Propose(ctx, s.enrolment("lonely")); !errors.Is(err, signalbox.ErrUnavailable) {
 		t.Fatalf("a voter alone says: %v", err)
 	}
 	for i := range 3 {

@@ -28,6 +28,9 @@ type AgentsOptions struct {
 	// Ask has the voters answer an instance's question; each answer goes to
 	// deliver.
 	Ask func(ctx context.Context, q *wire.Question, deliver func(answer []byte))
+	// Voters returns the blocks that changed the voters so far, for an agent that
+	// comes. Optional.
+	Voters func() [][]byte
 	// Lease has the voters grant an instance's lease request. It only queues.
 	Lease  func(request []byte)
 	Logger zerolog.Logger
@@ -102,6 +105,11 @@ func (s *agentSession) send(frame *wire.GatewayFrame) bool {
 	}
 }
 
+// VotersFrame tells an agent who votes.
+func VotersFrame(chain [][]byte) *wire.GatewayFrame {
+	return &wire.GatewayFrame{Kind: &wire.GatewayFrame_Voters{Voters: &wire.VoterChain{Decided: chain}}}
+}
+
 // Session implements wire.AgentsServer.
 func (a *Agents) Session(stream wire.Agents_SessionServer) error {
 	who, err := rpc.PrincipalFrom(stream.Context())
@@ -127,6 +135,11 @@ func (a *Agents) Session(stream wire.Agents_SessionServer) error {
 	s.out <- &wire.GatewayFrame{Kind: &wire.GatewayFrame_Welcome{Welcome: &wire.Welcome{
 		Gateway: a.opt.Gateway, Cluster: a.opt.Cluster, DataCenter: string(a.opt.DataCenter),
 	}}}
+	if a.opt.Voters != nil {
+		if chain := a.opt.Voters(); len(chain) > 0 { // before anything that they signed
+			s.out <- VotersFrame(chain)
+		}
+	}
 	received := make(chan error, 1)
 	go func() { // ends with the stream, which ends with this method
 		received <- a.receive(ctx, stream, s, who)

@@ -30,32 +30,41 @@ func (p *Peers) agreement(from string, raw []byte) {
 }
 
 // standing is the first frame that this gateway answers to a peer's stream.
-func (p *Peers) standing() *wire.Ping {
+func (p *Peers) standing(offer bool) *wire.Ping {
 	out := &wire.Ping{Ping: p.opt.Log.Index()}
 	if p.opt.Council != nil {
 		out.Begun, out.Voted = p.opt.Council.Standing()
 	}
+	if offer && p.opt.Offer != nil {
+		out.Candidate = p.opt.Offer()
+	}
 	return out
+}
+
+// Offers asks all other gateways how new their logs are, and with which keys they
+// would vote; those that do not answer are missing.
+func (p *Peers) Offers(ctx context.Context) map[string]*wire.Ping {
+	return p.standings(ctx, func(*link) bool { return true }, true)
 }
 
 // Standings asks the other voters what they say of themselves; those that do not
 // answer are missing.
 func (p *Peers) Standings(ctx context.Context) map[string]*wire.Ping {
-	return p.standings(ctx, func(peer Peer) bool { return peer.Voter })
+	return p.standings(ctx, p.votes, false)
 }
 
-func (p *Peers) standings(ctx context.Context, which func(Peer) bool) map[string]*wire.Ping {
+func (p *Peers) standings(ctx context.Context, which func(*link) bool, offer bool) map[string]*wire.Ping {
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	out := map[string]*wire.Ping{}
 	for name, l := range p.links {
-		if !which(l.peer) {
+		if !which(l) {
 			continue
 		}
 		wg.Go(func() {
-			ping, err := p.askStanding(ctx, l)
+			ping, err := p.askStanding(ctx, l, offer)
 			if err != nil {
 				return
 			}
@@ -69,14 +78,14 @@ func (p *Peers) standings(ctx context.Context, which func(Peer) bool) map[string
 }
 
 // askStanding opens a stream for its first answer.
-func (p *Peers) askStanding(ctx context.Context, l *link) (*wire.Ping, error) {
+func (p *Peers) askStanding(ctx context.Context, l *link, offer bool) (*wire.Ping, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := wire.NewGatewaysClient(l.conn).Exchange(ctx)
 	if err != nil {
 		return nil, err
 	}
-	hello := &wire.PeerHello{Gateway: p.opt.Gateway, DataCenter: string(p.opt.DataCenter)}
+	hello := &wire.PeerHello{Gateway: p.opt.Gateway, DataCenter: string(p.opt.DataCenter), Offer: offer}
 	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Hello{Hello: hello}}); err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func (a *Agents) lease(s *agentSession, raw []byte) {
 func (p *Peers) RequestLease(raw []byte) {
 	p.grant(raw, p.leased)
 	for _, l := range p.links {
-		if l.peer.Voter {
+		if p.votes(l) {
 			p.queue(l, &wire.PeerFrame{Kind: &wire.PeerFrame_Lease{Lease: &wire.LeaseFrame{Request: raw}}})
 		}
 	}
@@ -49,7 +49,7 @@ func (p *Peers) RequestLease(raw []byte) {
 // grant has this voter grant a request, on a goroutine of its own: the sessions
 // must not wait for the disk.
 func (p *Peers) grant(raw []byte, reply func(*wire.LeaseReply)) {
-	if p.opt.Lessor == nil {
+	if p.opt.Lessor == nil || !p.selfVotes() {
 		return
 	}
 	p.work(func() {
@@ -108,14 +108,14 @@ func (p *Peers) leaseFrame(from string, f *wire.LeaseFrame) {
 func (p *Peers) RequestLapse(payload []byte) {
 	p.lapse(payload, func(s *wire.EvidenceShare) { p.shared(p.opt.Gateway, s) })
 	for _, l := range p.links {
-		if l.peer.Voter {
+		if p.votes(l) {
 			p.queue(l, &wire.PeerFrame{Kind: &wire.PeerFrame_Share{Share: &wire.EvidenceShare{Domain: uint32(rpc.DomainLapse), Payload: payload}}})
 		}
 	}
 }
 
 func (p *Peers) lapse(payload []byte, reply func(*wire.EvidenceShare)) {
-	if p.opt.Lessor == nil {
+	if p.opt.Lessor == nil || !p.selfVotes() {
 		return
 	}
 	p.work(func() {

@@ -80,7 +80,7 @@ func (p *Peers) Follow(req *wire.FollowRequest, stream wire.Gateways_FollowServe
 // is missing from the map.
 func (p *Peers) Newest(ctx context.Context) map[string]uint64 {
 	out := map[string]uint64{}
-	for name, ping := range p.standings(ctx, func(Peer) bool { return true }) {
+	for name, ping := range p.standings(ctx, func(*link) bool { return true }, false) {
 		out[name] = ping.GetPing()
 	}
 	return out
@@ -111,7 +111,7 @@ func (p *Peers) Propose(ctx context.Context, req *wire.ProposeRequest) (*wire.Pr
 func (p *Peers) ProposeTo(ctx context.Context, r signalbox.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, p.opt.ProposeWait)
 	defer cancel()
-	if p.opt.Voter {
+	if p.selfVotes() {
 		_, err := p.opt.Log.Propose(ctx, r)
 		return err
 	}
@@ -141,7 +141,7 @@ func (p *Peers) proposeToVoters(ctx context.Context, raw []byte) ([]byte, error)
 	}
 	var voters []*link
 	for _, l := range p.links {
-		if l.peer.Voter {
+		if p.votes(l) {
 			voters = append(voters, l)
 		}
 	}
@@ -217,13 +217,13 @@ func (p *Peers) answer(q *wire.Question) ([]byte, error) {
 // AskVoters has every voter answer a question.
 func (p *Peers) AskVoters(ctx context.Context, q *wire.Question, deliver func([]byte)) {
 	var wg sync.WaitGroup
-	if p.opt.Voter {
+	if p.selfVotes() {
 		if answer, err := p.answer(q); err == nil {
 			deliver(answer)
 		}
 	}
 	for _, l := range p.links {
-		if !l.peer.Voter {
+		if !p.votes(l) {
 			continue
 		}
 		wg.Go(func() {

@@ -40,8 +40,13 @@ type PeersOptions struct {
 	Log        Log
 	// ProposeWait bounds how long agreeing on a block may take; 0: ProposeWait.
 	ProposeWait time.Duration
-	// Voter says that this gateway votes.
+	// Voter says that this gateway votes. Votes, when it is not nil, says it of every
+	// gateway and in its place: voters change.
 	Voter bool
+	Votes func(gateway string) bool
+	// Offer is a key that this gateway would vote with after a change of voters.
+	// Optional.
+	Offer func() *wire.VoterKey
 	// Council votes together with other voters; nil where this gateway is no
 	// voter, or the only one.
 	Council Council
@@ -119,6 +124,22 @@ func NewPeers(opt PeersOptions) (*Peers, error) {
 		p.links[peer.Name] = &link{peer: peer, conn: conn}
 	}
 	return p, nil
+}
+
+// votes reports whether a peer is a voter now.
+func (p *Peers) votes(l *link) bool {
+	if p.opt.Votes != nil {
+		return p.opt.Votes(l.peer.Name)
+	}
+	return l.peer.Voter
+}
+
+// selfVotes reports whether this gateway is a voter now.
+func (p *Peers) selfVotes() bool {
+	if p.opt.Votes != nil {
+		return p.opt.Votes(p.opt.Gateway)
+	}
+	return p.opt.Voter
 }
 
 // Run keeps the streams until ctx ends.
@@ -255,7 +276,7 @@ func (p *Peers) Exchange(stream wire.Gateways_ExchangeServer) error {
 		return rpc.ToStatus(fmt.Errorf("%w: hello of %q from %s", signalbox.ErrUntrusted, clip(first.GetHello().GetGateway()), l.peer.Name))
 	}
 	// The first reply says how new our log is, and what a voter knows of its votes.
-	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: p.standing()}}); err != nil {
+	if err := stream.Send(&wire.PeerFrame{Kind: &wire.PeerFrame_Ping{Ping: p.standing(first.GetHello().GetOffer())}}); err != nil {
 		return err
 	}
 	for {

@@ -24,6 +24,8 @@ type Agent struct {
 	sessions []*session
 	pool     atomic.Pointer[gossip.Pool]
 
+	votersMu sync.Mutex // of the file that keeps the voters
+
 	mu      sync.Mutex
 	running context.CancelFunc
 	stopped chan struct{} // closed when Run has returned
@@ -42,6 +44,9 @@ func New(opts Options) (*Agent, error) {
 	}
 	if opts.Quorum > len(a.voters) {
 		return nil, fmt.Errorf("configure agent: %w: quorum %d of %d different voters", signalbox.ErrInvalid, opts.Quorum, len(a.voters))
+	}
+	if err := a.loadVoters(); err != nil {
+		return nil, fmt.Errorf("configure agent: %w", err)
 	}
 	var err error
 	if a.metrics, err = newMetrics(opts.Registerer); err != nil {

@@ -35,9 +35,8 @@ type coreConfig struct {
 	instance signalbox.Instance
 	address  string
 	key      ed25519.PrivateKey
-	// voter looks a voter's key up; quorum is how many of them are one.
-	voter  rpc.KeyLookup
-	quorum int
+	// voting says who votes now; it only goes on to later epochs.
+	voting func() voting
 	// mandate verifies an operator's signature at a time.
 	mandate func(proof []byte, at time.Time) (*signalbox.Mandate, error)
 	// nonce draws rpc.NonceSize unpredictable bytes.
@@ -55,6 +54,8 @@ type coreConfig struct {
 type core struct {
 	cfg coreConfig
 	state
+
+	voting voting
 
 	cert  *signalbox.Certificate // of state.Certificate
 	admit admittance             // of state.AdmittedBy
@@ -112,7 +113,7 @@ type pending struct {
 // start's. What cannot be verified any more (the voters' keys changed) is left
 // out: a gateway will grant it again.
 func newCore(cfg coreConfig, stored state) *core {
-	c := &core{cfg: cfg, state: stored.clone()}
+	c := &core{cfg: cfg, state: stored.clone(), voting: cfg.voting()}
 	if len(c.Certificate) > 0 {
 		if cert, err := rpc.OpenCertificate(cfg.trust, c.Certificate); err == nil && cert.Service == cfg.instance.Service {
 			c.cert = cert
@@ -145,6 +146,7 @@ func (c *core) Step(ev event, now time.Time, at lease.Instant) []effect {
 		return nil
 	}
 	c.effects, c.now, c.at = nil, now, at
+	c.checkVoters()
 	switch ev := ev.(type) {
 	case connected:
 		c.onConnected(ev.gateway, now)

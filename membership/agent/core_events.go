@@ -15,6 +15,8 @@ type event interface{ isEvent() }
 type (
 	// connected: a session with a gateway was established.
 	connected struct{ gateway string }
+	// learned: the voters were changed.
+	learned struct{}
 	// ordered: a gateway gave an order. The bytes are unverified. Without a
 	// gateway the block came by gossip, which carries it once it is to be drained.
 	ordered struct {
@@ -99,6 +101,7 @@ func (quieted) isEvent()       {}
 func (stopping) isEvent()      {}
 func (leaseReplied) isEvent()  {}
 func (leaseGiven) isEvent()    {}
+func (learned) isEvent()       {}
 func (ticked) isEvent()        {}
 
 // An effect is one thing to do about an event. Effects are done in the order in

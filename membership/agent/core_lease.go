@@ -47,10 +47,11 @@ func (c *core) updateLease(now time.Time) {
 		l.holder = nil
 		return
 	}
-	if l.holder == nil || l.holder.Term() != t || l.admit != c.admission() {
+	if l.holder == nil || l.holder.Term() != t || l.admit != c.admission() || l.holder.Epoch() != c.voting.epoch {
 		l.admit = c.admission()
-		l.holder = lease.NewHolder(l.leases, c.cfg.quorum, lease.Request{
+		l.holder = lease.NewHolder(l.leases, c.voting.quorum, lease.Request{
 			Service: c.cfg.instance.Service, Term: t, Identity: c.cfg.instance.Identity, Admission: l.admit, Incarnation: c.Incarnation,
+			Epoch: c.voting.epoch,
 		})
 		l.askAt = now
 		if l.term != t {
@@ -104,10 +105,13 @@ func (c *core) onLeaseReply(reply *wire.LeaseReply) {
 		}
 		return
 	}
-	grant, voter, err := rpc.OpenLeaseGrant(c.cfg.trust.Cluster, reply.GetGrant(), c.cfg.voter)
+	grant, voter, err := rpc.OpenLeaseGrant(c.cfg.trust.Cluster, reply.GetGrant(), c.voting.voter)
 	if err != nil {
 		c.emit(note{warn: true, refused: true, what: "lease that does not verify", detail: err.Error()})
 		return
+	}
+	if c.voting.epoch == 0 {
+		grant.Epoch = 0
 	}
 	if l.holder.Granted(voter, lease.Request(grant), c.at) {
 		l.refused = ""

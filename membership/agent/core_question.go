@@ -29,13 +29,20 @@ func (c *core) question(q *quiz, gateway string) {
 
 // onAnswered counts a voter's answer: of this nonce, about this identity.
 func (c *core) onAnswered(raw []byte) {
-	a, voter, err := rpc.OpenAnswer(c.cfg.trust.Cluster, raw, c.cfg.voter)
+	a, voter, err := rpc.OpenAnswer(c.cfg.trust.Cluster, raw, c.voting.voter)
 	if err != nil {
 		c.emit(note{warn: true, refused: true, what: "answer that does not verify", detail: err.Error()})
 		return
 	}
 	if a.Service != c.cfg.instance.Service || a.Identity != c.cfg.instance.Identity {
 		c.emit(note{warn: true, refused: true, what: "answer to somebody else's question"})
+		return
+	}
+	if a.Epoch != c.voting.epoch && c.voting.epoch != 0 {
+		// It is behind, or knows newer voters, or voted for them. A quorum of these
+		// voters decided who follows them, so without those that did there is none:
+		// the instance waits until it knows them, or they were not decided.
+		c.emit(note{what: "a voter answers for other voters"})
 		return
 	}
 	for _, q := range []*quiz{&c.started, &c.stop.quiz} {
@@ -49,7 +56,7 @@ func (c *core) onAnswered(raw []byte) {
 }
 
 // quorate reports whether a quorum of voters answered.
-func (c *core) quorate(q *quiz) bool { return len(q.answers) >= c.cfg.quorum }
+func (c *core) quorate(q *quiz) bool { return len(q.answers) >= c.voting.quorum }
 
 // checkFresh ends the start: a quorum answered, and nothing that they voted for
 // after the instance's own entry could have taken its mastership away without
@@ -65,7 +72,7 @@ func (c *core) checkFresh() {
 			clear++
 		}
 	}
-	if clear < c.cfg.quorum {
+	if clear < c.voting.quorum {
 		return
 	}
 	c.fresh = true

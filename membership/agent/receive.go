@@ -43,6 +43,8 @@ func (s *session) receive(ctx context.Context, frame *wire.GatewayFrame) {
 		s.toService(ctx, k.Grant.GetService(), granted{gateway: s.address,
 			certificate: k.Grant.GetCertificate(), admission: k.Grant.GetAdmission(), serving: k.Grant.GetServing(),
 		})
+	case *wire.GatewayFrame_Voters:
+		s.toldVoters(ctx, k.Voters)
 	case *wire.GatewayFrame_Prepare:
 		s.toService(ctx, k.Prepare.GetService(), preparing{prepare: k.Prepare})
 	case *wire.GatewayFrame_Answer:

@@ -17,6 +17,7 @@ import (
 
 // rig runs one core by hand: a disk, an instance and a clock of its own.
 type rig struct {
+	epoch uint64 // of the voters that it knows
 	t     testing.TB
 	w     *world
 	name  string
@@ -72,10 +73,10 @@ func (r *rig) start() {
 	r.closing, r.nonce, r.closed = nil, nil, 0
 	r.core = newCore(coreConfig{
 		prepares: true, follows: true, deadMan: !r.noDeadMan,
-		trust: r.w.trust, address: "127.0.0.1:80", key: r.w.key(r.name), quorum: len(r.w.voters)/2 + 1,
+		trust: r.w.trust, address: "127.0.0.1:80", key: r.w.key(r.name),
 		instance: signalbox.Instance{Service: "orders", DataCenter: r.dc, Name: r.name, Identity: r.w.id(r.name)},
 		mandate:  func(proof []byte, _ time.Time) (*signalbox.Mandate, error) { return rpc.InspectMandate(proof) },
-		voter:    keysOf(r.w), nonce: func() []byte {
+		voting:   func() voting { return votingOf(r.w, r.epoch) }, nonce: func() []byte {
 			r.drawn++
 			n := make([]byte, rpc.NonceSize)
 			n[0], n[1] = r.drawn, byte(r.disk.Incarnation)
@@ -277,4 +278,9 @@ func (r *rig) expectState(state string) {
 	if r.core.stateName() != state {
 		r.t.Errorf("state %s, want %s", r.core.stateName(), state)
 	}
+}
+
+// votingOf is who votes in a world; epoch 0: the voters never change.
+func votingOf(w *world, epoch uint64) voting {
+	return voting{epoch: epoch, voter: keysOf(w), quorum: len(w.voters)/2 + 1}
 }

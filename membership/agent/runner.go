@@ -113,8 +113,7 @@ func (r *runner) start(s *store) {
 	_, deadMan := r.driver.(driver.Leaser)
 	r.core = newCore(coreConfig{
 		prepares: prepares, follows: follows, deadMan: deadMan,
-		trust: opts.Trust, instance: self, address: r.in.Address, key: s.key, quorum: opts.Quorum,
-		voter:   func(id signalbox.Identity) ed25519.PublicKey { return r.agent.voters[id] },
+		trust: opts.Trust, instance: self, address: r.in.Address, key: s.key, voting: r.agent.voting,
 		mandate: opts.Mandates,
 		nonce: func() []byte {
 			nonce := make([]byte, rpc.NonceSize)

@@ -28,8 +28,8 @@ type Saved struct {
 	// it has to wait for what the set before it granted.
 	Longest  time.Duration
 	Promises map[Of]Promise
-	// Stopped is the epoch of the newest voter set as part of which it grants no
-	// more; 0: none.
+	// Stopped is the newest slot of the log in which it voted for other voters;
+	// until that is decided it grants nothing. 0: none.
 	Stopped uint64
 }
 
@@ -79,6 +79,8 @@ type Grantor struct {
 	saved Saved // on disk
 	// asked holds promises and stops that are not on disk yet: they bind at once.
 	asked Saved
+	// decided is the newest slot that the caller's log has.
+	decided uint64
 	// over is, by holder, when everything granted since the start has run out.
 	over map[Of]time.Duration
 }
@@ -101,6 +103,13 @@ func newGrantor(rules rules, epoch uint64, saved Saved, now Instant) *Grantor {
 	return g
 }
 
+// Epoch is that of the voter set as part of which this voter grants.
+func (g *Grantor) Epoch() uint64 { return g.epoch }
+
+// Decided says that the log has every slot up to index, and that the voter set is
+// still the grantor's: what was stopped for one of them was not decided.
+func (g *Grantor) Decided(index uint64) { g.decided = max(g.decided, index) }
+
 // Kept says that a change is on stable storage.
 func (g *Grantor) Kept(c Change) { g.saved.Apply(c) }
 
@@ -120,8 +129,8 @@ func (g *Grantor) Grant(r Request, leases signalbox.Leases, now Instant) (*Chang
 	switch {
 	case !leases.Used():
 		return nil, fmt.Errorf("%w: term %d of %s uses no leases", signalbox.ErrRefused, r.Term, r.Service)
-	case g.rules.stopRefuses && max(g.saved.Stopped, g.asked.Stopped) >= g.epoch:
-		return nil, fmt.Errorf("%w: the voters are being changed: those of epoch %d grant no more leases", signalbox.ErrRefused, g.epoch)
+	case g.rules.stopRefuses && max(g.saved.Stopped, g.asked.Stopped) > g.decided:
+		return nil, fmt.Errorf("%w: the voters are being changed: until that is decided this one grants no leases", signalbox.ErrUnavailable)
 	case g.rules.promiseRefuses && g.Promised(of).forbids(r.Term, r.Admission):
 		return nil, fmt.Errorf("%w: this voter promised that %s gets no lease below term %d of %s", signalbox.ErrRefused, r.Identity, g.Promised(of).Below, r.Service)
 	case r.TTL != leases.TTL:
@@ -187,13 +196,14 @@ func (g *Grantor) Lapsed(of Of, p Promise, leases signalbox.Leases, now Instant)
 	return at <= now.Boot, max(at-now.Boot, 0)
 }
 
-// Stop ends granting as part of this epoch's voter set. It returns what has to be
-// kept before the voter signs anything for the next set, nil when it is on disk.
-func (g *Grantor) Stop() *Change {
-	if g.saved.Stopped >= g.epoch {
+// Stop ends granting until slot is decided: this voter is about to vote for other
+// voters there. It returns what has to be kept before that vote may leave, nil when
+// it is on disk. It binds at once.
+func (g *Grantor) Stop(slot uint64) *Change {
+	if g.saved.Stopped >= slot {
 		return nil
 	}
-	c := Change{Stopped: g.epoch}
+	c := Change{Stopped: slot}
 	g.asked.Apply(c)
 	return &c
 }

@@ -32,7 +32,9 @@ type sending struct {
 }
 
 // NewHolder returns a lease that nobody has granted yet. quorum is how many
-// voters have to grant it; self names service, term, identity and incarnation.
+// voters have to grant it; self names service, term, identity and incarnation, and
+// the epoch of the voters who count: what a voter grants as part of a later set is
+// no grant of this one, which may have ended with its word.
 func NewHolder(leases signalbox.Leases, quorum int, self Request) *Holder {
 	self.TTL, self.Nonce = leases.TTL, Nonce{}
 	return newHolder(allRules(), quorum, self)
@@ -41,6 +43,9 @@ func NewHolder(leases signalbox.Leases, quorum int, self Request) *Holder {
 func newHolder(rules rules, quorum int, self Request) *Holder {
 	return &Holder{rules: rules, self: self, quorum: quorum, granted: map[signalbox.Identity]sending{}}
 }
+
+// Epoch returns the epoch of the voters whose grants count.
+func (h *Holder) Epoch() uint64 { return h.self.Epoch }
 
 // Term returns the term that the lease is for.
 func (h *Holder) Term() signalbox.Term { return h.self.Term }
@@ -54,7 +59,7 @@ func (h *Holder) Renew(nonce Nonce, now Instant) Request {
 	h.count++
 	h.sent = append(h.sent, sending{h.count, nonce, now})
 	r := h.self
-	r.Nonce = nonce
+	r.Nonce, r.Epoch = nonce, 0
 	return r
 }
 
@@ -64,6 +69,9 @@ func (h *Holder) Renew(nonce Nonce, now Instant) Request {
 func (h *Holder) Granted(voter signalbox.Identity, g Request, now Instant) bool {
 	nonce := g.Nonce
 	g.Nonce = Nonce{}
+	if !h.rules.oneEpoch {
+		g.Epoch = h.self.Epoch
+	}
 	if g != h.self {
 		return false
 	}

@@ -9,6 +9,11 @@
 // to be live, then or ever again. Any two quorums (n - u of n = 2u + r + 1) share
 // an honest voter; it promised, waited for what it had granted, and then signed.
 //
+// That holds across a change of voters, too: a voter that votes for others stops
+// granting until that slot is decided (Grantor.Stop), who goes on or begins in the new
+// set is a new Grantor and waits as after a start, and a Holder counts the grants of one
+// epoch only. The argument is in membership/agreement/DESIGN.md, "Changing the voters".
+//
 // It does not guarantee that a process acts on its clock: one that is frozen
 // between looking at its lease and writing needs the term as a fencing token
 // where it writes. It knows nothing of signatures, certificates or the log.
@@ -72,4 +77,7 @@ type Request struct {
 	Incarnation uint64
 	Nonce       Nonce
 	TTL         time.Duration
+	// Epoch numbers the voter set as part of which a grant is given; what is asked
+	// for has none.
+	Epoch uint64
 }

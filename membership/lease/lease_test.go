@@ -105,7 +105,7 @@ func TestGrantorRefuses(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, change, err)
 		}
 	}
-	if c := g.Stop(); c == nil {
+	if c := g.Stop(9); c == nil {
 		t.Fatal("stopping needs no disk")
 	}
 	if _, err := g.Grant(self(), Default(), at(time.Second)); err == nil {

@@ -25,6 +25,7 @@ func draw(seed uint64, rules rules) setup {
 		fault: fault(rng.IntN(4)), change: rng.IntN(3) == 0, crashes: rng.IntN(2) == 0, agentRestart: rng.IntN(3) == 0,
 		slowDisk: rng.IntN(4) == 0,
 	}
+	s.stay, s.aborted, s.learns = rng.IntN(s.n+1), rng.IntN(3) == 0, rng.IntN(2) == 0
 	s.askedAt = 2*time.Second + time.Duration(rng.Int64N(int64(10*time.Second)))
 	return s
 }
@@ -61,6 +62,7 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		"longestDurable": func(r *rules) { r.longestDurable = false },
 		"stopRefuses":    func(r *rules) { r.stopRefuses = false },
 		"stopDurable":    func(r *rules) { r.stopDurable = false },
+		"oneEpoch":       func(r *rules) { r.oneEpoch = false },
 		"countFromSent":  func(r *rules) { r.countFromSent = false },
 		"wholeQuorum":    func(r *rules) { r.wholeQuorum = false },
 		"nonceMatters":   func(r *rules) { r.nonceMatters = false },
@@ -71,7 +73,13 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rules := allRules()
 			drop(&rules)
-			found(t, func(seed uint64) *sim { return newSim(draw(seed, rules), seed) })
+			found(t, func(seed uint64) *sim {
+				s := draw(seed, rules)
+				if !rules.oneEpoch { // of three voters two stay
+					s.n, s.u, s.r, s.change, s.stay = 3, 1, 0, true, 2
+				}
+				return newSim(s, seed)
+			})
 		})
 	}
 }
@@ -82,6 +90,7 @@ func TestBeyondTheAssumptions(t *testing.T) {
 		"clocks that drift twice the bound": func(s *setup) { s.drift = 2 * int64(s.ttl.Drift) },
 		"one liar too many":                 func(s *setup) { s.r++ },
 		"new voters without the old terms":  func(s *setup) { s.change, s.ignorant = true, true },
+		"new voters that do not wait":       func(s *setup) { s.change, s.hasty = true, true },
 		"a voter that forgets its disk":     nil,
 	} {
 		t.Run(name, func(t *testing.T) {

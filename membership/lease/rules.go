@@ -17,6 +17,7 @@ type rules struct {
 	countFromSent bool // not from when the grant came
 	wholeQuorum   bool
 	nonceMatters  bool // a grant is for the request that it answers
+	oneEpoch      bool // and counts among those of its voter set only
 	bootClock     bool // a wall clock that is set back lengthens nothing
 	wallClock     bool // nor a boot-time clock that stands still
 	disagreement  bool // nor both by different amounts
@@ -26,6 +27,6 @@ func allRules() rules {
 	return rules{
 		promiseRefuses: true, promiseDurable: true, waitLastGrant: true, waitSinceStart: true, waitWithDrift: true,
 		longestDurable: true, stopRefuses: true, stopDurable: true,
-		countFromSent: true, wholeQuorum: true, nonceMatters: true, bootClock: true, wallClock: true, disagreement: true,
+		countFromSent: true, wholeQuorum: true, nonceMatters: true, oneEpoch: true, bootClock: true, wallClock: true, disagreement: true,
 	}
 }

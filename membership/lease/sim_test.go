@@ -3,6 +3,7 @@ package lease
 import (
 	"container/heap"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -30,6 +31,10 @@ type setup struct {
 	drift        int64            // parts per million that clocks really drift
 	fault        fault            // of the holder's clocks
 	change       bool             // the voters are changed, the new ones collect
+	stay         int              // so many of the old voters are new ones, too
+	aborted      bool             // the first slot in which they vote for others is decided without
+	learns       bool             // the agent learns of the new voters
+	hasty        bool             // the new voters do not wait
 	crashes      bool
 	askedAt      time.Duration // when the lapse is asked for
 	agentRestart bool
@@ -93,6 +98,7 @@ type simVoter struct {
 	grantor *Grantor // nil while down
 	run     int      // counts starts: what an earlier run began is lost
 	stopped bool     // it said so
+	decided uint64   // the newest slot of its log
 }
 
 type sim struct {
@@ -109,16 +115,22 @@ type sim struct {
 	nonces       byte
 	sent         []Request // for repeating
 	shares       map[*simVoter]bool
-	decided      bool // the new voter set
+	slot         uint64 // in which the voters are changed
+	decided      bool   // the new voter set
+	later        *Holder
 
 	lapsed, violated bool
 	renewed          int // deadlines seen live: the run was about something
 }
 
 func newSim(s setup, seed uint64) *sim {
-	w := &sim{setup: s, rng: rand.New(rand.NewPCG(seed, 1)), shares: map[*simVoter]bool{}}
+	w := &sim{setup: s, rng: rand.New(rand.NewPCG(seed, 1)), shares: map[*simVoter]bool{}, slot: 1}
 	for i := range s.n {
 		w.voters = append(w.voters, w.voter(i, 1, i < s.r))
+		if i >= s.n-s.stay {
+			w.next = append(w.next, w.voters[i])
+			continue
+		}
 		w.next = append(w.next, w.voter(100+i, 2, i < s.r))
 	}
 	w.clock = w.newClock()
@@ -198,7 +210,8 @@ func (w *sim) check() {
 		return
 	}
 	w.lapsed = true
-	w.violated = w.holder.Live(w.clock.at(w.now))
+	now := w.clock.at(w.now)
+	w.violated = w.holder.Live(now) || w.later != nil && w.later.Live(now)
 }
 
 // look looks between the events, too.
@@ -219,8 +232,19 @@ func (w *sim) delay() time.Duration {
 
 func (w *sim) boot() {
 	w.incarnation++
-	self := Request{Service: simService, Term: simTerm, Identity: simSelf, Admission: simAdmitted, Incarnation: w.incarnation, TTL: w.ttl.TTL}
+	self := Request{Service: simService, Term: simTerm, Identity: simSelf, Admission: simAdmitted, Incarnation: w.incarnation, TTL: w.ttl.TTL, Epoch: 1}
 	w.holder = newHolder(w.rules, w.n-w.u, self)
+	if w.later != nil {
+		w.learn()
+	}
+}
+
+// learn has the agent know of the new voters; what the old ones granted lasts as
+// long as it does.
+func (w *sim) learn() {
+	self := w.holder.self
+	self.Epoch = 2
+	w.later = newHolder(w.rules, w.n-w.u, self)
 }
 
 func (w *sim) renew() {
@@ -229,6 +253,9 @@ func (w *sim) renew() {
 	}
 	w.nonces++
 	r := w.holder.Renew(Nonce{w.nonces}, w.clock.at(w.now))
+	if w.later != nil {
+		w.later.Renew(Nonce{w.nonces}, w.clock.at(w.now))
+	}
 	w.sent = append(w.sent, r)
 	w.send(r)
 	if w.rng.IntN(4) == 0 {
@@ -238,8 +265,8 @@ func (w *sim) renew() {
 }
 
 func (w *sim) send(r Request) {
-	for _, v := range w.voters {
-		if w.rng.IntN(10) > 0 {
+	for i, v := range append(append([]*simVoter(nil), w.voters...), w.next...) {
+		if i < 2*w.n-w.stay && w.rng.IntN(10) > 0 {
 			w.after(w.delay(), func() { w.request(v, r) })
 		}
 	}
@@ -260,7 +287,19 @@ func (w *sim) request(v *simVoter, r Request) {
 			return
 		}
 	}
-	if w.rng.IntN(10) > 0 {
-		w.after(w.delay(), func() { w.holder.Granted(v.id, r, w.clock.at(w.now)) })
+	for epoch := uint64(1); epoch <= 2; epoch++ {
+		if g := r; (v.liar || v.grantor.Epoch() == epoch) && w.rng.IntN(10) > 0 {
+			g.Epoch = epoch
+			w.after(w.delay(), func() { w.granted(v, g) })
+		}
+	}
+}
+
+func (w *sim) granted(v *simVoter, g Request) {
+	if slices.Contains(w.voters, v) { // the holder knows their keys
+		w.holder.Granted(v.id, g, w.clock.at(w.now))
+	}
+	if w.later != nil && slices.Contains(w.next, v) {
+		w.later.Granted(v.id, g, w.clock.at(w.now))
 	}
 }

@@ -7,6 +7,10 @@ var simPromise = Promise{Below: simTerm + 1, UpTo: 20}
 func (w *sim) start(v *simVoter) {
 	v.run++
 	v.grantor = newGrantor(w.rules, v.epoch, v.disk, v.clock.at(w.now))
+	v.grantor.Decided(v.decided)
+	if w.hasty && v.epoch == 2 {
+		v.grantor.start -= time.Hour
+	}
 }
 
 // crashes has a voter crash now and then; what is not on disk is lost.
@@ -83,30 +87,53 @@ func (w *sim) lapseAsked(v *simVoter) {
 }
 
 // changeVoters has the old ones stop, decides with a quorum of them, starts the
-// new ones and collects from those.
+// new ones and collects from those. An aborted change is tried again, in the next
+// slot.
 func (w *sim) changeVoters() {
 	for _, v := range w.voters {
 		w.stop(v)
 	}
+	if w.aborted && w.slot == 1 {
+		w.after(w.upTo(2*time.Second), w.abort)
+	}
+}
+
+// abort decides the slot without the change: whoever hears of it grants again.
+func (w *sim) abort() {
+	w.slot = 2
+	for _, v := range w.voters {
+		v.stopped = v.liar
+		w.after(w.upTo(time.Second), func() {
+			v.decided = max(v.decided, 1)
+			if v.grantor != nil {
+				v.grantor.Decided(v.decided)
+			}
+		})
+	}
+	w.after(w.upTo(6*time.Second), w.changeVoters)
 }
 
 func (w *sim) stop(v *simVoter) {
+	slot := w.slot
 	if w.decided {
 		return
 	}
 	if v.liar {
-		w.vote(v)
+		w.vote(v, slot)
 		return
 	}
 	if v.grantor != nil && !v.stopped {
-		w.keep(v, v.grantor.Stop(), func() { w.vote(v) })
+		w.keep(v, v.grantor.Stop(slot), func() { w.vote(v, slot) })
 	}
 	if !v.stopped {
 		w.after(500*time.Millisecond, func() { w.stop(v) })
 	}
 }
 
-func (w *sim) vote(v *simVoter) {
+func (w *sim) vote(v *simVoter, slot uint64) {
+	if slot != w.slot {
+		return
+	}
 	v.stopped = true
 	votes := 0
 	for _, o := range w.voters {
@@ -114,15 +141,21 @@ func (w *sim) vote(v *simVoter) {
 			votes++
 		}
 	}
-	if votes < w.n-w.u || w.decided {
+	if votes < w.n-w.u || w.decided || w.aborted && slot == 1 {
 		return
 	}
 	w.decided = true
+	if w.learns {
+		w.after(w.upTo(time.Second), w.learn)
+	}
 	for _, o := range w.next {
-		if !w.ignorant {
-			o.disk.Longest = w.ttl.LapseWait() // from the log
-		}
-		w.after(w.upTo(200*time.Millisecond), func() { w.start(o) })
+		w.after(w.upTo(200*time.Millisecond), func() {
+			if !w.ignorant {
+				o.disk.Longest = max(o.disk.Longest, w.ttl.LapseWait()) // from the log
+			}
+			o.epoch, o.decided = 2, slot
+			w.start(o)
+		})
 	}
 	w.after(250*time.Millisecond, func() { w.collect(w.next) })
 }

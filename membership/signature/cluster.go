@@ -1,6 +1,7 @@
 package signature
 
 import (
+	"crypto/ed25519"
 	"fmt"
 
 	"github.com/signalbox-io/signalbox"
@@ -91,17 +92,57 @@ func votersOf(c *identity.Cluster) []Voter {
 	return voters
 }
 
+// First is the voter set that a cluster begins with, as its description has it.
+func First(c *identity.Cluster) signalbox.VoterSet {
+	set := signalbox.VoterSet{Epoch: c.Epoch, Unavailable: c.Unavailable, Lying: c.Lying, Scheme: c.Scheme()}
+	for _, v := range c.Voters {
+		set.Voters = append(set.Voters, signalbox.Voter{
+			Name: v.Name, DataCenter: v.DataCenter, PublicKey: v.PublicKey, SignatureKey: v.SignatureKey, SignatureProof: v.SignatureProof,
+		})
+	}
+	return set
+}
+
+// ForSet makes a voter set's scheme for whoever only verifies. Keys whose holder
+// has not proven possession are refused.
+func ForSet(set signalbox.VoterSet) (Scheme, error) { return ForVoter(set, nil, nil) }
+
+// ForVoter makes a voter set's scheme for a voter: key is its Ed25519 key, secret
+// its key of a scheme that has keys of its own. ErrUntrusted: the set has neither.
+func ForVoter(set signalbox.VoterSet, key ed25519.PrivateKey, secret []byte) (Scheme, error) {
+	voters := make([]Voter, 0, len(set.Voters))
+	for _, v := range set.Voters {
+		if set.Scheme == ListName {
+			voters = append(voters, Voter{Name: v.Name, PublicKey: v.PublicKey})
+		} else {
+			voters = append(voters, Voter{Name: v.Name, PublicKey: v.SignatureKey, Proof: v.SignatureProof})
+		}
+	}
+	switch set.Scheme {
+	case ListName:
+		return NewList(voters, set.Quorum(), key)
+	case MultiName:
+		return NewMulti(voters, set.Quorum(), secret)
+	}
+	return nil, unknownScheme(set.Scheme)
+}
+
 // Trust is what verifies a cluster's blocks and certificates, from public data
-// only.
+// only: the first voters' keys, and the changes of voters that are learned.
 func Trust(c *identity.Cluster) (rpc.Trust, error) {
 	s, err := FromCluster(c)
 	if err != nil {
 		return rpc.Trust{}, err
 	}
 	t := c.Trust(s)
-	t.SignersOf = func(combined []byte) (names []string) {
-		for _, i := range Signers(len(c.Voters), combined) {
-			names = append(names, c.Voters[i].Name)
+	t.Epochs, err = rpc.NewEpochs(c.Name, First(c), func(set signalbox.VoterSet) (rpc.QuorumVerifier, error) { return ForSet(set) })
+	if err != nil {
+		return rpc.Trust{}, err
+	}
+	t.SignersOf = func(epoch uint64, combined []byte) (names []string) {
+		set, _ := t.Epochs.Of(epoch)
+		for _, i := range Signers(len(set.Voters), combined) {
+			names = append(names, set.Voters[i].Name)
 		}
 		return names
 	}

@@ -14,7 +14,7 @@ import (
 
 // described is a cluster of n voters that sign by a scheme, and their bundles.
 func described(scheme string, n int) (*identity.Cluster, []*identity.Bundle) {
-	c := &identity.Cluster{Name: "shop", Signatures: scheme}
+	c := &identity.Cluster{Name: "shop", Epoch: 1, Signatures: scheme}
 	c.Unavailable, c.Lying = identity.DefaultFaults(n)
 	var bundles []*identity.Bundle
 	for i, v := range voters(n) {
@@ -43,7 +43,7 @@ func fromCluster(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &signalbox.Block{Cluster: "shop", Index: 1, Requests: []signalbox.Request{{Handover: &signalbox.Handover{ID: "a", Service: "orders", Term: 1, To: "east"}}}}
+	b := &signalbox.Block{Cluster: "shop", Epoch: 1, Index: 1, Requests: []signalbox.Request{{Handover: &signalbox.Handover{ID: "a", Service: "orders", Term: 1, To: "east"}}}}
 	raw, err := rpc.EncodeBlock(b)
 	if err != nil {
 		t.Fatal(err)

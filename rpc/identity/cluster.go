@@ -188,7 +188,15 @@ func (c *Cluster) Trust(quorum rpc.QuorumVerifier) rpc.Trust {
 		}
 		return rpc.Signer{}, false
 	}
-	return rpc.Trust{Cluster: c.Name, Quorum: rpc.Remember(quorum), Fencers: signers, FenceQuorum: c.Lying + 1, Operators: operators}
+	trust := rpc.Trust{Cluster: c.Name, Quorum: rpc.Remember(quorum), Fencers: signers, FenceQuorum: c.Lying + 1, Operators: operators}
+	return trust.WithOperators(func(name string) (keys []ed25519.PublicKey) {
+		for _, o := range c.Operators {
+			if o.Name == name {
+				keys = append(keys, o.PublicKey)
+			}
+		}
+		return keys
+	})
 }
 
 // Validate checks names, addresses, keys and the voters' numbers. Errors wrap

@@ -28,6 +28,8 @@ const (
 	FileGossip        = "gossip.key"
 	FileGossipGateway = "gossip-gateways.key"
 	FileVoter         = "voter.key"
+	FileVoterLost     = "voter.lost" // in its place when the key is lost
+
 	// FileVoterSignature is there where the cluster's signature scheme has keys
 	// of its own.
 	FileVoterSignature = "voter-signature.key"

@@ -24,6 +24,9 @@ type IssueOptions struct {
 	Validity time.Duration
 	// Force replaces an existing bundle.
 	Force bool
+	// LostVoterKey makes the bundle of a voter whose key is lost: without it the
+	// gateway follows, until a change of voters names its new one.
+	LostVoterKey bool
 	// Now is the wall clock; required.
 	Now time.Time
 }
@@ -35,8 +38,8 @@ func (a *Authority) Issue(p rpc.Principal, out string, o IssueOptions) error {
 	if err := a.mayHave(p); err != nil {
 		return fmt.Errorf("issue bundle: %w", err)
 	}
-	if _, votes := a.cluster.Voter(p.Name); votes && p.Role == rpc.RoleGateway && !exists(filepath.Join(out, FileVoter)) {
-		return fmt.Errorf("issue bundle: %w: gateway %s votes and its voter key exists only in the bundle that was made with the cluster: rotate that one", signalbox.ErrRefused, p.Name)
+	if _, votes := a.cluster.Voter(p.Name); votes && p.Role == rpc.RoleGateway && !exists(filepath.Join(out, FileVoter)) && !o.LostVoterKey {
+		return fmt.Errorf("issue bundle: %w: gateway %s votes and its voter key exists only in the bundle that was made with the cluster: rotate that one (or, when it is lost: --lost-voter-key)", signalbox.ErrRefused, p.Name)
 	}
 	if exists(out) {
 		if err := a.mayReplace(p, out, o.Force); err != nil {
@@ -46,7 +49,11 @@ func (a *Authority) Issue(p rpc.Principal, out string, o IssueOptions) error {
 	if p.Role == rpc.RoleOperator {
 		return a.issueOperator(p, out, o)
 	}
-	return a.issue(p, out, nil, o)
+	var own []bundleFile
+	if o.LostVoterKey {
+		own = []bundleFile{{FileVoterLost, []byte("The voter key of this gateway is lost; it votes again with a new one: signalbox gateway voters change --replace.\n"), modePublic}}
+	}
+	return a.issue(p, out, own, o)
 }
 
 // issueOperator makes an operator's bundle with a new key for attesting. The key

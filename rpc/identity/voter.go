@@ -119,6 +119,8 @@ func (b *Bundle) readVoter() error {
 	switch {
 	case !votes && errors.Is(err, fs.ErrNotExist):
 		return nil
+	case votes && errors.Is(err, fs.ErrNotExist) && exists(b.path(FileVoterLost)):
+		return nil
 	case votes && errors.Is(err, fs.ErrNotExist):
 		return b.lostKey(FileVoter)
 	case err != nil:
@@ -140,7 +142,7 @@ func (b *Bundle) readVoter() error {
 }
 
 func (b *Bundle) lostKey(file string) error {
-	return fmt.Errorf("%w: %s votes and %s is missing: take the bundle that was made with the cluster; a lost key is replaced with the next voter set only", signalbox.ErrInvalid, b.Self.Name, file)
+	return fmt.Errorf("%w: %s votes and %s is missing: take the bundle that was made with the cluster; a lost key is replaced with the next voter set only: signalbox keys issue gateway --lost-voter-key makes a bundle without it, then signalbox gateway voters change --replace makes the gateway a voter with a new one", signalbox.ErrInvalid, b.Self.Name, file)
 }
 
 func readVoterSignature(path, scheme string) ([]byte, error) {

@@ -406,6 +406,7 @@ type Request struct {
 	//	*Request_Remove
 	//	*Request_Pause
 	//	*Request_Approval
+	//	*Request_Voters
 	//	*Request_Snapshot
 	//	*Request_AttestedStart
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
@@ -504,6 +505,15 @@ func (x *Request) GetApproval() *Approval {
 	return nil
 }
 
+func (x *Request) GetVoters() *VoterSet {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Voters); ok {
+			return x.Voters
+		}
+	}
+	return nil
+}
+
 func (x *Request) GetSnapshot() *Snapshot {
 	if x != nil {
 		if x, ok := x.Kind.(*Request_Snapshot); ok {
@@ -550,6 +560,10 @@ type Request_Approval struct {
 	Approval *Approval `protobuf:"bytes,6,opt,name=approval,proto3,oneof"`
 }
 
+type Request_Voters struct {
+	Voters *VoterSet `protobuf:"bytes,7,opt,name=voters,proto3,oneof"`
+}
+
 type Request_Snapshot struct {
 	Snapshot *Snapshot `protobuf:"bytes,8,opt,name=snapshot,proto3,oneof"`
 }
@@ -569,6 +583,8 @@ func (*Request_Remove) isRequest_Kind() {}
 func (*Request_Pause) isRequest_Kind() {}
 
 func (*Request_Approval) isRequest_Kind() {}
+
+func (*Request_Voters) isRequest_Kind() {}
 
 func (*Request_Snapshot) isRequest_Kind() {}
 
@@ -1412,6 +1428,238 @@ func (x *WaitingOrder) GetUntilUnixNano() int64 {
 	return 0
 }
 
+// VoterSet changes the voters: it is signed by the epoch before its own.
+type VoterSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Unavailable   uint32                 `protobuf:"varint,2,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
+	Lying         uint32                 `protobuf:"varint,3,opt,name=lying,proto3" json:"lying,omitempty"`
+	Scheme        string                 `protobuf:"bytes,4,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	Voters        []*VoterKey            `protobuf:"bytes,5,rep,name=voters,proto3" json:"voters,omitempty"`
+	By            string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,8,opt,name=signature,proto3" json:"signature,omitempty"` // of the operator's key over all before
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoterSet) Reset() {
+	*x = VoterSet{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoterSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoterSet) ProtoMessage() {}
+
+func (x *VoterSet) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoterSet.ProtoReflect.Descriptor instead.
+func (*VoterSet) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *VoterSet) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *VoterSet) GetUnavailable() uint32 {
+	if x != nil {
+		return x.Unavailable
+	}
+	return 0
+}
+
+func (x *VoterSet) GetLying() uint32 {
+	if x != nil {
+		return x.Lying
+	}
+	return 0
+}
+
+func (x *VoterSet) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *VoterSet) GetVoters() []*VoterKey {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *VoterSet) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *VoterSet) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *VoterSet) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// VoterKey is a voter by its keys.
+type VoterKey struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DataCenter     string                 `protobuf:"bytes,2,opt,name=data_center,json=dataCenter,proto3" json:"data_center,omitempty"`
+	PublicKey      []byte                 `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`                // Ed25519, 32 bytes
+	SignatureKey   []byte                 `protobuf:"bytes,4,opt,name=signature_key,json=signatureKey,proto3" json:"signature_key,omitempty"`       // where the scheme has keys of its own
+	SignatureProof []byte                 `protobuf:"bytes,5,opt,name=signature_proof,json=signatureProof,proto3" json:"signature_proof,omitempty"` // the scheme's proof of possession
+	Proof          []byte                 `protobuf:"bytes,6,opt,name=proof,proto3" json:"proof,omitempty"`                                         // Ed25519 signature over name, data center and keys
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *VoterKey) Reset() {
+	*x = VoterKey{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoterKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoterKey) ProtoMessage() {}
+
+func (x *VoterKey) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoterKey.ProtoReflect.Descriptor instead.
+func (*VoterKey) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *VoterKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VoterKey) GetDataCenter() string {
+	if x != nil {
+		return x.DataCenter
+	}
+	return ""
+}
+
+func (x *VoterKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *VoterKey) GetSignatureKey() []byte {
+	if x != nil {
+		return x.SignatureKey
+	}
+	return nil
+}
+
+func (x *VoterKey) GetSignatureProof() []byte {
+	if x != nil {
+		return x.SignatureProof
+	}
+	return nil
+}
+
+func (x *VoterKey) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+// VoterChain is how an agent learns the voters: the blocks that changed them,
+// oldest first (QuorumEnvelopes).
+type VoterChain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Decided       [][]byte               `protobuf:"bytes,1,rep,name=decided,proto3" json:"decided,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoterChain) Reset() {
+	*x = VoterChain{}
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoterChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoterChain) ProtoMessage() {}
+
+func (x *VoterChain) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoterChain.ProtoReflect.Descriptor instead.
+func (*VoterChain) Descriptor() ([]byte, []int) {
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *VoterChain) GetDecided() [][]byte {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
 type RosterEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // 32 bytes; the identity is its fingerprint
@@ -1425,7 +1673,7 @@ type RosterEntry struct {
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1685,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[14]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1698,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{14}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RosterEntry) GetPublicKey() []byte {
@@ -1498,7 +1746,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1758,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[15]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1771,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{15}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Admission) GetTerm() uint64 {
@@ -1552,7 +1800,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1812,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[16]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1825,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{16}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Outcome) GetService() string {
@@ -1626,7 +1874,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1886,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[17]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1899,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{17}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Removal) GetService() string {
@@ -1731,7 +1979,7 @@ type Testimony struct {
 
 func (x *Testimony) Reset() {
 	*x = Testimony{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1991,7 @@ func (x *Testimony) String() string {
 func (*Testimony) ProtoMessage() {}
 
 func (x *Testimony) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[18]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +2004,7 @@ func (x *Testimony) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Testimony.ProtoReflect.Descriptor instead.
 func (*Testimony) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{18}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Testimony) GetService() string {
@@ -1850,7 +2098,7 @@ type Enrollment struct {
 
 func (x *Enrollment) Reset() {
 	*x = Enrollment{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +2110,7 @@ func (x *Enrollment) String() string {
 func (*Enrollment) ProtoMessage() {}
 
 func (x *Enrollment) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[19]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2123,7 @@ func (x *Enrollment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrollment.ProtoReflect.Descriptor instead.
 func (*Enrollment) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{19}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Enrollment) GetService() string {
@@ -1926,7 +2174,7 @@ type EnrollmentProof struct {
 
 func (x *EnrollmentProof) Reset() {
 	*x = EnrollmentProof{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2186,7 @@ func (x *EnrollmentProof) String() string {
 func (*EnrollmentProof) ProtoMessage() {}
 
 func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[20]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2199,7 @@ func (x *EnrollmentProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollmentProof.ProtoReflect.Descriptor instead.
 func (*EnrollmentProof) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{20}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EnrollmentProof) GetEnvelope() []byte {
@@ -1992,7 +2240,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2252,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[21]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2265,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{21}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Statement) GetKind() uint32 {
@@ -2078,18 +2326,20 @@ func (x *Statement) GetPosition() []byte {
 
 // Certificate is self-contained: block, quorum, evidence.
 type Certificate struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
-	Decided       []byte                 `protobuf:"bytes,3,opt,name=decided,proto3" json:"decided,omitempty"`   // QuorumEnvelope
-	Evidence      [][]byte               `protobuf:"bytes,4,rep,name=evidence,proto3" json:"evidence,omitempty"` // Envelopes
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Service  string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Term     uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Decided  []byte                 `protobuf:"bytes,3,opt,name=decided,proto3" json:"decided,omitempty"`   // QuorumEnvelope
+	Evidence [][]byte               `protobuf:"bytes,4,rep,name=evidence,proto3" json:"evidence,omitempty"` // Envelopes
+	// The blocks that changed the voters, from the first set to those that signed.
+	Voters        [][]byte `protobuf:"bytes,5,rep,name=voters,proto3" json:"voters,omitempty"` // QuorumEnvelopes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2351,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[22]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2364,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{22}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Certificate) GetService() string {
@@ -2145,6 +2395,13 @@ func (x *Certificate) GetEvidence() [][]byte {
 	return nil
 }
 
+func (x *Certificate) GetVoters() [][]byte {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
 // Question asks the voters which block is the newest that each voted for.
 type Question struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2157,7 +2414,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2426,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[23]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2439,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{23}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Question) GetService() string {
@@ -2218,13 +2475,14 @@ type Answer struct {
 	Allowed       uint32                 `protobuf:"varint,7,opt,name=allowed,proto3" json:"allowed,omitempty"` // evidence it allows
 	Term          uint64                 `protobuf:"varint,8,opt,name=term,proto3" json:"term,omitempty"`
 	Beyond        uint64                 `protobuf:"varint,9,opt,name=beyond,proto3" json:"beyond,omitempty"` // newest log index that allows more than acks and leaves, 0 none
+	Epoch         uint64                 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`  // of the newest voter set that the voter knows or voted for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2494,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[24]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2507,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{24}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Answer) GetVoter() string {
@@ -2315,6 +2573,13 @@ func (x *Answer) GetBeyond() uint64 {
 	return 0
 }
 
+func (x *Answer) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // LeaseRequest asks the voters for a lease; the envelope's signer is the identity.
 type LeaseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2330,7 +2595,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2342,7 +2607,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[25]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2355,7 +2620,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{25}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LeaseRequest) GetService() string {
@@ -2410,13 +2675,14 @@ type LeaseGrant struct {
 	Incarnation   uint64                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Nonce         []byte                 `protobuf:"bytes,6,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	TtlNano       int64                  `protobuf:"varint,7,opt,name=ttl_nano,json=ttlNano,proto3" json:"ttl_nano,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"` // as part of whose voter set it is granted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LeaseGrant) Reset() {
 	*x = LeaseGrant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2428,7 +2694,7 @@ func (x *LeaseGrant) String() string {
 func (*LeaseGrant) ProtoMessage() {}
 
 func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[26]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2441,7 +2707,7 @@ func (x *LeaseGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGrant.ProtoReflect.Descriptor instead.
 func (*LeaseGrant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{26}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LeaseGrant) GetIdentity() []byte {
@@ -2493,6 +2759,13 @@ func (x *LeaseGrant) GetTtlNano() int64 {
 	return 0
 }
 
+func (x *LeaseGrant) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // LeaseReply is what became of a request at one voter.
 type LeaseReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2506,7 +2779,7 @@ type LeaseReply struct {
 
 func (x *LeaseReply) Reset() {
 	*x = LeaseReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2791,7 @@ func (x *LeaseReply) String() string {
 func (*LeaseReply) ProtoMessage() {}
 
 func (x *LeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[27]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2804,7 @@ func (x *LeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReply.ProtoReflect.Descriptor instead.
 func (*LeaseReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{27}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LeaseReply) GetIdentity() []byte {
@@ -2573,7 +2846,7 @@ type LeaseFrame struct {
 
 func (x *LeaseFrame) Reset() {
 	*x = LeaseFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2585,7 +2858,7 @@ func (x *LeaseFrame) String() string {
 func (*LeaseFrame) ProtoMessage() {}
 
 func (x *LeaseFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[28]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2598,7 +2871,7 @@ func (x *LeaseFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseFrame.ProtoReflect.Descriptor instead.
 func (*LeaseFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{28}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LeaseFrame) GetRequest() []byte {
@@ -2632,7 +2905,7 @@ type EvidenceShare struct {
 
 func (x *EvidenceShare) Reset() {
 	*x = EvidenceShare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2917,7 @@ func (x *EvidenceShare) String() string {
 func (*EvidenceShare) ProtoMessage() {}
 
 func (x *EvidenceShare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[29]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +2930,7 @@ func (x *EvidenceShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvidenceShare.ProtoReflect.Descriptor instead.
 func (*EvidenceShare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{29}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EvidenceShare) GetDomain() uint32 {
@@ -2728,7 +3001,7 @@ type AgentFrame struct {
 
 func (x *AgentFrame) Reset() {
 	*x = AgentFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +3013,7 @@ func (x *AgentFrame) String() string {
 func (*AgentFrame) ProtoMessage() {}
 
 func (x *AgentFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[30]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +3026,7 @@ func (x *AgentFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentFrame.ProtoReflect.Descriptor instead.
 func (*AgentFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{30}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AgentFrame) GetKind() isAgentFrame_Kind {
@@ -2903,7 +3176,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2915,7 +3188,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[31]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2928,7 +3201,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{31}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Hello) GetEnrollment() []byte {
@@ -3015,7 +3288,7 @@ type InstanceStatus struct {
 
 func (x *InstanceStatus) Reset() {
 	*x = InstanceStatus{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3027,7 +3300,7 @@ func (x *InstanceStatus) String() string {
 func (*InstanceStatus) ProtoMessage() {}
 
 func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[32]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3040,7 +3313,7 @@ func (x *InstanceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceStatus.ProtoReflect.Descriptor instead.
 func (*InstanceStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{32}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *InstanceStatus) GetIdentity() []byte {
@@ -3239,7 +3512,7 @@ type ExpectedLoss struct {
 
 func (x *ExpectedLoss) Reset() {
 	*x = ExpectedLoss{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3524,7 @@ func (x *ExpectedLoss) String() string {
 func (*ExpectedLoss) ProtoMessage() {}
 
 func (x *ExpectedLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[33]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3537,7 @@ func (x *ExpectedLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedLoss.ProtoReflect.Descriptor instead.
 func (*ExpectedLoss) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{33}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExpectedLoss) GetKnown() bool {
@@ -3316,7 +3589,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3601,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[34]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3614,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{34}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Lost) GetTerm() uint64 {
@@ -3392,7 +3665,7 @@ type NamedProblem struct {
 
 func (x *NamedProblem) Reset() {
 	*x = NamedProblem{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3677,7 @@ func (x *NamedProblem) String() string {
 func (*NamedProblem) ProtoMessage() {}
 
 func (x *NamedProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[35]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3690,7 @@ func (x *NamedProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedProblem.ProtoReflect.Descriptor instead.
 func (*NamedProblem) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{35}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NamedProblem) GetName() string {
@@ -3457,7 +3730,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3742,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[36]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3755,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{36}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Pong) GetPing() uint64 {
@@ -3505,7 +3778,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3790,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[37]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3803,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{37}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Want) GetService() string {
@@ -3566,6 +3839,7 @@ type GatewayFrame struct {
 	//	*GatewayFrame_Refusal
 	//	*GatewayFrame_LeaseGrant
 	//	*GatewayFrame_Prepare
+	//	*GatewayFrame_Voters
 	//	*GatewayFrame_AttestedStart
 	Kind          isGatewayFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -3574,7 +3848,7 @@ type GatewayFrame struct {
 
 func (x *GatewayFrame) Reset() {
 	*x = GatewayFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3586,7 +3860,7 @@ func (x *GatewayFrame) String() string {
 func (*GatewayFrame) ProtoMessage() {}
 
 func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[38]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3599,7 +3873,7 @@ func (x *GatewayFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayFrame.ProtoReflect.Descriptor instead.
 func (*GatewayFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{38}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GatewayFrame) GetKind() isGatewayFrame_Kind {
@@ -3681,6 +3955,15 @@ func (x *GatewayFrame) GetPrepare() *Prepare {
 	return nil
 }
 
+func (x *GatewayFrame) GetVoters() *VoterChain {
+	if x != nil {
+		if x, ok := x.Kind.(*GatewayFrame_Voters); ok {
+			return x.Voters
+		}
+	}
+	return nil
+}
+
 func (x *GatewayFrame) GetAttestedStart() []byte {
 	if x != nil {
 		if x, ok := x.Kind.(*GatewayFrame_AttestedStart); ok {
@@ -3726,6 +4009,10 @@ type GatewayFrame_Prepare struct {
 	Prepare *Prepare `protobuf:"bytes,8,opt,name=prepare,proto3,oneof"`
 }
 
+type GatewayFrame_Voters struct {
+	Voters *VoterChain `protobuf:"bytes,10,opt,name=voters,proto3,oneof"`
+}
+
 type GatewayFrame_AttestedStart struct {
 	AttestedStart []byte `protobuf:"bytes,9,opt,name=attested_start,json=attestedStart,proto3,oneof"` // MandateProof: an operator starts an instance without a quorum
 }
@@ -3746,6 +4033,8 @@ func (*GatewayFrame_LeaseGrant) isGatewayFrame_Kind() {}
 
 func (*GatewayFrame_Prepare) isGatewayFrame_Kind() {}
 
+func (*GatewayFrame_Voters) isGatewayFrame_Kind() {}
+
 func (*GatewayFrame_AttestedStart) isGatewayFrame_Kind() {}
 
 type Welcome struct {
@@ -3759,7 +4048,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3771,7 +4060,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[39]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3784,7 +4073,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{39}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Welcome) GetGateway() string {
@@ -3819,7 +4108,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +4120,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[40]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +4133,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{40}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Order) GetKind() OrderKind {
@@ -3883,7 +4172,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3895,7 +4184,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[41]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3908,7 +4197,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{41}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Grant) GetService() string {
@@ -3960,7 +4249,7 @@ type Serving struct {
 
 func (x *Serving) Reset() {
 	*x = Serving{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3972,7 +4261,7 @@ func (x *Serving) String() string {
 func (*Serving) ProtoMessage() {}
 
 func (x *Serving) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[42]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3985,7 +4274,7 @@ func (x *Serving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serving.ProtoReflect.Descriptor instead.
 func (*Serving) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{42}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Serving) GetStatement() []byte {
@@ -4025,7 +4314,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4037,7 +4326,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[43]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4050,7 +4339,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{43}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Prepare) GetService() string {
@@ -4107,7 +4396,7 @@ type Incoming struct {
 
 func (x *Incoming) Reset() {
 	*x = Incoming{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4408,7 @@ func (x *Incoming) String() string {
 func (*Incoming) ProtoMessage() {}
 
 func (x *Incoming) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[44]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4421,7 @@ func (x *Incoming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incoming.ProtoReflect.Descriptor instead.
 func (*Incoming) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{44}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Incoming) GetIdentity() []byte {
@@ -4162,15 +4451,17 @@ type Ping struct {
 	// Of voters, beside their newest log index as the first frame of Exchange:
 	// whether the sender forgot none of its votes, and the newest slot that it
 	// voted in.
-	Begun         bool   `protobuf:"varint,2,opt,name=begun,proto3" json:"begun,omitempty"`
-	Voted         uint64 `protobuf:"varint,3,opt,name=voted,proto3" json:"voted,omitempty"`
+	Begun bool   `protobuf:"varint,2,opt,name=begun,proto3" json:"begun,omitempty"`
+	Voted uint64 `protobuf:"varint,3,opt,name=voted,proto3" json:"voted,omitempty"`
+	// There, too: a key that the sender would vote with after a change of voters.
+	Candidate     *VoterKey `protobuf:"bytes,4,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4182,7 +4473,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[45]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4195,7 +4486,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{45}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Ping) GetPing() uint64 {
@@ -4219,6 +4510,13 @@ func (x *Ping) GetVoted() uint64 {
 	return 0
 }
 
+func (x *Ping) GetCandidate() *VoterKey {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
 // Refusal says why the gateway does not accept the instance; for people.
 type Refusal struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -4234,7 +4532,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4246,7 +4544,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[46]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4259,7 +4557,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{46}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Refusal) GetIdentity() []byte {
@@ -4310,7 +4608,7 @@ type PeerFrame struct {
 
 func (x *PeerFrame) Reset() {
 	*x = PeerFrame{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4322,7 +4620,7 @@ func (x *PeerFrame) String() string {
 func (*PeerFrame) ProtoMessage() {}
 
 func (x *PeerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[47]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4335,7 +4633,7 @@ func (x *PeerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerFrame.ProtoReflect.Descriptor instead.
 func (*PeerFrame) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{47}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PeerFrame) GetKind() isPeerFrame_Kind {
@@ -4579,7 +4877,7 @@ type Silence struct {
 
 func (x *Silence) Reset() {
 	*x = Silence{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4591,7 +4889,7 @@ func (x *Silence) String() string {
 func (*Silence) ProtoMessage() {}
 
 func (x *Silence) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[48]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4604,7 +4902,7 @@ func (x *Silence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Silence.ProtoReflect.Descriptor instead.
 func (*Silence) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{48}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Silence) GetService() string {
@@ -4639,7 +4937,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4651,7 +4949,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[49]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4664,7 +4962,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{49}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Prepared) GetService() string {
@@ -4687,13 +4985,14 @@ type PeerHello struct {
 	DataCenter    string                 `protobuf:"bytes,2,opt,name=data_center,json=dataCenter,proto3" json:"data_center,omitempty"`
 	LogIndex      uint64                 `protobuf:"varint,3,opt,name=log_index,json=logIndex,proto3" json:"log_index,omitempty"`
 	Services      []*ServiceDigest       `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"` // of the sender's configuration
+	Offer         bool                   `protobuf:"varint,5,opt,name=offer,proto3" json:"offer,omitempty"`      // the sender asks for Ping.candidate
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerHello) Reset() {
 	*x = PeerHello{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4705,7 +5004,7 @@ func (x *PeerHello) String() string {
 func (*PeerHello) ProtoMessage() {}
 
 func (x *PeerHello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[50]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4718,7 +5017,7 @@ func (x *PeerHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerHello.ProtoReflect.Descriptor instead.
 func (*PeerHello) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{50}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PeerHello) GetGateway() string {
@@ -4749,6 +5048,13 @@ func (x *PeerHello) GetServices() []*ServiceDigest {
 	return nil
 }
 
+func (x *PeerHello) GetOffer() bool {
+	if x != nil {
+		return x.Offer
+	}
+	return false
+}
+
 // ServiceDigest is a digest of what gateways must have configured alike for a
 // service: 16 bytes for all of them, and 16 for those of one data center.
 type ServiceDigest struct {
@@ -4761,7 +5067,7 @@ type ServiceDigest struct {
 
 func (x *ServiceDigest) Reset() {
 	*x = ServiceDigest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4773,7 +5079,7 @@ func (x *ServiceDigest) String() string {
 func (*ServiceDigest) ProtoMessage() {}
 
 func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[51]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4786,7 +5092,7 @@ func (x *ServiceDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDigest.ProtoReflect.Descriptor instead.
 func (*ServiceDigest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{51}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ServiceDigest) GetService() string {
@@ -4817,7 +5123,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4829,7 +5135,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[52]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4842,7 +5148,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{52}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Held) GetService() string {
@@ -4891,7 +5197,7 @@ type ProxyHold struct {
 
 func (x *ProxyHold) Reset() {
 	*x = ProxyHold{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4903,7 +5209,7 @@ func (x *ProxyHold) String() string {
 func (*ProxyHold) ProtoMessage() {}
 
 func (x *ProxyHold) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[53]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4916,7 +5222,7 @@ func (x *ProxyHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHold.ProtoReflect.Descriptor instead.
 func (*ProxyHold) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{53}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ProxyHold) GetId() string {
@@ -4953,7 +5259,7 @@ type SiteView struct {
 
 func (x *SiteView) Reset() {
 	*x = SiteView{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4965,7 +5271,7 @@ func (x *SiteView) String() string {
 func (*SiteView) ProtoMessage() {}
 
 func (x *SiteView) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[54]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4978,7 +5284,7 @@ func (x *SiteView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SiteView.ProtoReflect.Descriptor instead.
 func (*SiteView) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{54}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SiteView) GetDataCenter() string {
@@ -5022,7 +5328,7 @@ type ProxyState struct {
 
 func (x *ProxyState) Reset() {
 	*x = ProxyState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5034,7 +5340,7 @@ func (x *ProxyState) String() string {
 func (*ProxyState) ProtoMessage() {}
 
 func (x *ProxyState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[55]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5047,7 +5353,7 @@ func (x *ProxyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyState.ProtoReflect.Descriptor instead.
 func (*ProxyState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{55}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ProxyState) GetId() string {
@@ -5091,7 +5397,7 @@ type ProxyServiceState struct {
 
 func (x *ProxyServiceState) Reset() {
 	*x = ProxyServiceState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5103,7 +5409,7 @@ func (x *ProxyServiceState) String() string {
 func (*ProxyServiceState) ProtoMessage() {}
 
 func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[56]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5116,7 +5422,7 @@ func (x *ProxyServiceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyServiceState.ProtoReflect.Descriptor instead.
 func (*ProxyServiceState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{56}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ProxyServiceState) GetService() string {
@@ -5166,7 +5472,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5178,7 +5484,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[57]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5191,7 +5497,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{57}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GiveUp) GetService() string {
@@ -5241,7 +5547,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5253,7 +5559,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[58]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5266,7 +5572,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{58}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Agreement) GetVersion() uint32 {
@@ -5454,7 +5760,7 @@ type AgreementProposal struct {
 
 func (x *AgreementProposal) Reset() {
 	*x = AgreementProposal{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5466,7 +5772,7 @@ func (x *AgreementProposal) String() string {
 func (*AgreementProposal) ProtoMessage() {}
 
 func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[59]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5479,7 +5785,7 @@ func (x *AgreementProposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementProposal.ProtoReflect.Descriptor instead.
 func (*AgreementProposal) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{59}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AgreementProposal) GetBlock() []byte {
@@ -5515,7 +5821,7 @@ type AgreementQuorum struct {
 
 func (x *AgreementQuorum) Reset() {
 	*x = AgreementQuorum{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5527,7 +5833,7 @@ func (x *AgreementQuorum) String() string {
 func (*AgreementQuorum) ProtoMessage() {}
 
 func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[60]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5540,7 +5846,7 @@ func (x *AgreementQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementQuorum.ProtoReflect.Descriptor instead.
 func (*AgreementQuorum) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{60}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AgreementQuorum) GetView() uint64 {
@@ -5575,7 +5881,7 @@ type AgreementTimeout struct {
 
 func (x *AgreementTimeout) Reset() {
 	*x = AgreementTimeout{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5587,7 +5893,7 @@ func (x *AgreementTimeout) String() string {
 func (*AgreementTimeout) ProtoMessage() {}
 
 func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[61]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5600,7 +5906,7 @@ func (x *AgreementTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementTimeout.ProtoReflect.Descriptor instead.
 func (*AgreementTimeout) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{61}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *AgreementTimeout) GetShare() []byte {
@@ -5635,7 +5941,7 @@ type AgreementViewChange struct {
 
 func (x *AgreementViewChange) Reset() {
 	*x = AgreementViewChange{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5647,7 +5953,7 @@ func (x *AgreementViewChange) String() string {
 func (*AgreementViewChange) ProtoMessage() {}
 
 func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[62]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5660,7 +5966,7 @@ func (x *AgreementViewChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementViewChange.ProtoReflect.Descriptor instead.
 func (*AgreementViewChange) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{62}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *AgreementViewChange) GetView() uint64 {
@@ -5688,7 +5994,7 @@ type AgreementEnded struct {
 
 func (x *AgreementEnded) Reset() {
 	*x = AgreementEnded{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5700,7 +6006,7 @@ func (x *AgreementEnded) String() string {
 func (*AgreementEnded) ProtoMessage() {}
 
 func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[63]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5713,7 +6019,7 @@ func (x *AgreementEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementEnded.ProtoReflect.Descriptor instead.
 func (*AgreementEnded) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{63}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AgreementEnded) GetVoter() uint32 {
@@ -5757,7 +6063,7 @@ type AgreementState struct {
 
 func (x *AgreementState) Reset() {
 	*x = AgreementState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5769,7 +6075,7 @@ func (x *AgreementState) String() string {
 func (*AgreementState) ProtoMessage() {}
 
 func (x *AgreementState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[64]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5782,7 +6088,7 @@ func (x *AgreementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgreementState.ProtoReflect.Descriptor instead.
 func (*AgreementState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{64}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AgreementState) GetVersion() uint32 {
@@ -5871,7 +6177,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5883,7 +6189,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[65]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5896,7 +6202,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{65}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ProposeRequest) GetRequest() []byte {
@@ -5915,7 +6221,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5927,7 +6233,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[66]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5940,7 +6246,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{66}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ProposeReply) GetDecided() []byte {
@@ -5959,7 +6265,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5971,7 +6277,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[67]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5984,7 +6290,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{67}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *FollowRequest) GetFrom() uint64 {
@@ -6005,7 +6311,7 @@ type FollowReply struct {
 
 func (x *FollowReply) Reset() {
 	*x = FollowReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6017,7 +6323,7 @@ func (x *FollowReply) String() string {
 func (*FollowReply) ProtoMessage() {}
 
 func (x *FollowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[68]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6030,7 +6336,7 @@ func (x *FollowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowReply.ProtoReflect.Descriptor instead.
 func (*FollowReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{68}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *FollowReply) GetDecided() []byte {
@@ -6067,7 +6373,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6079,7 +6385,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[69]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6092,7 +6398,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{69}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SnapshotChunk) GetIndex() uint64 {
@@ -6137,7 +6443,7 @@ type SnapshotFile struct {
 
 func (x *SnapshotFile) Reset() {
 	*x = SnapshotFile{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6149,7 +6455,7 @@ func (x *SnapshotFile) String() string {
 func (*SnapshotFile) ProtoMessage() {}
 
 func (x *SnapshotFile) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[70]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6162,7 +6468,7 @@ func (x *SnapshotFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFile.ProtoReflect.Descriptor instead.
 func (*SnapshotFile) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{70}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SnapshotFile) GetState() []byte {
@@ -6198,14 +6504,15 @@ type LedgerState struct {
 	Blocks        []*StateBlock          `protobuf:"bytes,6,rep,name=blocks,proto3" json:"blocks,omitempty"`                               // all that are spoken of, and that at index
 	Enrolled      []*StateInstance       `protobuf:"bytes,7,rep,name=enrolled,proto3" json:"enrolled,omitempty"`                           // by identity
 	Services      []*StateService        `protobuf:"bytes,8,rep,name=services,proto3" json:"services,omitempty"`
-	Handovers     []*StateHandover       `protobuf:"bytes,9,rep,name=handovers,proto3" json:"handovers,omitempty"` // the newest, oldest first
+	Handovers     []*StateHandover       `protobuf:"bytes,9,rep,name=handovers,proto3" json:"handovers,omitempty"`    // the newest, oldest first
+	Voters        []uint64               `protobuf:"varint,10,rep,packed,name=voters,proto3" json:"voters,omitempty"` // indexes of the blocks that changed the voters, all of them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LedgerState) Reset() {
 	*x = LedgerState{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6217,7 +6524,7 @@ func (x *LedgerState) String() string {
 func (*LedgerState) ProtoMessage() {}
 
 func (x *LedgerState) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[71]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6230,7 +6537,7 @@ func (x *LedgerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerState.ProtoReflect.Descriptor instead.
 func (*LedgerState) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{71}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *LedgerState) GetVersion() uint32 {
@@ -6296,6 +6603,13 @@ func (x *LedgerState) GetHandovers() []*StateHandover {
 	return nil
 }
 
+func (x *LedgerState) GetVoters() []uint64 {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
 type StateBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
@@ -6306,7 +6620,7 @@ type StateBlock struct {
 
 func (x *StateBlock) Reset() {
 	*x = StateBlock{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6318,7 +6632,7 @@ func (x *StateBlock) String() string {
 func (*StateBlock) ProtoMessage() {}
 
 func (x *StateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[72]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6331,7 +6645,7 @@ func (x *StateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateBlock.ProtoReflect.Descriptor instead.
 func (*StateBlock) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{72}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *StateBlock) GetIndex() uint64 {
@@ -6360,7 +6674,7 @@ type StateInstance struct {
 
 func (x *StateInstance) Reset() {
 	*x = StateInstance{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6372,7 +6686,7 @@ func (x *StateInstance) String() string {
 func (*StateInstance) ProtoMessage() {}
 
 func (x *StateInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[73]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6385,7 +6699,7 @@ func (x *StateInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateInstance.ProtoReflect.Descriptor instead.
 func (*StateInstance) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{73}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *StateInstance) GetService() string {
@@ -6429,7 +6743,7 @@ type StateHandover struct {
 
 func (x *StateHandover) Reset() {
 	*x = StateHandover{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6441,7 +6755,7 @@ func (x *StateHandover) String() string {
 func (*StateHandover) ProtoMessage() {}
 
 func (x *StateHandover) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[74]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6454,7 +6768,7 @@ func (x *StateHandover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateHandover.ProtoReflect.Descriptor instead.
 func (*StateHandover) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{74}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *StateHandover) GetId() string {
@@ -6513,7 +6827,7 @@ type StateService struct {
 
 func (x *StateService) Reset() {
 	*x = StateService{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6525,7 +6839,7 @@ func (x *StateService) String() string {
 func (*StateService) ProtoMessage() {}
 
 func (x *StateService) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[75]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6538,7 +6852,7 @@ func (x *StateService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateService.ProtoReflect.Descriptor instead.
 func (*StateService) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{75}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *StateService) GetService() string {
@@ -6643,7 +6957,7 @@ type StateCertificate struct {
 
 func (x *StateCertificate) Reset() {
 	*x = StateCertificate{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6655,7 +6969,7 @@ func (x *StateCertificate) String() string {
 func (*StateCertificate) ProtoMessage() {}
 
 func (x *StateCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[76]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6668,7 +6982,7 @@ func (x *StateCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateCertificate.ProtoReflect.Descriptor instead.
 func (*StateCertificate) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{76}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *StateCertificate) GetTerm() uint64 {
@@ -6703,7 +7017,7 @@ type StateHolder struct {
 
 func (x *StateHolder) Reset() {
 	*x = StateHolder{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6715,7 +7029,7 @@ func (x *StateHolder) String() string {
 func (*StateHolder) ProtoMessage() {}
 
 func (x *StateHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[77]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6728,7 +7042,7 @@ func (x *StateHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateHolder.ProtoReflect.Descriptor instead.
 func (*StateHolder) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{77}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *StateHolder) GetIdentity() []byte {
@@ -6762,7 +7076,7 @@ type StateIndex struct {
 
 func (x *StateIndex) Reset() {
 	*x = StateIndex{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6774,7 +7088,7 @@ func (x *StateIndex) String() string {
 func (*StateIndex) ProtoMessage() {}
 
 func (x *StateIndex) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[78]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6787,7 +7101,7 @@ func (x *StateIndex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateIndex.ProtoReflect.Descriptor instead.
 func (*StateIndex) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{78}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *StateIndex) GetIdentity() []byte {
@@ -6815,7 +7129,7 @@ type StateAnnouncement struct {
 
 func (x *StateAnnouncement) Reset() {
 	*x = StateAnnouncement{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6827,7 +7141,7 @@ func (x *StateAnnouncement) String() string {
 func (*StateAnnouncement) ProtoMessage() {}
 
 func (x *StateAnnouncement) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[79]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6840,7 +7154,7 @@ func (x *StateAnnouncement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateAnnouncement.ProtoReflect.Descriptor instead.
 func (*StateAnnouncement) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{79}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *StateAnnouncement) GetRemoval() []byte {
@@ -6875,7 +7189,7 @@ type StatePromise struct {
 
 func (x *StatePromise) Reset() {
 	*x = StatePromise{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6887,7 +7201,7 @@ func (x *StatePromise) String() string {
 func (*StatePromise) ProtoMessage() {}
 
 func (x *StatePromise) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[80]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6900,7 +7214,7 @@ func (x *StatePromise) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatePromise.ProtoReflect.Descriptor instead.
 func (*StatePromise) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{80}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StatePromise) GetIdentity() []byte {
@@ -6941,7 +7255,7 @@ type StatePolicy struct {
 
 func (x *StatePolicy) Reset() {
 	*x = StatePolicy{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6953,7 +7267,7 @@ func (x *StatePolicy) String() string {
 func (*StatePolicy) ProtoMessage() {}
 
 func (x *StatePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[81]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6966,7 +7280,7 @@ func (x *StatePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatePolicy.ProtoReflect.Descriptor instead.
 func (*StatePolicy) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{81}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StatePolicy) GetPause() []byte {
@@ -7048,7 +7362,7 @@ type StateStarted struct {
 
 func (x *StateStarted) Reset() {
 	*x = StateStarted{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7060,7 +7374,7 @@ func (x *StateStarted) String() string {
 func (*StateStarted) ProtoMessage() {}
 
 func (x *StateStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[82]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7073,7 +7387,7 @@ func (x *StateStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateStarted.ProtoReflect.Descriptor instead.
 func (*StateStarted) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{82}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *StateStarted) GetIdentity() []byte {
@@ -7136,7 +7450,7 @@ type StateWaiting struct {
 
 func (x *StateWaiting) Reset() {
 	*x = StateWaiting{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7148,7 +7462,7 @@ func (x *StateWaiting) String() string {
 func (*StateWaiting) ProtoMessage() {}
 
 func (x *StateWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[83]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7161,7 +7475,7 @@ func (x *StateWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateWaiting.ProtoReflect.Descriptor instead.
 func (*StateWaiting) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{83}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *StateWaiting) GetApproval() []byte {
@@ -7197,7 +7511,7 @@ type StateApproved struct {
 
 func (x *StateApproved) Reset() {
 	*x = StateApproved{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7209,7 +7523,7 @@ func (x *StateApproved) String() string {
 func (*StateApproved) ProtoMessage() {}
 
 func (x *StateApproved) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[84]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7222,7 +7536,7 @@ func (x *StateApproved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateApproved.ProtoReflect.Descriptor instead.
 func (*StateApproved) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{84}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *StateApproved) GetBy() string {
@@ -7264,7 +7578,7 @@ type StateSaid struct {
 
 func (x *StateSaid) Reset() {
 	*x = StateSaid{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7276,7 +7590,7 @@ func (x *StateSaid) String() string {
 func (*StateSaid) ProtoMessage() {}
 
 func (x *StateSaid) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[85]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7289,7 +7603,7 @@ func (x *StateSaid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSaid.ProtoReflect.Descriptor instead.
 func (*StateSaid) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{85}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *StateSaid) GetOperator() string {
@@ -7321,7 +7635,7 @@ type StateMoved struct {
 
 func (x *StateMoved) Reset() {
 	*x = StateMoved{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7333,7 +7647,7 @@ func (x *StateMoved) String() string {
 func (*StateMoved) ProtoMessage() {}
 
 func (x *StateMoved) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[86]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7346,7 +7660,7 @@ func (x *StateMoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateMoved.ProtoReflect.Descriptor instead.
 func (*StateMoved) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{86}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *StateMoved) GetId() string {
@@ -7412,7 +7726,7 @@ type StateBroken struct {
 
 func (x *StateBroken) Reset() {
 	*x = StateBroken{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7424,7 +7738,7 @@ func (x *StateBroken) String() string {
 func (*StateBroken) ProtoMessage() {}
 
 func (x *StateBroken) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[87]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7437,7 +7751,7 @@ func (x *StateBroken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateBroken.ProtoReflect.Descriptor instead.
 func (*StateBroken) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{87}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *StateBroken) GetId() string {
@@ -7496,7 +7810,7 @@ type StateTaken struct {
 
 func (x *StateTaken) Reset() {
 	*x = StateTaken{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7508,7 +7822,7 @@ func (x *StateTaken) String() string {
 func (*StateTaken) ProtoMessage() {}
 
 func (x *StateTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[88]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7521,7 +7835,7 @@ func (x *StateTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateTaken.ProtoReflect.Descriptor instead.
 func (*StateTaken) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{88}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *StateTaken) GetIndex() uint64 {
@@ -7568,7 +7882,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[89]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7580,7 +7894,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_wire_signalbox_proto_msgTypes[89]
+	mi := &file_rpc_wire_signalbox_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7593,7 +7907,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{89}
+	return file_rpc_wire_signalbox_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *AskReply) GetAnswer() []byte {
@@ -7633,14 +7947,15 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\fat_unix_nano\x18\x05 \x01(\x03R\n" +
 	"atUnixNano\x121\n" +
 	"\brequests\x18\x06 \x03(\v2\x15.signalbox.v1.RequestR\brequests\x12\x1a\n" +
-	"\bproposer\x18\a \x01(\rR\bproposer\"\x9e\x03\n" +
+	"\bproposer\x18\a \x01(\rR\bproposer\"\xd0\x03\n" +
 	"\aRequest\x124\n" +
 	"\bhandover\x18\x01 \x01(\v2\x16.signalbox.v1.HandoverH\x00R\bhandover\x12/\n" +
 	"\x05admit\x18\x02 \x01(\v2\x17.signalbox.v1.AdmissionH\x00R\x05admit\x121\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x15.signalbox.v1.OutcomeH\x00R\aoutcome\x12/\n" +
 	"\x06remove\x18\x04 \x01(\v2\x15.signalbox.v1.RemovalH\x00R\x06remove\x12+\n" +
 	"\x05pause\x18\x05 \x01(\v2\x13.signalbox.v1.PauseH\x00R\x05pause\x124\n" +
-	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapproval\x124\n" +
+	"\bapproval\x18\x06 \x01(\v2\x16.signalbox.v1.ApprovalH\x00R\bapproval\x120\n" +
+	"\x06voters\x18\a \x01(\v2\x16.signalbox.v1.VoterSetH\x00R\x06voters\x124\n" +
 	"\bsnapshot\x18\b \x01(\v2\x16.signalbox.v1.SnapshotH\x00R\bsnapshot\x12'\n" +
 	"\x0eattested_start\x18\t \x01(\fH\x00R\rattestedStartB\x06\n" +
 	"\x04kind\"8\n" +
@@ -7723,7 +8038,28 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x10hold_budget_nano\x18\x04 \x01(\x03R\x0eholdBudgetNano\x12,\n" +
 	"\x12allow_late_proxies\x18\x05 \x01(\bR\x10allowLateProxies\x12\x18\n" +
 	"\aallowed\x18\x06 \x01(\rR\aallowed\x12&\n" +
-	"\x0funtil_unix_nano\x18\a \x01(\x03R\runtilUnixNano\"\x97\x01\n" +
+	"\x0funtil_unix_nano\x18\a \x01(\x03R\runtilUnixNano\"\xe6\x01\n" +
+	"\bVoterSet\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12 \n" +
+	"\vunavailable\x18\x02 \x01(\rR\vunavailable\x12\x14\n" +
+	"\x05lying\x18\x03 \x01(\rR\x05lying\x12\x16\n" +
+	"\x06scheme\x18\x04 \x01(\tR\x06scheme\x12.\n" +
+	"\x06voters\x18\x05 \x03(\v2\x16.signalbox.v1.VoterKeyR\x06voters\x12\x0e\n" +
+	"\x02by\x18\x06 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x1c\n" +
+	"\tsignature\x18\b \x01(\fR\tsignature\"\xc2\x01\n" +
+	"\bVoterKey\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
+	"\vdata_center\x18\x02 \x01(\tR\n" +
+	"dataCenter\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x03 \x01(\fR\tpublicKey\x12#\n" +
+	"\rsignature_key\x18\x04 \x01(\fR\fsignatureKey\x12'\n" +
+	"\x0fsignature_proof\x18\x05 \x01(\fR\x0esignatureProof\x12\x14\n" +
+	"\x05proof\x18\x06 \x01(\fR\x05proof\"&\n" +
+	"\n" +
+	"VoterChain\x12\x18\n" +
+	"\adecided\x18\x01 \x03(\fR\adecided\"\x97\x01\n" +
 	"\vRosterEntry\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x12\n" +
@@ -7787,16 +8123,17 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\x12\x1c\n" +
 	"\tadmission\x18\x06 \x01(\x04R\tadmission\x12\x18\n" +
 	"\aaddress\x18\a \x01(\tR\aaddress\x12\x1a\n" +
-	"\bposition\x18\b \x01(\fR\bposition\"q\n" +
+	"\bposition\x18\b \x01(\fR\bposition\"\x89\x01\n" +
 	"\vCertificate\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\adecided\x18\x03 \x01(\fR\adecided\x12\x1a\n" +
-	"\bevidence\x18\x04 \x03(\fR\bevidence\"V\n" +
+	"\bevidence\x18\x04 \x03(\fR\bevidence\x12\x16\n" +
+	"\x06voters\x18\x05 \x03(\fR\x06voters\"V\n" +
 	"\bQuestion\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\fR\x05nonce\"\xdc\x01\n" +
+	"\x05nonce\x18\x03 \x01(\fR\x05nonce\"\xf2\x01\n" +
 	"\x06Answer\x12\x14\n" +
 	"\x05voter\x18\x01 \x01(\tR\x05voter\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
@@ -7806,14 +8143,16 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x05block\x18\x06 \x01(\fR\x05block\x12\x18\n" +
 	"\aallowed\x18\a \x01(\rR\aallowed\x12\x12\n" +
 	"\x04term\x18\b \x01(\x04R\x04term\x12\x16\n" +
-	"\x06beyond\x18\t \x01(\x04R\x06beyond\"\xad\x01\n" +
+	"\x06beyond\x18\t \x01(\x04R\x06beyond\x12\x14\n" +
+	"\x05epoch\x18\n" +
+	" \x01(\x04R\x05epoch\"\xad\x01\n" +
 	"\fLeaseRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1c\n" +
 	"\tadmission\x18\x03 \x01(\x04R\tadmission\x12 \n" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x19\n" +
-	"\bttl_nano\x18\x06 \x01(\x03R\attlNano\"\xc7\x01\n" +
+	"\bttl_nano\x18\x06 \x01(\x03R\attlNano\"\xdd\x01\n" +
 	"\n" +
 	"LeaseGrant\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
@@ -7822,7 +8161,8 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\tadmission\x18\x04 \x01(\x04R\tadmission\x12 \n" +
 	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05nonce\x18\x06 \x01(\fR\x05nonce\x12\x19\n" +
-	"\bttl_nano\x18\a \x01(\x03R\attlNano\"n\n" +
+	"\bttl_nano\x18\a \x01(\x03R\attlNano\x12\x14\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\"n\n" +
 	"\n" +
 	"LeaseReply\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x14\n" +
@@ -7912,7 +8252,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x04Want\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\fR\bidentity\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\"\xb3\x03\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"\xe7\x03\n" +
 	"\fGatewayFrame\x121\n" +
 	"\awelcome\x18\x01 \x01(\v2\x15.signalbox.v1.WelcomeH\x00R\awelcome\x12+\n" +
 	"\x05order\x18\x02 \x01(\v2\x13.signalbox.v1.OrderH\x00R\x05order\x12+\n" +
@@ -7922,7 +8262,9 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\arefusal\x18\x06 \x01(\v2\x15.signalbox.v1.RefusalH\x00R\arefusal\x12;\n" +
 	"\vlease_grant\x18\a \x01(\v2\x18.signalbox.v1.LeaseReplyH\x00R\n" +
 	"leaseGrant\x121\n" +
-	"\aprepare\x18\b \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepare\x12'\n" +
+	"\aprepare\x18\b \x01(\v2\x15.signalbox.v1.PrepareH\x00R\aprepare\x122\n" +
+	"\x06voters\x18\n" +
+	" \x01(\v2\x18.signalbox.v1.VoterChainH\x00R\x06voters\x12'\n" +
 	"\x0eattested_start\x18\t \x01(\fH\x00R\rattestedStartB\x06\n" +
 	"\x04kind\"^\n" +
 	"\aWelcome\x12\x18\n" +
@@ -7955,11 +8297,12 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\bIncoming\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\"F\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"|\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\x12\x14\n" +
 	"\x05begun\x18\x02 \x01(\bR\x05begun\x12\x14\n" +
-	"\x05voted\x18\x03 \x01(\x04R\x05voted\"X\n" +
+	"\x05voted\x18\x03 \x01(\x04R\x05voted\x124\n" +
+	"\tcandidate\x18\x04 \x01(\v2\x16.signalbox.v1.VoterKeyR\tcandidate\"X\n" +
 	"\aRefusal\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\fR\bidentity\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x17\n" +
@@ -7990,13 +8333,14 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"silentNano\":\n" +
 	"\bPrepared\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x14\n" +
-	"\x05block\x18\x02 \x01(\fR\x05block\"\x9c\x01\n" +
+	"\x05block\x18\x02 \x01(\fR\x05block\"\xb2\x01\n" +
 	"\tPeerHello\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x1f\n" +
 	"\vdata_center\x18\x02 \x01(\tR\n" +
 	"dataCenter\x12\x1b\n" +
 	"\tlog_index\x18\x03 \x01(\x04R\blogIndex\x127\n" +
-	"\bservices\x18\x04 \x03(\v2\x1b.signalbox.v1.ServiceDigestR\bservices\"A\n" +
+	"\bservices\x18\x04 \x03(\v2\x1b.signalbox.v1.ServiceDigestR\bservices\x12\x14\n" +
+	"\x05offer\x18\x05 \x01(\bR\x05offer\"A\n" +
 	"\rServiceDigest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\"\x9b\x01\n" +
@@ -8099,7 +8443,7 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\fSnapshotFile\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\fR\x05state\x12\x14\n" +
 	"\x05proof\x18\x02 \x01(\fR\x05proof\x12\x16\n" +
-	"\x06blocks\x18\x03 \x03(\fR\x06blocks\"\xf4\x02\n" +
+	"\x06blocks\x18\x03 \x03(\fR\x06blocks\"\x8c\x03\n" +
 	"\vLedgerState\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
@@ -8109,7 +8453,9 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"\x06blocks\x18\x06 \x03(\v2\x18.signalbox.v1.StateBlockR\x06blocks\x127\n" +
 	"\benrolled\x18\a \x03(\v2\x1b.signalbox.v1.StateInstanceR\benrolled\x126\n" +
 	"\bservices\x18\b \x03(\v2\x1a.signalbox.v1.StateServiceR\bservices\x129\n" +
-	"\thandovers\x18\t \x03(\v2\x1b.signalbox.v1.StateHandoverR\thandovers\":\n" +
+	"\thandovers\x18\t \x03(\v2\x1b.signalbox.v1.StateHandoverR\thandovers\x12\x16\n" +
+	"\x06voters\x18\n" +
+	" \x03(\x04R\x06voters\":\n" +
 	"\n" +
 	"StateBlock\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
@@ -8252,7 +8598,7 @@ func file_rpc_wire_signalbox_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_wire_signalbox_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_rpc_wire_signalbox_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(OrderKind)(0),              // 0: signalbox.v1.OrderKind
 	(*Envelope)(nil),            // 1: signalbox.v1.Envelope
@@ -8269,178 +8615,185 @@ var file_rpc_wire_signalbox_proto_goTypes = []any{
 	(*Mandate)(nil),             // 12: signalbox.v1.Mandate
 	(*MandateProof)(nil),        // 13: signalbox.v1.MandateProof
 	(*WaitingOrder)(nil),        // 14: signalbox.v1.WaitingOrder
-	(*RosterEntry)(nil),         // 15: signalbox.v1.RosterEntry
-	(*Admission)(nil),           // 16: signalbox.v1.Admission
-	(*Outcome)(nil),             // 17: signalbox.v1.Outcome
-	(*Removal)(nil),             // 18: signalbox.v1.Removal
-	(*Testimony)(nil),           // 19: signalbox.v1.Testimony
-	(*Enrollment)(nil),          // 20: signalbox.v1.Enrollment
-	(*EnrollmentProof)(nil),     // 21: signalbox.v1.EnrollmentProof
-	(*Statement)(nil),           // 22: signalbox.v1.Statement
-	(*Certificate)(nil),         // 23: signalbox.v1.Certificate
-	(*Question)(nil),            // 24: signalbox.v1.Question
-	(*Answer)(nil),              // 25: signalbox.v1.Answer
-	(*LeaseRequest)(nil),        // 26: signalbox.v1.LeaseRequest
-	(*LeaseGrant)(nil),          // 27: signalbox.v1.LeaseGrant
-	(*LeaseReply)(nil),          // 28: signalbox.v1.LeaseReply
-	(*LeaseFrame)(nil),          // 29: signalbox.v1.LeaseFrame
-	(*EvidenceShare)(nil),       // 30: signalbox.v1.EvidenceShare
-	(*AgentFrame)(nil),          // 31: signalbox.v1.AgentFrame
-	(*Hello)(nil),               // 32: signalbox.v1.Hello
-	(*InstanceStatus)(nil),      // 33: signalbox.v1.InstanceStatus
-	(*ExpectedLoss)(nil),        // 34: signalbox.v1.ExpectedLoss
-	(*Lost)(nil),                // 35: signalbox.v1.Lost
-	(*NamedProblem)(nil),        // 36: signalbox.v1.NamedProblem
-	(*Pong)(nil),                // 37: signalbox.v1.Pong
-	(*Want)(nil),                // 38: signalbox.v1.Want
-	(*GatewayFrame)(nil),        // 39: signalbox.v1.GatewayFrame
-	(*Welcome)(nil),             // 40: signalbox.v1.Welcome
-	(*Order)(nil),               // 41: signalbox.v1.Order
-	(*Grant)(nil),               // 42: signalbox.v1.Grant
-	(*Serving)(nil),             // 43: signalbox.v1.Serving
-	(*Prepare)(nil),             // 44: signalbox.v1.Prepare
-	(*Incoming)(nil),            // 45: signalbox.v1.Incoming
-	(*Ping)(nil),                // 46: signalbox.v1.Ping
-	(*Refusal)(nil),             // 47: signalbox.v1.Refusal
-	(*PeerFrame)(nil),           // 48: signalbox.v1.PeerFrame
-	(*Silence)(nil),             // 49: signalbox.v1.Silence
-	(*Prepared)(nil),            // 50: signalbox.v1.Prepared
-	(*PeerHello)(nil),           // 51: signalbox.v1.PeerHello
-	(*ServiceDigest)(nil),       // 52: signalbox.v1.ServiceDigest
-	(*Held)(nil),                // 53: signalbox.v1.Held
-	(*ProxyHold)(nil),           // 54: signalbox.v1.ProxyHold
-	(*SiteView)(nil),            // 55: signalbox.v1.SiteView
-	(*ProxyState)(nil),          // 56: signalbox.v1.ProxyState
-	(*ProxyServiceState)(nil),   // 57: signalbox.v1.ProxyServiceState
-	(*GiveUp)(nil),              // 58: signalbox.v1.GiveUp
-	(*Agreement)(nil),           // 59: signalbox.v1.Agreement
-	(*AgreementProposal)(nil),   // 60: signalbox.v1.AgreementProposal
-	(*AgreementQuorum)(nil),     // 61: signalbox.v1.AgreementQuorum
-	(*AgreementTimeout)(nil),    // 62: signalbox.v1.AgreementTimeout
-	(*AgreementViewChange)(nil), // 63: signalbox.v1.AgreementViewChange
-	(*AgreementEnded)(nil),      // 64: signalbox.v1.AgreementEnded
-	(*AgreementState)(nil),      // 65: signalbox.v1.AgreementState
-	(*ProposeRequest)(nil),      // 66: signalbox.v1.ProposeRequest
-	(*ProposeReply)(nil),        // 67: signalbox.v1.ProposeReply
-	(*FollowRequest)(nil),       // 68: signalbox.v1.FollowRequest
-	(*FollowReply)(nil),         // 69: signalbox.v1.FollowReply
-	(*SnapshotChunk)(nil),       // 70: signalbox.v1.SnapshotChunk
-	(*SnapshotFile)(nil),        // 71: signalbox.v1.SnapshotFile
-	(*LedgerState)(nil),         // 72: signalbox.v1.LedgerState
-	(*StateBlock)(nil),          // 73: signalbox.v1.StateBlock
-	(*StateInstance)(nil),       // 74: signalbox.v1.StateInstance
-	(*StateHandover)(nil),       // 75: signalbox.v1.StateHandover
-	(*StateService)(nil),        // 76: signalbox.v1.StateService
-	(*StateCertificate)(nil),    // 77: signalbox.v1.StateCertificate
-	(*StateHolder)(nil),         // 78: signalbox.v1.StateHolder
-	(*StateIndex)(nil),          // 79: signalbox.v1.StateIndex
-	(*StateAnnouncement)(nil),   // 80: signalbox.v1.StateAnnouncement
-	(*StatePromise)(nil),        // 81: signalbox.v1.StatePromise
-	(*StatePolicy)(nil),         // 82: signalbox.v1.StatePolicy
-	(*StateStarted)(nil),        // 83: signalbox.v1.StateStarted
-	(*StateWaiting)(nil),        // 84: signalbox.v1.StateWaiting
-	(*StateApproved)(nil),       // 85: signalbox.v1.StateApproved
-	(*StateSaid)(nil),           // 86: signalbox.v1.StateSaid
-	(*StateMoved)(nil),          // 87: signalbox.v1.StateMoved
-	(*StateBroken)(nil),         // 88: signalbox.v1.StateBroken
-	(*StateTaken)(nil),          // 89: signalbox.v1.StateTaken
-	(*AskReply)(nil),            // 90: signalbox.v1.AskReply
+	(*VoterSet)(nil),            // 15: signalbox.v1.VoterSet
+	(*VoterKey)(nil),            // 16: signalbox.v1.VoterKey
+	(*VoterChain)(nil),          // 17: signalbox.v1.VoterChain
+	(*RosterEntry)(nil),         // 18: signalbox.v1.RosterEntry
+	(*Admission)(nil),           // 19: signalbox.v1.Admission
+	(*Outcome)(nil),             // 20: signalbox.v1.Outcome
+	(*Removal)(nil),             // 21: signalbox.v1.Removal
+	(*Testimony)(nil),           // 22: signalbox.v1.Testimony
+	(*Enrollment)(nil),          // 23: signalbox.v1.Enrollment
+	(*EnrollmentProof)(nil),     // 24: signalbox.v1.EnrollmentProof
+	(*Statement)(nil),           // 25: signalbox.v1.Statement
+	(*Certificate)(nil),         // 26: signalbox.v1.Certificate
+	(*Question)(nil),            // 27: signalbox.v1.Question
+	(*Answer)(nil),              // 28: signalbox.v1.Answer
+	(*LeaseRequest)(nil),        // 29: signalbox.v1.LeaseRequest
+	(*LeaseGrant)(nil),          // 30: signalbox.v1.LeaseGrant
+	(*LeaseReply)(nil),          // 31: signalbox.v1.LeaseReply
+	(*LeaseFrame)(nil),          // 32: signalbox.v1.LeaseFrame
+	(*EvidenceShare)(nil),       // 33: signalbox.v1.EvidenceShare
+	(*AgentFrame)(nil),          // 34: signalbox.v1.AgentFrame
+	(*Hello)(nil),               // 35: signalbox.v1.Hello
+	(*InstanceStatus)(nil),      // 36: signalbox.v1.InstanceStatus
+	(*ExpectedLoss)(nil),        // 37: signalbox.v1.ExpectedLoss
+	(*Lost)(nil),                // 38: signalbox.v1.Lost
+	(*NamedProblem)(nil),        // 39: signalbox.v1.NamedProblem
+	(*Pong)(nil),                // 40: signalbox.v1.Pong
+	(*Want)(nil),                // 41: signalbox.v1.Want
+	(*GatewayFrame)(nil),        // 42: signalbox.v1.GatewayFrame
+	(*Welcome)(nil),             // 43: signalbox.v1.Welcome
+	(*Order)(nil),               // 44: signalbox.v1.Order
+	(*Grant)(nil),               // 45: signalbox.v1.Grant
+	(*Serving)(nil),             // 46: signalbox.v1.Serving
+	(*Prepare)(nil),             // 47: signalbox.v1.Prepare
+	(*Incoming)(nil),            // 48: signalbox.v1.Incoming
+	(*Ping)(nil),                // 49: signalbox.v1.Ping
+	(*Refusal)(nil),             // 50: signalbox.v1.Refusal
+	(*PeerFrame)(nil),           // 51: signalbox.v1.PeerFrame
+	(*Silence)(nil),             // 52: signalbox.v1.Silence
+	(*Prepared)(nil),            // 53: signalbox.v1.Prepared
+	(*PeerHello)(nil),           // 54: signalbox.v1.PeerHello
+	(*ServiceDigest)(nil),       // 55: signalbox.v1.ServiceDigest
+	(*Held)(nil),                // 56: signalbox.v1.Held
+	(*ProxyHold)(nil),           // 57: signalbox.v1.ProxyHold
+	(*SiteView)(nil),            // 58: signalbox.v1.SiteView
+	(*ProxyState)(nil),          // 59: signalbox.v1.ProxyState
+	(*ProxyServiceState)(nil),   // 60: signalbox.v1.ProxyServiceState
+	(*GiveUp)(nil),              // 61: signalbox.v1.GiveUp
+	(*Agreement)(nil),           // 62: signalbox.v1.Agreement
+	(*AgreementProposal)(nil),   // 63: signalbox.v1.AgreementProposal
+	(*AgreementQuorum)(nil),     // 64: signalbox.v1.AgreementQuorum
+	(*AgreementTimeout)(nil),    // 65: signalbox.v1.AgreementTimeout
+	(*AgreementViewChange)(nil), // 66: signalbox.v1.AgreementViewChange
+	(*AgreementEnded)(nil),      // 67: signalbox.v1.AgreementEnded
+	(*AgreementState)(nil),      // 68: signalbox.v1.AgreementState
+	(*ProposeRequest)(nil),      // 69: signalbox.v1.ProposeRequest
+	(*ProposeReply)(nil),        // 70: signalbox.v1.ProposeReply
+	(*FollowRequest)(nil),       // 71: signalbox.v1.FollowRequest
+	(*FollowReply)(nil),         // 72: signalbox.v1.FollowReply
+	(*SnapshotChunk)(nil),       // 73: signalbox.v1.SnapshotChunk
+	(*SnapshotFile)(nil),        // 74: signalbox.v1.SnapshotFile
+	(*LedgerState)(nil),         // 75: signalbox.v1.LedgerState
+	(*StateBlock)(nil),          // 76: signalbox.v1.StateBlock
+	(*StateInstance)(nil),       // 77: signalbox.v1.StateInstance
+	(*StateHandover)(nil),       // 78: signalbox.v1.StateHandover
+	(*StateService)(nil),        // 79: signalbox.v1.StateService
+	(*StateCertificate)(nil),    // 80: signalbox.v1.StateCertificate
+	(*StateHolder)(nil),         // 81: signalbox.v1.StateHolder
+	(*StateIndex)(nil),          // 82: signalbox.v1.StateIndex
+	(*StateAnnouncement)(nil),   // 83: signalbox.v1.StateAnnouncement
+	(*StatePromise)(nil),        // 84: signalbox.v1.StatePromise
+	(*StatePolicy)(nil),         // 85: signalbox.v1.StatePolicy
+	(*StateStarted)(nil),        // 86: signalbox.v1.StateStarted
+	(*StateWaiting)(nil),        // 87: signalbox.v1.StateWaiting
+	(*StateApproved)(nil),       // 88: signalbox.v1.StateApproved
+	(*StateSaid)(nil),           // 89: signalbox.v1.StateSaid
+	(*StateMoved)(nil),          // 90: signalbox.v1.StateMoved
+	(*StateBroken)(nil),         // 91: signalbox.v1.StateBroken
+	(*StateTaken)(nil),          // 92: signalbox.v1.StateTaken
+	(*AskReply)(nil),            // 93: signalbox.v1.AskReply
 }
 var file_rpc_wire_signalbox_proto_depIdxs = []int32{
 	2,  // 0: signalbox.v1.Envelope.shares:type_name -> signalbox.v1.Share
 	5,  // 1: signalbox.v1.Block.requests:type_name -> signalbox.v1.Request
 	7,  // 2: signalbox.v1.Request.handover:type_name -> signalbox.v1.Handover
-	16, // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
-	17, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
-	18, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
+	19, // 3: signalbox.v1.Request.admit:type_name -> signalbox.v1.Admission
+	20, // 4: signalbox.v1.Request.outcome:type_name -> signalbox.v1.Outcome
+	21, // 5: signalbox.v1.Request.remove:type_name -> signalbox.v1.Removal
 	10, // 6: signalbox.v1.Request.pause:type_name -> signalbox.v1.Pause
 	11, // 7: signalbox.v1.Request.approval:type_name -> signalbox.v1.Approval
-	6,  // 8: signalbox.v1.Request.snapshot:type_name -> signalbox.v1.Snapshot
-	15, // 9: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
-	8,  // 10: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
-	8,  // 11: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
-	9,  // 12: signalbox.v1.Handover.break_glass:type_name -> signalbox.v1.BreakGlass
-	14, // 13: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
-	9,  // 14: signalbox.v1.Mandate.break_glass:type_name -> signalbox.v1.BreakGlass
-	28, // 15: signalbox.v1.LeaseFrame.reply:type_name -> signalbox.v1.LeaseReply
-	32, // 16: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
-	33, // 17: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
-	24, // 18: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
-	37, // 19: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
-	38, // 20: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
-	36, // 21: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
-	34, // 22: signalbox.v1.InstanceStatus.expected:type_name -> signalbox.v1.ExpectedLoss
-	35, // 23: signalbox.v1.InstanceStatus.lost:type_name -> signalbox.v1.Lost
-	40, // 24: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
-	41, // 25: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
-	42, // 26: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
-	46, // 27: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
-	47, // 28: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
-	28, // 29: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
-	44, // 30: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
-	0,  // 31: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
-	43, // 32: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
-	45, // 33: signalbox.v1.Prepare.incoming:type_name -> signalbox.v1.Incoming
-	51, // 34: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
-	53, // 35: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
-	55, // 36: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
-	58, // 37: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
-	46, // 38: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
-	29, // 39: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
-	30, // 40: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
-	44, // 41: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
-	50, // 42: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
-	49, // 43: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
-	52, // 44: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
-	54, // 45: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
-	33, // 46: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
-	56, // 47: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
-	57, // 48: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
-	60, // 49: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
-	61, // 50: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
-	61, // 51: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
-	62, // 52: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
-	61, // 53: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
-	63, // 54: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
-	61, // 55: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
-	63, // 56: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
-	64, // 57: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
-	61, // 58: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
-	63, // 59: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
-	70, // 60: signalbox.v1.FollowReply.snapshot:type_name -> signalbox.v1.SnapshotChunk
-	73, // 61: signalbox.v1.LedgerState.blocks:type_name -> signalbox.v1.StateBlock
-	74, // 62: signalbox.v1.LedgerState.enrolled:type_name -> signalbox.v1.StateInstance
-	76, // 63: signalbox.v1.LedgerState.services:type_name -> signalbox.v1.StateService
-	75, // 64: signalbox.v1.LedgerState.handovers:type_name -> signalbox.v1.StateHandover
-	77, // 65: signalbox.v1.StateService.certificate:type_name -> signalbox.v1.StateCertificate
-	78, // 66: signalbox.v1.StateService.outstanding:type_name -> signalbox.v1.StateHolder
-	79, // 67: signalbox.v1.StateService.admissions:type_name -> signalbox.v1.StateIndex
-	80, // 68: signalbox.v1.StateService.announced:type_name -> signalbox.v1.StateAnnouncement
-	79, // 69: signalbox.v1.StateService.doubted:type_name -> signalbox.v1.StateIndex
-	81, // 70: signalbox.v1.StateService.promised:type_name -> signalbox.v1.StatePromise
-	82, // 71: signalbox.v1.StateService.policy:type_name -> signalbox.v1.StatePolicy
-	89, // 72: signalbox.v1.StateService.taken:type_name -> signalbox.v1.StateTaken
-	84, // 73: signalbox.v1.StatePolicy.waiting:type_name -> signalbox.v1.StateWaiting
-	87, // 74: signalbox.v1.StatePolicy.moved:type_name -> signalbox.v1.StateMoved
-	88, // 75: signalbox.v1.StatePolicy.broken:type_name -> signalbox.v1.StateBroken
-	86, // 76: signalbox.v1.StatePolicy.said:type_name -> signalbox.v1.StateSaid
-	83, // 77: signalbox.v1.StatePolicy.started:type_name -> signalbox.v1.StateStarted
-	85, // 78: signalbox.v1.StateWaiting.approved:type_name -> signalbox.v1.StateApproved
-	31, // 79: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
-	48, // 80: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
-	66, // 81: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
-	68, // 82: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
-	24, // 83: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
-	39, // 84: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
-	48, // 85: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
-	67, // 86: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
-	69, // 87: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
-	90, // 88: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
-	84, // [84:89] is the sub-list for method output_type
-	79, // [79:84] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	15, // 8: signalbox.v1.Request.voters:type_name -> signalbox.v1.VoterSet
+	6,  // 9: signalbox.v1.Request.snapshot:type_name -> signalbox.v1.Snapshot
+	18, // 10: signalbox.v1.Handover.roster:type_name -> signalbox.v1.RosterEntry
+	8,  // 11: signalbox.v1.Handover.leases:type_name -> signalbox.v1.LeaseTerms
+	8,  // 12: signalbox.v1.Handover.fallback_leases:type_name -> signalbox.v1.LeaseTerms
+	9,  // 13: signalbox.v1.Handover.break_glass:type_name -> signalbox.v1.BreakGlass
+	14, // 14: signalbox.v1.Approval.order:type_name -> signalbox.v1.WaitingOrder
+	9,  // 15: signalbox.v1.Mandate.break_glass:type_name -> signalbox.v1.BreakGlass
+	16, // 16: signalbox.v1.VoterSet.voters:type_name -> signalbox.v1.VoterKey
+	31, // 17: signalbox.v1.LeaseFrame.reply:type_name -> signalbox.v1.LeaseReply
+	35, // 18: signalbox.v1.AgentFrame.hello:type_name -> signalbox.v1.Hello
+	36, // 19: signalbox.v1.AgentFrame.status:type_name -> signalbox.v1.InstanceStatus
+	27, // 20: signalbox.v1.AgentFrame.question:type_name -> signalbox.v1.Question
+	40, // 21: signalbox.v1.AgentFrame.pong:type_name -> signalbox.v1.Pong
+	41, // 22: signalbox.v1.AgentFrame.want:type_name -> signalbox.v1.Want
+	39, // 23: signalbox.v1.InstanceStatus.problems:type_name -> signalbox.v1.NamedProblem
+	37, // 24: signalbox.v1.InstanceStatus.expected:type_name -> signalbox.v1.ExpectedLoss
+	38, // 25: signalbox.v1.InstanceStatus.lost:type_name -> signalbox.v1.Lost
+	43, // 26: signalbox.v1.GatewayFrame.welcome:type_name -> signalbox.v1.Welcome
+	44, // 27: signalbox.v1.GatewayFrame.order:type_name -> signalbox.v1.Order
+	45, // 28: signalbox.v1.GatewayFrame.grant:type_name -> signalbox.v1.Grant
+	49, // 29: signalbox.v1.GatewayFrame.ping:type_name -> signalbox.v1.Ping
+	50, // 30: signalbox.v1.GatewayFrame.refusal:type_name -> signalbox.v1.Refusal
+	31, // 31: signalbox.v1.GatewayFrame.lease_grant:type_name -> signalbox.v1.LeaseReply
+	47, // 32: signalbox.v1.GatewayFrame.prepare:type_name -> signalbox.v1.Prepare
+	17, // 33: signalbox.v1.GatewayFrame.voters:type_name -> signalbox.v1.VoterChain
+	0,  // 34: signalbox.v1.Order.kind:type_name -> signalbox.v1.OrderKind
+	46, // 35: signalbox.v1.Grant.serving:type_name -> signalbox.v1.Serving
+	48, // 36: signalbox.v1.Prepare.incoming:type_name -> signalbox.v1.Incoming
+	16, // 37: signalbox.v1.Ping.candidate:type_name -> signalbox.v1.VoterKey
+	54, // 38: signalbox.v1.PeerFrame.hello:type_name -> signalbox.v1.PeerHello
+	56, // 39: signalbox.v1.PeerFrame.held:type_name -> signalbox.v1.Held
+	58, // 40: signalbox.v1.PeerFrame.view:type_name -> signalbox.v1.SiteView
+	61, // 41: signalbox.v1.PeerFrame.give_up:type_name -> signalbox.v1.GiveUp
+	49, // 42: signalbox.v1.PeerFrame.ping:type_name -> signalbox.v1.Ping
+	32, // 43: signalbox.v1.PeerFrame.lease:type_name -> signalbox.v1.LeaseFrame
+	33, // 44: signalbox.v1.PeerFrame.share:type_name -> signalbox.v1.EvidenceShare
+	47, // 45: signalbox.v1.PeerFrame.prepare:type_name -> signalbox.v1.Prepare
+	53, // 46: signalbox.v1.PeerFrame.prepared:type_name -> signalbox.v1.Prepared
+	52, // 47: signalbox.v1.PeerFrame.silence:type_name -> signalbox.v1.Silence
+	55, // 48: signalbox.v1.PeerHello.services:type_name -> signalbox.v1.ServiceDigest
+	57, // 49: signalbox.v1.Held.proxies:type_name -> signalbox.v1.ProxyHold
+	36, // 50: signalbox.v1.SiteView.instances:type_name -> signalbox.v1.InstanceStatus
+	59, // 51: signalbox.v1.SiteView.proxies:type_name -> signalbox.v1.ProxyState
+	60, // 52: signalbox.v1.ProxyState.services:type_name -> signalbox.v1.ProxyServiceState
+	63, // 53: signalbox.v1.Agreement.proposal:type_name -> signalbox.v1.AgreementProposal
+	64, // 54: signalbox.v1.Agreement.certified:type_name -> signalbox.v1.AgreementQuorum
+	64, // 55: signalbox.v1.Agreement.decision:type_name -> signalbox.v1.AgreementQuorum
+	65, // 56: signalbox.v1.Agreement.timeout:type_name -> signalbox.v1.AgreementTimeout
+	64, // 57: signalbox.v1.AgreementProposal.justify:type_name -> signalbox.v1.AgreementQuorum
+	66, // 58: signalbox.v1.AgreementProposal.change:type_name -> signalbox.v1.AgreementViewChange
+	64, // 59: signalbox.v1.AgreementTimeout.high:type_name -> signalbox.v1.AgreementQuorum
+	66, // 60: signalbox.v1.AgreementTimeout.change:type_name -> signalbox.v1.AgreementViewChange
+	67, // 61: signalbox.v1.AgreementViewChange.ended:type_name -> signalbox.v1.AgreementEnded
+	64, // 62: signalbox.v1.AgreementState.lock:type_name -> signalbox.v1.AgreementQuorum
+	66, // 63: signalbox.v1.AgreementState.change:type_name -> signalbox.v1.AgreementViewChange
+	73, // 64: signalbox.v1.FollowReply.snapshot:type_name -> signalbox.v1.SnapshotChunk
+	76, // 65: signalbox.v1.LedgerState.blocks:type_name -> signalbox.v1.StateBlock
+	77, // 66: signalbox.v1.LedgerState.enrolled:type_name -> signalbox.v1.StateInstance
+	79, // 67: signalbox.v1.LedgerState.services:type_name -> signalbox.v1.StateService
+	78, // 68: signalbox.v1.LedgerState.handovers:type_name -> signalbox.v1.StateHandover
+	80, // 69: signalbox.v1.StateService.certificate:type_name -> signalbox.v1.StateCertificate
+	81, // 70: signalbox.v1.StateService.outstanding:type_name -> signalbox.v1.StateHolder
+	82, // 71: signalbox.v1.StateService.admissions:type_name -> signalbox.v1.StateIndex
+	83, // 72: signalbox.v1.StateService.announced:type_name -> signalbox.v1.StateAnnouncement
+	82, // 73: signalbox.v1.StateService.doubted:type_name -> signalbox.v1.StateIndex
+	84, // 74: signalbox.v1.StateService.promised:type_name -> signalbox.v1.StatePromise
+	85, // 75: signalbox.v1.StateService.policy:type_name -> signalbox.v1.StatePolicy
+	92, // 76: signalbox.v1.StateService.taken:type_name -> signalbox.v1.StateTaken
+	87, // 77: signalbox.v1.StatePolicy.waiting:type_name -> signalbox.v1.StateWaiting
+	90, // 78: signalbox.v1.StatePolicy.moved:type_name -> signalbox.v1.StateMoved
+	91, // 79: signalbox.v1.StatePolicy.broken:type_name -> signalbox.v1.StateBroken
+	89, // 80: signalbox.v1.StatePolicy.said:type_name -> signalbox.v1.StateSaid
+	86, // 81: signalbox.v1.StatePolicy.started:type_name -> signalbox.v1.StateStarted
+	88, // 82: signalbox.v1.StateWaiting.approved:type_name -> signalbox.v1.StateApproved
+	34, // 83: signalbox.v1.Agents.Session:input_type -> signalbox.v1.AgentFrame
+	51, // 84: signalbox.v1.Gateways.Exchange:input_type -> signalbox.v1.PeerFrame
+	69, // 85: signalbox.v1.Gateways.Propose:input_type -> signalbox.v1.ProposeRequest
+	71, // 86: signalbox.v1.Gateways.Follow:input_type -> signalbox.v1.FollowRequest
+	27, // 87: signalbox.v1.Gateways.Ask:input_type -> signalbox.v1.Question
+	42, // 88: signalbox.v1.Agents.Session:output_type -> signalbox.v1.GatewayFrame
+	51, // 89: signalbox.v1.Gateways.Exchange:output_type -> signalbox.v1.PeerFrame
+	70, // 90: signalbox.v1.Gateways.Propose:output_type -> signalbox.v1.ProposeReply
+	72, // 91: signalbox.v1.Gateways.Follow:output_type -> signalbox.v1.FollowReply
+	93, // 92: signalbox.v1.Gateways.Ask:output_type -> signalbox.v1.AskReply
+	88, // [88:93] is the sub-list for method output_type
+	83, // [83:88] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_rpc_wire_signalbox_proto_init() }
@@ -8455,10 +8808,11 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*Request_Remove)(nil),
 		(*Request_Pause)(nil),
 		(*Request_Approval)(nil),
+		(*Request_Voters)(nil),
 		(*Request_Snapshot)(nil),
 		(*Request_AttestedStart)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[30].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[33].OneofWrappers = []any{
 		(*AgentFrame_Hello)(nil),
 		(*AgentFrame_Statement)(nil),
 		(*AgentFrame_Status)(nil),
@@ -8468,7 +8822,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*AgentFrame_LeaseRequest)(nil),
 		(*AgentFrame_AttestedStart)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[38].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[41].OneofWrappers = []any{
 		(*GatewayFrame_Welcome)(nil),
 		(*GatewayFrame_Order)(nil),
 		(*GatewayFrame_Grant)(nil),
@@ -8477,9 +8831,10 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*GatewayFrame_Refusal)(nil),
 		(*GatewayFrame_LeaseGrant)(nil),
 		(*GatewayFrame_Prepare)(nil),
+		(*GatewayFrame_Voters)(nil),
 		(*GatewayFrame_AttestedStart)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[47].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[50].OneofWrappers = []any{
 		(*PeerFrame_Hello)(nil),
 		(*PeerFrame_Statement)(nil),
 		(*PeerFrame_Certificate)(nil),
@@ -8495,7 +8850,7 @@ func file_rpc_wire_signalbox_proto_init() {
 		(*PeerFrame_Silence)(nil),
 		(*PeerFrame_AttestedStart)(nil),
 	}
-	file_rpc_wire_signalbox_proto_msgTypes[58].OneofWrappers = []any{
+	file_rpc_wire_signalbox_proto_msgTypes[61].OneofWrappers = []any{
 		(*Agreement_Proposal)(nil),
 		(*Agreement_VoteOne)(nil),
 		(*Agreement_Certified)(nil),
@@ -8512,7 +8867,7 @@ func file_rpc_wire_signalbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_wire_signalbox_proto_rawDesc), len(file_rpc_wire_signalbox_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   90,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

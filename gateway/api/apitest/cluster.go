@@ -74,7 +74,7 @@ func (c *Cluster) serve(t testing.TB, gw identity.Gateway, listener net.Listener
 	events := api.NewEvents(gw.Name, 64)
 	c.Fake.publish = append(c.Fake.publish, events)
 	g := &Gateway{Name: gw.Name, Address: gw.API, Events: events, tls: keeper.Server(), handler: api.New(api.Options{
-		Cluster: "demo", Viewer: c.Fake, Historian: c.Fake, Conductor: c.Fake, Governor: c.Fake, Surveyor: c.Fake, Rescuer: c.Fake, Archivist: c.Fake, Events: events, Log: zerolog.Nop(),
+		Cluster: "demo", Viewer: c.Fake, Historian: c.Fake, Conductor: c.Fake, Governor: c.Fake, Surveyor: c.Fake, Rescuer: c.Fake, Electorate: c.Fake, Archivist: c.Fake, Events: events, Log: zerolog.Nop(),
 	})}
 	g.listen(t, listener)
 	t.Cleanup(events.Close)
