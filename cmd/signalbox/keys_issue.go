@@ -87,7 +87,8 @@ func newKeysRotateCommand(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate BUNDLE...", Short: "Renew the certificate and key of bundles in place",
 		Long: "Renews certificate and key, and brings what changed in the keys directory: CAs, gossip keys, the\n" +
-			"list of gateways. A running process takes a new certificate by itself. A voter's key stays.",
+			"list of gateways. A running process takes a new certificate by itself. A voter's key stays: to vote with a new one,\n" +
+			"signalbox gateway voters change --replace.",
 		Args: cobra.MinimumNArgs(1),
 	}
 	dir := keysFlag(cmd)
