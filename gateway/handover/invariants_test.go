@@ -15,7 +15,7 @@ func TestInvariantsAreGuarded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := regexp.MustCompile("`((?:gateway|membership|rpc|tests|xds)[a-z/]*)`:")
+	folder := regexp.MustCompile("`((?:gateway|membership|rpc|tests|xds)[a-z0-9/]*)`:")
 	test := regexp.MustCompile(`\bTest[A-Z]\w*`)
 	rules, broken, _ := strings.Cut(string(raw), "## How each was broken")
 	named := 0

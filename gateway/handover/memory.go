@@ -4,6 +4,7 @@ import (
 	"sort"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/rpc"
 )
 
 // Maxima of what a machine remembers.
@@ -138,14 +139,16 @@ func (m *Machine) Statements() []signalbox.Evidence {
 // prune forgets what only a run that ended needed: answers to its block and to
 // those before it, everything said for an admission that evidence ended, and
 // who is neither serving nor there. Leaves of other admissions stay: they count
-// for later blocks (rule 4).
+// for later blocks (rule 4). So does what a block that supersedes the ended one
+// waits for: its roster names the same admissions, and whoever has answered is
+// not asked again.
 func (m *Machine) prune(r *run) {
 	m.settled = max(m.settled, r.block.Index)
 	m.settledTerm = max(m.settledTerm, r.h.Term)
 	for id := range m.statements {
 		entry, listed := r.h.Entry(id)
 		m.forget(id, func(s signalbox.Statement) bool {
-			ended := listed && r.outcome == r.h.Term && s.Admission <= entry.Admission
+			ended := listed && r.outcome == r.h.Term && s.Admission <= entry.Admission && !m.needed(r, s)
 			return ended || s.Kind != signalbox.SaysLeave && s.Term <= m.settledTerm
 		})
 	}
@@ -159,6 +162,23 @@ func (m *Machine) prune(r *run) {
 			delete(m.agents, id)
 		}
 	}
+}
+
+// needed reports whether another open run waits for a statement: it answers that
+// run's block, or is evidence for it.
+func (m *Machine) needed(ended *run, s signalbox.Statement) bool {
+	for _, r := range m.runs {
+		if r == ended || r.logged {
+			continue
+		}
+		if s.Block == r.block.Digest {
+			return true
+		}
+		if entry, ok := r.h.Entry(s.Identity); ok && rpc.Proves(r.h, r.block.Digest, entry, s) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // forget drops the statements of an identity that over names.

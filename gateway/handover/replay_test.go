@@ -1,7 +1,9 @@
 package handover_test
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -152,5 +154,48 @@ func TestBounds(t *testing.T) {
 	m.Step(other, epoch)
 	if len(m.Statements()) != before {
 		t.Error("another service's statement was kept")
+	}
+}
+
+// TestKeepsWhatSupersedingNeeds guards that the outcome of a block that was
+// superseded does not take the answers to the open ones with it: whoever has
+// answered is not asked again by those who heard it. Found by tests/sim.
+func TestKeepsWhatSupersedingNeeds(t *testing.T) {
+	b := opened(t)
+	first := b.log[5]
+	back := b.handover(t, "h1-back", east, "e1")
+	again := b.handover(t, "h1-again", west, "w1")
+	m := handover.NewMachine(handover.Options{Service: orders, Gateway: "east-1", DataCenter: east, Peers: peersOf("east-1")})
+	for _, block := range []*signalbox.DecidedBlock{first, back, again} {
+		m.Step(handover.Decided{Block: block}, epoch)
+	}
+	leave := actor("e2").leaves(again.Handover(orders).Roster[1].Admission, 2)
+	var acks []signalbox.Evidence
+	for _, n := range []string{"e1", "e2"} {
+		acks = append(acks, actor(n).answer(signalbox.SaysAck, first))
+		m.Step(handover.Said{Evidence: acks[len(acks)-1]}, epoch)
+	}
+	needed := []signalbox.Evidence{actor("e1").answer(signalbox.SaysAck, again), actor("e2").answer(signalbox.SaysAck, again), leave}
+	for _, e := range needed {
+		m.Step(handover.Said{Evidence: e}, epoch)
+	}
+	m.Step(handover.Certified{Certificate: certificate(t, first, 2, acks...)}, epoch)
+	m.Step(handover.Logged{Block: first.Digest, Certified: 2}, epoch)
+	now := epoch
+	for i := 0; i < 100 && len(m.Status(now)) > 2; i++ {
+		now = now.Add(time.Second)
+		m.Step(handover.Tick{}, now)
+	}
+	if n := len(m.Status(now)); n != 2 {
+		t.Fatalf("%d runs; the first one should be over", n)
+	}
+	have := m.Statements()
+	for _, e := range needed {
+		if !slices.ContainsFunc(have, func(s signalbox.Evidence) bool { return bytes.Equal(s.Envelope, e.Envelope) }) {
+			t.Errorf("the %s of %s, which the newest block waits for, is forgotten", e.Kind, nameOf(e.Identity))
+		}
+	}
+	if len(have) != len(needed) {
+		t.Errorf("%d statements are kept, %d are needed", len(have), len(needed))
 	}
 }
