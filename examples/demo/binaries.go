@@ -16,12 +16,18 @@ type Binaries struct {
 // FindBinaries looks for the example service beside the given signalbox binary and for Envoy in $ENVOY, on the PATH and
 // in .tools/ of the folders above signalbox and above the working directory. Errors say what to do.
 func FindBinaries(signalbox string) (Binaries, error) {
+	signalbox, err := filepath.Abs(signalbox) // processes have working directories of their own
+	if err != nil {
+		return Binaries{}, err
+	}
 	b := Binaries{Signalbox: signalbox, Orders: filepath.Join(filepath.Dir(signalbox), "orders")}
 	var errs []error
+	if info, err := os.Stat(b.Signalbox); err != nil || info.IsDir() {
+		errs = append(errs, fmt.Errorf("find signalbox: %s is not there: run make build", b.Signalbox))
+	}
 	if info, err := os.Stat(b.Orders); err != nil || info.IsDir() {
 		errs = append(errs, fmt.Errorf("find the example service: %s is not there: run make build, or make demo", b.Orders))
 	}
-	var err error
 	if b.Envoy, err = FindEnvoy(filepath.Dir(signalbox)); err != nil {
 		errs = append(errs, err)
 	}

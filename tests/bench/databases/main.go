@@ -124,7 +124,23 @@ func measure(ctx context.Context, o options) error {
 			return ctx.Err()
 		}
 	}
-	return errors.Join(r.write(o), r.print())
+	return errors.Join(r.write(o), r.print(), r.failed())
+}
+
+// failed names what could not be measured.
+func (r *result) failed() error {
+	var errs []error
+	for _, f := range r.Switches {
+		if f.Error != "" {
+			errs = append(errs, fmt.Errorf("%s: %s", f.Name, f.Error))
+		}
+	}
+	for _, o := range r.Outages {
+		if o.Error != "" {
+			errs = append(errs, fmt.Errorf("%s: %s", o.Name, o.Error))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // write writes the files.
