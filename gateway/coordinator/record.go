@@ -30,6 +30,7 @@ const maxTimeline = 2000
 type record struct {
 	view  api.Handover
 	block *signalbox.DecidedBlock
+	cert  *signalbox.Certificate
 	phase handover.Phase
 	// steps are the phases as they began, for words that come late.
 	steps []step
@@ -372,6 +373,7 @@ func (c *Coordinator) settled(s *service, o *signalbox.Outcome) {
 }
 
 func (r *record) certified(cert *signalbox.Certificate) {
+	r.cert = cert
 	r.view.CertifiedTerm = uint64(cert.Term)
 	r.view.Certificate = &api.Certificate{
 		Service: string(cert.Service), Term: uint64(cert.Term), Master: string(cert.DataCenter()), Fallback: cert.IsFallback(),
@@ -386,9 +388,21 @@ func (r *record) certified(cert *signalbox.Certificate) {
 	}
 }
 
+// fromCertificate takes from the certificate the evidence that was not heard here
+// by itself: whoever sealed had it.
+func (r *record) fromCertificate(now time.Time) {
+	if r.cert == nil {
+		return
+	}
+	for _, e := range r.cert.Evidence {
+		r.evidence(e, first(r.sealedAt, now))
+	}
+}
+
 func (c *Coordinator) closeRecord(s *service, r *record) {
 	now := c.opt.Now()
 	r.saved, r.shut = true, now
+	r.fromCertificate(now)
 	switch {
 	case r.view.Certificate == nil || r.view.SupersededBy != "":
 		r.view.Outcome = api.OutcomeSuperseded

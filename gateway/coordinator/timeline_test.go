@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/api"
 	"github.com/signalbox-io/signalbox/gateway/handover"
 	"github.com/signalbox-io/signalbox/rpc"
@@ -56,6 +58,36 @@ func TestPhasesInOrder(t *testing.T) {
 	open := record{began: began, holdAt: at(1), drainAt: at(3)}
 	if p := open.phases(); p[len(p)-1].EndMS != nil {
 		t.Errorf("an open phase has ended: %+v", p)
+	}
+}
+
+// TestEvidenceOfTheCertificate guards that a record tells who answered also where
+// this gateway heard only of the certificate: all phases are there, and no row of
+// the ack matrix is empty.
+func TestEvidenceOfTheCertificate(t *testing.T) {
+	began := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
+	r := record{
+		began: began, holdAt: at(1), drainAt: at(3), sealedAt: at(9), servingAt: at(12), releasedAt: at(13), doneAt: at(20),
+		due: map[string]bool{"a": true, "b": true}, undrained: map[string]bool{"a": true, "b": true},
+		view: api.Handover{Term: 2, Acks: []api.Ack{{Identity: "a"}, {Identity: "b"}}}, cert: &signalbox.Certificate{},
+	}
+	for _, id := range []signalbox.Identity{"a", "b"} {
+		r.cert.Evidence = append(r.cert.Evidence, signalbox.Evidence{Statement: signalbox.Statement{Kind: signalbox.SaysAck, Identity: id, Term: 2}})
+	}
+	r.evidence(r.cert.Evidence[0], at(7))
+	r.fromCertificate(at(20))
+	var names []string
+	for _, p := range r.phases() {
+		names = append(names, p.Name)
+	}
+	if !slices.Equal(names, api.Phases()) {
+		t.Errorf("phases %v", names)
+	}
+	for i, want := range []float64{7, 9} {
+		if a := r.view.Acks[i]; a.Evidence != "ack" || a.AckedMS == nil || *a.AckedMS != want {
+			t.Errorf("row %d: %+v, want an ack after %v ms", i, a, want)
+		}
 	}
 }
 
