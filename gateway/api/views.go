@@ -17,6 +17,7 @@ const (
 	StatePromoting  = "promoting"  // certified; new instances become master
 	StateReleasing  = "releasing"  // proxies get the new endpoints
 	StateSettling   = "settling"   // requests flow; the outcome is being logged
+	StateSettled    = "settled"    // the outcome is in the log: it is over
 	StateGivingUp   = "giving-up"  // a refuse was asked for; the old master goes on
 	StateSuperseded = "superseded" // a handover back follows the open one
 )

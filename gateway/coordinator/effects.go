@@ -267,6 +267,7 @@ func (c *Coordinator) load() error {
 		c.dropSettled(s)
 		c.refresh(s)
 	}
+	c.keepMissing(c.applied)
 	return nil
 }
 
@@ -297,7 +298,7 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	switch {
 	case r.Handover != nil && r.Handover.From == "":
 		c.certifiedByLog(s)
-		c.recordAdoption(b, r.Handover)
+		c.adopted(r.Handover.ID)
 	case r.Handover != nil:
 		c.openRecord(s, b, r.Handover)
 		c.heardPeople(s, r)

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -230,7 +229,7 @@ func stateOf(p handover.Phase) string {
 	case handover.PhaseGiveUp:
 		return api.StateGivingUp
 	case handover.PhaseDone:
-		return "settled"
+		return api.StateSettled
 	}
 	return api.StatePreparing
 }
@@ -413,7 +412,7 @@ func (c *Coordinator) closeRecord(s *service, r *record) {
 	}
 	slices.SortStableFunc(r.view.Events, func(a, b api.Event) int { return a.At.Compare(b.At) })
 	v := c.recordView(s, r)
-	v.Ended, v.State = &now, "settled"
+	v.Ended, v.State = &now, api.StateSettled
 	if v.HoldMS != nil {
 		held := time.Duration(*v.HoldMS * float64(time.Millisecond))
 		if v.Outcome == api.OutcomeForward {
@@ -426,17 +425,7 @@ func (c *Coordinator) closeRecord(s *service, r *record) {
 	v.Events = append(v.Events, line)
 	c.opt.Events.Publish(line)
 	c.opt.Logger.Info().Str("handover", v.ID).Str("service", v.Service).Str("outcome", v.Outcome).Msg(line.Detail)
-	raw, err := json.Marshal(v)
-	if err != nil {
-		c.opt.Logger.Error().Err(err).Str("handover", v.ID).Msg("record cannot be encoded")
-		return
-	}
-	s.closed[v.ID] = &v
-	c.later(func() error {
-		err := c.opt.Journal.PutRecord(v.ID, v.Started, raw)
-		c.post(func() { delete(s.closed, v.ID) })
-		return err
-	})
+	c.putRecord(s, v)
 }
 
 func outcomeLine(v *api.Handover) string {

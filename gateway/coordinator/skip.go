@@ -50,11 +50,12 @@ func (c *Coordinator) skip(to uint64) {
 		}
 		c.refresh(s)
 	}
+	c.keepMissing(to)
 }
 
 // endSkipped ends the runs whose outcome is in what was skipped. Where that was
-// not the newest certificate, what came of it is not known here: the record is
-// left to the gateways that saw it.
+// not the newest certificate, only the log's few words on what came of it are
+// known here: the whole record is left to the gateways that saw it.
 func (c *Coordinator) endSkipped(s *service, open map[signalbox.Digest]*signalbox.DecidedBlock, cert *signalbox.Certificate) {
 	for digest, r := range s.records {
 		switch {

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sort"
@@ -266,64 +267,103 @@ func (c *Coordinator) Handover(ctx context.Context, id string) (v api.Handover, 
 	return v, json.Unmarshal(raw, &v)
 }
 
-// fromLog makes a short record from the log where this gateway kept none: it
-// was down, or the service was adopted.
+// fromLog makes a short record from the log where this gateway kept none: it was
+// away when the handover ended, or was killed before it had kept one.
 func (c *Coordinator) fromLog(id string, v *api.Handover, otherwise error) error {
-	b, err := c.opt.Journal.Handover(id)
-	if err != nil {
+	var d handover.DecidedHandover
+	var known bool
+	c.opt.Journal.View(func(l *handover.Ledger) { d, known = l.Decided(id) })
+	if !known {
 		return otherwise
 	}
-	for i := range b.Requests {
-		if h := b.Requests[i].Handover; h != nil && h.ID == id {
-			*v = c.shortRecord(b, h)
-		}
-	}
+	*v = c.shortRecord(d)
 	return nil
 }
 
-func (c *Coordinator) shortRecord(b *signalbox.DecidedBlock, h *signalbox.Handover) api.Handover {
+// shortRecord is what the log says of a handover; who it was and why only while
+// the log has its block.
+func (c *Coordinator) shortRecord(d handover.DecidedHandover) api.Handover {
 	v := api.Handover{
-		ID: h.ID, Service: string(h.Service), From: string(h.From), To: string(h.To), Term: uint64(h.Term),
-		FallbackTerm: uint64(h.Fallback), By: h.By, Reason: h.Reason, Allowed: h.Allowed.String(),
-		HoldBudgetMS: h.HoldBudget.Milliseconds(), Started: b.At, Outcome: api.OutcomeOpen, State: "settled",
-		BreakGlass: glassView(h.BreakGlass, h.By), Signed: h.Mandate != nil,
+		ID: d.ID, Service: string(d.Service), From: string(d.From), To: string(d.To), Term: uint64(d.Term), Started: d.At,
+		CertifiedTerm: uint64(d.Certified), SupersededBy: d.SupersededBy, Outcome: api.OutcomeOpen, State: api.StatePreparing,
 	}
-	if h.From == "" {
-		v.Outcome, v.CertifiedTerm = api.OutcomeForward, v.Term
-		ended := b.At
-		v.Ended = &ended
+	if !d.Ended.IsZero() {
+		ended := d.Ended
+		v.Ended, v.State = &ended, api.StateSettled
+		switch {
+		case d.SupersededBy != "":
+			v.Outcome = api.OutcomeSuperseded
+		case d.Certified == d.Term:
+			v.Outcome = api.OutcomeForward
+		default:
+			v.Outcome = api.OutcomeFallback
+		}
+	}
+	b, err := c.opt.Journal.Block(d.Index)
+	if err != nil {
+		return v
+	}
+	if h := b.Handover(d.Service); h != nil {
+		v.FallbackTerm, v.By, v.Reason, v.Allowed = uint64(h.Fallback), h.By, h.Reason, h.Allowed.String()
+		v.HoldBudgetMS, v.BreakGlass, v.Signed = h.HoldBudget.Milliseconds(), glassView(h.BreakGlass, h.By), h.Mandate != nil
+	}
+	var cert *signalbox.Certificate
+	c.opt.Journal.View(func(l *handover.Ledger) {
+		if st := l.Service(d.Service); st != nil {
+			cert = st.Certificate
+		}
+	})
+	if cert != nil && cert.Block.Digest == b.Digest {
+		r := record{view: v}
+		r.certified(cert)
+		v = r.view
 	}
 	return v
 }
 
-// recordAdoption keeps an adoption's short record, so that history lists it.
-func (c *Coordinator) recordAdoption(b *signalbox.DecidedBlock, h *signalbox.Handover) {
-	v := c.shortRecord(b, h)
-	if s := c.services[h.Service]; s != nil {
-		if cert := s.machine.Certificate(); cert != nil && cert.Block.Digest == b.Digest {
-			r := record{view: v}
-			r.certified(cert)
-			v = r.view
+// keepMissing keeps the short records of handovers up to a block of the log that
+// are over and that this gateway has no record of, so that history lists them.
+func (c *Coordinator) keepMissing(to uint64) {
+	var over []handover.DecidedHandover
+	c.opt.Journal.View(func(l *handover.Ledger) { over = l.Over() })
+	for _, d := range over {
+		if d.Index <= to {
+			c.keepShort(d)
 		}
 	}
-	raw, err := json.Marshal(v)
-	if err != nil {
-		c.opt.Logger.Error().Err(err).Str("handover", h.ID).Msg("record cannot be encoded")
+}
+
+func (c *Coordinator) keepShort(d handover.DecidedHandover) {
+	s := c.services[d.Service]
+	if s == nil || s.recordOf(d.ID) != nil || s.closed[d.ID] != nil {
 		return
 	}
-	if s := c.services[h.Service]; s != nil {
-		s.closed[v.ID] = &v // whoever adopted it looks at once
+	if _, err := c.opt.Journal.Record(d.ID); errors.Is(err, signalbox.ErrUnknown) {
+		c.putRecord(s, c.shortRecord(d))
 	}
+}
+
+// adopted keeps an adoption's record: nothing happens in it but its block.
+func (c *Coordinator) adopted(id string) {
+	var d handover.DecidedHandover
+	c.opt.Journal.View(func(l *handover.Ledger) { d, _ = l.Decided(id) })
+	if d.ID != "" {
+		c.keepShort(d)
+	}
+}
+
+// putRecord keeps a record that is closed.
+func (c *Coordinator) putRecord(s *service, v api.Handover) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		c.opt.Logger.Error().Err(err).Str("handover", v.ID).Msg("record cannot be encoded")
+		return
+	}
+	s.closed[v.ID] = &v
 	c.later(func() error {
-		defer c.post(func() {
-			if s := c.services[h.Service]; s != nil {
-				delete(s.closed, v.ID)
-			}
-		})
-		if _, err := c.opt.Journal.Record(v.ID); err == nil {
-			return nil // kept before this gateway was started again
-		}
-		return c.opt.Journal.PutRecord(v.ID, v.Started, raw)
+		err := c.opt.Journal.PutRecord(v.ID, v.Started, raw)
+		c.post(func() { delete(s.closed, v.ID) })
+		return err
 	})
 }
 

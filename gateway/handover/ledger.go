@@ -264,7 +264,7 @@ func (l *Ledger) apply(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	case r.Admit != nil:
 		l.applyAdmission(b, r.Admit)
 	case r.Outcome != nil:
-		l.applyOutcome(l.outcomes[r.Outcome.Service])
+		l.applyOutcome(l.outcomes[r.Outcome.Service], b.At)
 	case r.Remove != nil:
 		l.applyRemoval(b, r.Remove)
 	case r.Snapshot != nil:
@@ -332,7 +332,7 @@ func (s *ServiceState) mayFallBack(h *signalbox.Handover) {
 	}
 }
 
-func (l *Ledger) applyOutcome(c *signalbox.Certificate) {
+func (l *Ledger) applyOutcome(c *signalbox.Certificate, at time.Time) {
 	st := l.state(c.Service)
 	h, index := c.Handover(), c.Block.Index
 	if c.IsFallback() {
@@ -350,7 +350,13 @@ func (l *Ledger) applyOutcome(c *signalbox.Certificate) {
 			}
 		}
 	}
-	st.Open = stillOpen(st.Open, c)
+	open := stillOpen(st.Open, c)
+	for _, b := range st.Open {
+		if !slices.Contains(open, b) {
+			l.register.ended(b.Handover(c.Service).ID, c, at)
+		}
+	}
+	st.Open = open
 	if c.Term > st.Term() {
 		st.Policy.ApplyOutcome(c, st.Master())
 		st.Certificate = c

@@ -19,6 +19,15 @@ type DecidedHandover struct {
 	Index    uint64
 	Service  signalbox.Service
 	From, To signalbox.DataCenter
+	// Term is the one that it is for, At the time of its block.
+	Term signalbox.Term
+	At   time.Time
+	// Certified is the term that came of it, another than Term when it was given
+	// up; SupersededBy is the handover that took it over instead. Ended is when the
+	// log had either, zero while it is open.
+	Certified    signalbox.Term
+	SupersededBy string
+	Ended        time.Time
 }
 
 // A Taken is a responsibility that a person took: by an attest, or by breaking
@@ -51,6 +60,18 @@ func (l *Ledger) Decided(id string) (DecidedHandover, bool) {
 	return h, ok
 }
 
+// Over returns the handovers that are over, of those that are known, oldest
+// first.
+func (l *Ledger) Over() []DecidedHandover {
+	var out []DecidedHandover
+	for _, id := range l.register.ids {
+		if h := l.register.handovers[id]; !h.Ended.IsZero() {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // LeaseChanges returns what any voter may have promised or granted by the log.
 func (l *Ledger) LeaseChanges() []lease.Change {
 	var out []lease.Change
@@ -74,11 +95,30 @@ func (g *register) remember(h DecidedHandover) {
 	}
 }
 
+// ended notes what came of a handover, where its id is still known.
+func (g *register) ended(id string, c *signalbox.Certificate, at time.Time) {
+	h, known := g.handovers[id]
+	if !known || !h.Ended.IsZero() {
+		return
+	}
+	h.Ended = at
+	if c.Handover().ID == id {
+		h.Certified = c.Term
+	} else {
+		h.SupersededBy = c.Handover().ID
+	}
+	g.handovers[id] = h
+}
+
 func (l *Ledger) applyRegister(b *signalbox.DecidedBlock, r *signalbox.Request) {
 	switch {
 	case r.Handover != nil:
 		h := r.Handover
-		l.register.remember(DecidedHandover{ID: h.ID, Index: b.Index, Service: h.Service, From: h.From, To: h.To})
+		decided := DecidedHandover{ID: h.ID, Index: b.Index, Service: h.Service, From: h.From, To: h.To, Term: h.Term, At: b.At}
+		if h.From == "" { // an adoption is certified by its block alone
+			decided.Certified, decided.Ended = h.Term, b.At
+		}
+		l.register.remember(decided)
 		l.register.promise(b.Index, h)
 		if glass := h.BreakGlass; glass != nil {
 			var rules []string

@@ -86,9 +86,14 @@ func restore(trust rpc.Trust, enrollment func([]byte) (signalbox.Instance, error
 		}
 	}
 	for _, h := range m.Handovers {
-		l.register.remember(DecidedHandover{
+		decided := DecidedHandover{
 			ID: h.Id, Index: h.Index, Service: signalbox.Service(h.Service), From: signalbox.DataCenter(h.From), To: signalbox.DataCenter(h.To),
-		})
+			Term: signalbox.Term(h.Term), At: time.Unix(0, h.AtUnixNano), Certified: signalbox.Term(h.Certified), SupersededBy: h.SupersededBy,
+		}
+		if h.EndedUnixNano != 0 {
+			decided.Ended = time.Unix(0, h.EndedUnixNano)
+		}
+		l.register.remember(decided)
 	}
 	l.snapshots.candidate = &Candidate{Snapshot: file.Snapshot, State: file.State, Blocks: file.Blocks, At: l.head.At}
 	return l, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -235,7 +236,7 @@ func TestStateIsWhole(t *testing.T) {
 		{handover.ServiceState{}, "Service Certificate Last Open Newest Outstanding Admissions Announced beyond doubted Policy Taken"},
 		{handover.Holder{}, "Instance Admission Leased"},
 		{handover.Announcement{}, "Removal Index Digest"},
-		{handover.DecidedHandover{}, "ID Index Service From To"},
+		{handover.DecidedHandover{}, "ID Index Service From To Term At Certified SupersededBy Ended"},
 		{handover.Taken{}, "Index What By Reason At"},
 		{policy.State{}, "Pause Waiting Moved Broken BrokenTotal Started StartedTotal Said"},
 		{policy.Paused{}, "Pause Since"},
@@ -379,4 +380,31 @@ func FuzzRestore(f *testing.F) {
 		l.Answer(orders, actor("e1").Identity)
 		_ = l.Check(&signalbox.Request{Admit: &signalbox.Admission{Instance: actor("e2").Instance, Enrollment: actor("e2").enrollment}})
 	})
+}
+
+// TestWhatBecameOfHandovers guards that the log tells how each handover ended when
+// its blocks are gone.
+func TestWhatBecameOfHandovers(t *testing.T) {
+	b := adopted(t)
+	given := b.handover(t, "given-up", west, "w1", "w2")
+	b.must(t, outcome(given, 3, actor("e1").answer(signalbox.SaysRefuse, given)))
+	b.forward(t, b.handover(t, "moved", west, "w1", "w2"))
+	b.handover(t, "stuck", east, "e1")
+	h := b.failover("onwards", east, signalbox.ByOthers, "e1")
+	h.From = west
+	onwards := b.must(t, signalbox.Request{Handover: h})
+	b.must(t, outcome(onwards, h.Term, taken(signalbox.SaysAttest, "w1", onwards), taken(signalbox.SaysFence, "w2", onwards)))
+	b.handover(t, "open", west, "w1")
+	for _, l := range []*handover.Ledger{b.Ledger, again(t, b.Ledger)} {
+		var got []string
+		for _, h := range l.Over() {
+			got = append(got, fmt.Sprintf("%s %d: %d%s", h.ID, h.Term, h.Certified, h.SupersededBy))
+			if !h.At.Equal(epoch) || !h.Ended.Equal(epoch) {
+				t.Errorf("%s began at %v and ended at %v", h.ID, h.At, h.Ended)
+			}
+		}
+		if want := "adopt 1: 1, given-up 2: 3, moved 4: 4, stuck 6: 0onwards, onwards 8: 8"; strings.Join(got, ", ") != want {
+			t.Errorf("%s\nwant %s", strings.Join(got, ", "), want)
+		}
+	}
 }

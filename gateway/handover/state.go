@@ -16,7 +16,7 @@ import (
 
 // stateVersion numbers the encoding of a state. Gateways of different versions
 // decide no snapshot together.
-const stateVersion = 1
+const stateVersion = 2
 
 // encoder writes a ledger down: the same bytes for the same log, whoever does it.
 // Blocks are named by index and digest only, because of one block there may be
@@ -58,7 +58,14 @@ func (l *Ledger) encode() ([]byte, []*signalbox.DecidedBlock, error) {
 	}
 	for _, id := range l.register.ids {
 		h := l.register.handovers[id]
-		m.Handovers = append(m.Handovers, &wire.StateHandover{Id: h.ID, Index: h.Index, Service: string(h.Service), From: string(h.From), To: string(h.To)})
+		out := &wire.StateHandover{
+			Id: h.ID, Index: h.Index, Service: string(h.Service), From: string(h.From), To: string(h.To), Term: uint64(h.Term),
+			AtUnixNano: h.At.UnixNano(), Certified: uint64(h.Certified), SupersededBy: h.SupersededBy,
+		}
+		if !h.Ended.IsZero() {
+			out.EndedUnixNano = h.Ended.UnixNano()
+		}
+		m.Handovers = append(m.Handovers, out)
 	}
 	var blocks []*signalbox.DecidedBlock
 	for _, index := range sorted(e.blocks) {

@@ -230,18 +230,6 @@ func (j *Journal) Block(index uint64) (*signalbox.DecidedBlock, error) {
 	return b, err
 }
 
-// Handover returns the block that decided the handover of an id; ErrUnknown
-// when there is none, or it is not kept any more.
-func (j *Journal) Handover(id string) (*signalbox.DecidedBlock, error) {
-	var h handover.DecidedHandover
-	var known bool
-	j.View(func(l *handover.Ledger) { h, known = l.Decided(id) })
-	if !known {
-		return nil, fmt.Errorf("%w: handover %q", signalbox.ErrUnknown, id)
-	}
-	return j.Block(h.Index)
-}
-
 // Restored reports whether the journal came from a backup, or is doubted, and
 // has not caught up since. A voter must not vote from it: it might have voted
 // for more.

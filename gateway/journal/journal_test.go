@@ -207,10 +207,10 @@ func TestBlocks(t *testing.T) {
 	if err != nil || len(page) != 2 || !bytes.Equal(page[0], blocks[1]) {
 		t.Fatalf("%d blocks, %v", len(page), err)
 	}
-	if b, err := j.Handover("adopt"); err != nil || b.Index != 3 {
+	if b, err := j.decided(adoption("adopt").Handover); err != nil || b == nil || b.Index != 3 {
 		t.Fatalf("%+v, %v", b, err)
 	}
-	for _, err := range []error{func() error { _, err := j.Handover("other"); return err }(), func() error { _, err := j.Block(9); return err }(), func() error { _, err := j.Block(0); return err }()} {
+	for _, err := range []error{func() error { _, err := j.Block(9); return err }(), func() error { _, err := j.Block(0); return err }()} {
 		if !errors.Is(err, signalbox.ErrUnknown) {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ import (
 func TestVoterIdempotence(t *testing.T) {
 	dir, _ := written(t)
 	v := voterOf(t, openIn(t, dir))
-	first, err := v.journal.Handover("adopt")
+	first, err := v.journal.decided(adoption("adopt").Handover)
 	if err != nil {
 		t.Fatal(err)
 	}

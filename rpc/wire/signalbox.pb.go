@@ -6737,6 +6737,11 @@ type StateHandover struct {
 	Service       string                 `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
 	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
 	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	Term          uint64                 `protobuf:"varint,6,opt,name=term,proto3" json:"term,omitempty"`
+	AtUnixNano    int64                  `protobuf:"varint,7,opt,name=at_unix_nano,json=atUnixNano,proto3" json:"at_unix_nano,omitempty"`
+	Certified     uint64                 `protobuf:"varint,8,opt,name=certified,proto3" json:"certified,omitempty"` // the term that came of it
+	SupersededBy  string                 `protobuf:"bytes,9,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	EndedUnixNano int64                  `protobuf:"varint,10,opt,name=ended_unix_nano,json=endedUnixNano,proto3" json:"ended_unix_nano,omitempty"` // 0: it is open
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6804,6 +6809,41 @@ func (x *StateHandover) GetTo() string {
 		return x.To
 	}
 	return ""
+}
+
+func (x *StateHandover) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *StateHandover) GetAtUnixNano() int64 {
+	if x != nil {
+		return x.AtUnixNano
+	}
+	return 0
+}
+
+func (x *StateHandover) GetCertified() uint64 {
+	if x != nil {
+		return x.Certified
+	}
+	return 0
+}
+
+func (x *StateHandover) GetSupersededBy() string {
+	if x != nil {
+		return x.SupersededBy
+	}
+	return ""
+}
+
+func (x *StateHandover) GetEndedUnixNano() int64 {
+	if x != nil {
+		return x.EndedUnixNano
+	}
+	return 0
 }
 
 type StateService struct {
@@ -8466,13 +8506,20 @@ const file_rpc_wire_signalbox_proto_rawDesc = "" +
 	"dataCenter\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x04 \x01(\fR\tpublicKey\"s\n" +
+	"public_key\x18\x04 \x01(\fR\tpublicKey\"\x94\x02\n" +
 	"\rStateHandover\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x18\n" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x05 \x01(\tR\x02to\"\xc7\x04\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x12\n" +
+	"\x04term\x18\x06 \x01(\x04R\x04term\x12 \n" +
+	"\fat_unix_nano\x18\a \x01(\x03R\n" +
+	"atUnixNano\x12\x1c\n" +
+	"\tcertified\x18\b \x01(\x04R\tcertified\x12#\n" +
+	"\rsuperseded_by\x18\t \x01(\tR\fsupersededBy\x12&\n" +
+	"\x0fended_unix_nano\x18\n" +
+	" \x01(\x03R\rendedUnixNano\"\xc7\x04\n" +
 	"\fStateService\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12@\n" +
 	"\vcertificate\x18\x02 \x01(\v2\x1e.signalbox.v1.StateCertificateR\vcertificate\x12\x12\n" +
