@@ -19,6 +19,30 @@ func event(id, kind, phase, detail string, after time.Duration) api.Event {
 	return api.Event{Kind: kind, Service: "orders", Handover: id, Phase: phase, Gateway: "gw-east-1", Detail: detail, At: apitest.Epoch.Add(after)}
 }
 
+// seen publishes until a verb has shown it.
+func seen(t *testing.T, shown *buffer, part string, publish func()) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(shown.String(), part) {
+		publish()
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			return
+		}
+	}
+}
+
+// longer does with timeouts that grow what needs one that is long enough for a busy machine, until it was.
+func longer(t *testing.T, first time.Duration, try func(timeout string) (done bool)) {
+	t.Helper()
+	for timeout := first; !try(timeout.String()); timeout *= 3 {
+		if timeout > 2*time.Minute {
+			t.Fatal("no timeout is long enough")
+		}
+	}
+}
+
 // end closes a handover's record and tells.
 func end(fake *apitest.Fake, id, outcome string, term uint64) {
 	fake.Update(id, func(h *api.Handover) {
@@ -32,15 +56,22 @@ func end(fake *apitest.Fake, id, outcome string, term uint64) {
 func TestSwitchForward(t *testing.T) {
 	fake := world()
 	alice := newPerson(t, apitest.Start(t, 1, fake))
+	var stdout, stderr buffer
 	play(fake, func(id string) {
-		fake.Publish(event(id, api.EventPhase, api.PhaseHold, "2 proxies park new requests", 3*time.Millisecond))
-		fake.Publish(event("other", api.EventPhase, api.PhaseHold, "not ours", 3*time.Millisecond))
 		e := event(id, api.EventWaiting, api.PhaseDrain, "draining 14 requests", 5*time.Millisecond)
 		e.Instance = "orders-east-2"
-		fake.Publish(e)
+		seen(t, &stderr, e.Detail, func() { // its stream may not be open yet
+			fake.Publish(event(id, api.EventPhase, api.PhaseHold, "2 proxies park new requests", 3*time.Millisecond))
+			fake.Publish(event("other", api.EventPhase, api.PhaseHold, "not ours", 3*time.Millisecond))
+			fake.Publish(e)
+		})
 		end(fake, id, api.OutcomeForward, 8)
 	})
-	out, progress := alice.expect(exitOK, "switch", "orders", "--to", "west", "--reason", "because")
+	code := run([]string{"switch", "orders", "--to", "west", "--reason", "because", "--bundle", alice.bundle}, stdio{strings.NewReader(""), &stdout, &stderr})
+	out, progress := stdout.String(), stderr.String()
+	if code != exitOK {
+		t.Fatalf("exit code %d\n%s", code, progress)
+	}
 	contains(t, out, "orders: west is master (west@8); requests were held 9.412 ms", "signalbox cutover report "+fake.Orders()[0].ID)
 	contains(t, progress, "orders from east to west, term 8", "3 ms  hold      2 proxies park new requests", "5 ms  drain     orders-east-2: draining 14 requests")
 	if strings.Contains(progress, "not ours") {
@@ -90,18 +121,24 @@ func TestSwitchSuperseded(t *testing.T) {
 // A timeout is exit code 4: the handover goes on, and the message says how to
 // follow it.
 func TestSwitchTimesOut(t *testing.T) {
-	fake := world()
-	alice := newPerson(t, apitest.Start(t, 1, fake))
-	fake.Edit(func(s *apitest.State) {
-		s.OnSwitch = func(o api.Order) {
-			fake.Update(o.ID, func(h *api.Handover) {
-				h.State, h.Waiting = api.StateDraining, []string{"orders-east-2: draining 14 requests"}
-			})
+	longer(t, time.Second, func(timeout string) bool {
+		fake := world()
+		alice := newPerson(t, apitest.Start(t, 1, fake))
+		fake.Edit(func(s *apitest.State) {
+			s.OnSwitch = func(o api.Order) {
+				fake.Update(o.ID, func(h *api.Handover) {
+					h.State, h.Waiting = api.StateDraining, []string{"orders-east-2: draining 14 requests"}
+				})
+			}
+		})
+		_, progress := alice.expect(exitTimeout, "switch", "orders", "--to", "west", "--timeout", timeout)
+		if !strings.Contains(progress, "handover orders-") || !strings.Contains(progress, "draining 14 requests") {
+			return false // it was over before the order was answered, or the record was read
 		}
+		id := fake.Orders()[0].ID
+		contains(t, progress, "still going", "waiting for orders-east-2: draining 14 requests", "signalbox watch --handover "+id, "signalbox cutover give-up "+id)
+		return true
 	})
-	_, progress := alice.expect(exitTimeout, "switch", "orders", "--to", "west", "--timeout", "1s")
-	id := fake.Orders()[0].ID
-	contains(t, progress, "still going", "waiting for orders-east-2: draining 14 requests", "signalbox watch --handover "+id, "signalbox cutover give-up "+id)
 }
 
 // The gateway dies while the switch is followed: the other one tells the rest,
@@ -148,25 +185,31 @@ func TestWatchHandover(t *testing.T) {
 func TestWatchService(t *testing.T) {
 	fake := world()
 	alice := newPerson(t, apitest.Start(t, 1, fake))
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() { // publishes until somebody has seen it
-		defer close(done)
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				fake.Publish(event("h1", api.EventNote, api.PhaseHold, "something happened", 0))
-			case <-stop:
-				return
+	longer(t, time.Second, func(timeout string) bool {
+		stop := make(chan struct{})
+		done := make(chan struct{})
+		go func() { // publishes until somebody has seen it
+			defer close(done)
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+					fake.Publish(event("h1", api.EventNote, api.PhaseHold, "something happened", 0))
+				case <-stop:
+					return
+				}
 			}
+		}()
+		code, out, _ := alice.run("watch", "orders", "--timeout", timeout)
+		close(stop)
+		<-done
+		if code != exitOK || !strings.Contains(out, "something happened") {
+			return false // it was over before the gateway was connected
 		}
-	}()
-	out, _ := alice.expect(exitOK, "watch", "orders", "--timeout", "1s")
-	close(stop)
-	<-done
-	contains(t, out, "-- orders is steady, master east at term 7", "12:00:00.000  orders        hold      gw-east-1     something happened")
+		contains(t, out, "-- orders is steady, master east at term 7", "12:00:00.000  orders        hold      gw-east-1     something happened")
+		return true
+	})
 }
 
 // Giving up succeeds with the fallback, and fails when it came too late.

@@ -10,10 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/gateway/api"
-	"github.com/signalbox-io/signalbox/gateway/api/client"
 	"github.com/signalbox-io/signalbox/gateway/api/report"
 )
 
@@ -210,21 +208,9 @@ func (d *demoRun) one(ctx context.Context, to string) (api.Handover, error) {
 // begin orders a switch. Soon after the one before, an Envoy may not have said
 // yet that it follows: what is not ready is waited for, and said once.
 func (d *demoRun) begin(ctx context.Context, to string) (h api.Handover, err error) {
-	told := false
-	var other error
-	waited := demo.Await(ctx, "the switch to be possible", func(ctx context.Context) error {
-		h, err = d.site.API().Switch(ctx, client.NewKey(), api.SwitchRequest{Service: demo.Service, To: to, Reason: "signalbox demo"})
-		if !errors.Is(err, signalbox.ErrNotReady) {
-			other = err
-			return nil
-		}
-		if !told {
-			told = true
-			d.say("not ready yet: " + err.Error())
-		}
-		return err
+	return demo.Order(ctx, d.site.API(), api.SwitchRequest{Service: demo.Service, To: to, Reason: "signalbox demo"}, func(err error) {
+		d.say("not ready yet: " + err.Error())
 	})
-	return h, errors.Join(other, waited)
 }
 
 // print ends a run: one document, or the table of all switches and the report

@@ -104,8 +104,14 @@ func TestApproveWhileOneWaits(t *testing.T) {
 
 	_, err := alice.expect(exitRefused, "switch", "orders", "--to", "west", "--wait=false")
 	contains(t, err, "other people have to approve", "signalbox cutover approve orders-")
-	_, err = alice.expect(exitTimeout, "switch", "orders", "--to", "west", "--timeout", "100ms")
-	contains(t, err, "timed out: order orders-", "still waits for approval, and begins with the last one", "signalbox watch --handover orders-")
+	longer(t, time.Second, func(timeout string) bool {
+		_, err = alice.expect(exitTimeout, "switch", "orders", "--to", "west", "--timeout", timeout)
+		if !strings.Contains(err, "order orders-") {
+			return false // it was over before the order was answered
+		}
+		contains(t, err, "timed out: order orders-", "still waits for approval, and begins with the last one", "signalbox watch --handover orders-")
+		return true
+	})
 
 	var mine string
 	fake.EditPeople(func(p *apitest.People) {

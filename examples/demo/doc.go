@@ -36,7 +36,7 @@ const (
 	// RestartAfter is how long a process that died stays dead.
 	RestartAfter = time.Second
 	// StartWithin bounds the start of a site, on a machine that does much else.
-	StartWithin = 60 * time.Second
+	StartWithin = 3 * time.Minute
 
 	stopWithin = 5 * time.Second       // for a process to end after SIGTERM, before SIGKILL
 	askEvery   = 5 * time.Millisecond  // between two questions whether something is ready

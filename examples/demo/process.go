@@ -17,6 +17,7 @@ type process struct {
 	name string
 	log  string           // path of its output
 	make func() *exec.Cmd // called for every start
+	rest time.Duration    // between a death and the next start
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd     // the running child; nil between two
@@ -31,7 +32,7 @@ type process struct {
 
 func newProcess(dir, name string, build func() *exec.Cmd) *process {
 	return &process{
-		name: name, log: filepath.Join(dir, name+".log"), make: build,
+		name: name, log: filepath.Join(dir, name+".log"), make: build, rest: RestartAfter,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 }
@@ -59,8 +60,8 @@ func (p *process) spawn() error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closing {
-		return nil
+	if p.closing || p.stay {
+		return nil // down came after the wait for this start was over
 	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
@@ -96,7 +97,7 @@ func (p *process) supervise() {
 
 // pause waits until the child is to be started again; false when never.
 func (p *process) pause() bool {
-	timer := time.NewTimer(RestartAfter)
+	timer := time.NewTimer(p.rest)
 	defer timer.Stop()
 	due := timer.C
 	for {

@@ -73,11 +73,40 @@ func (s *Site) steady(v *api.Service, dc string) error {
 
 // Switch moves the example service to a data center and returns the whole record when it is over, whatever its outcome.
 func (s *Site) Switch(ctx context.Context, to string) (api.Handover, error) {
-	h, err := s.Begin(ctx, api.SwitchRequest{Service: Service, To: to, Reason: "demo"})
+	h, err := s.Order(ctx, api.SwitchRequest{Service: Service, To: to, Reason: "demo"})
 	if err != nil {
 		return h, err
 	}
 	return s.Follow(ctx, h.ID)
+}
+
+// Order is Begin as soon as the checks let it.
+func (s *Site) Order(ctx context.Context, r api.SwitchRequest) (api.Handover, error) {
+	return Order(ctx, s.client, r)
+}
+
+// Order orders a switch until it is taken or refused for good. On a busy machine somebody may not have been heard of just
+// now, or no gateway may answer in time: the same order, under the same key, is then given again, and taken once.
+// told hears once why.
+func Order(ctx context.Context, c *client.Client, r api.SwitchRequest, told ...func(error)) (h api.Handover, err error) {
+	key := client.NewKey()
+	var refused error
+	waited := Await(ctx, "a switch of "+r.Service+" to be possible", func(ctx context.Context) error {
+		h, err = c.Switch(ctx, key, r)
+		var p *api.Problem
+		if errors.As(err, &p) && !errors.Is(err, signalbox.ErrNotReady) && !errors.Is(err, signalbox.ErrUnavailable) {
+			refused = err
+			return nil
+		}
+		for _, tell := range told {
+			if err != nil {
+				tell(err)
+				told = nil
+			}
+		}
+		return err
+	})
+	return h, errors.Join(refused, waited)
 }
 
 // Begin orders a switch and returns when it is agreed on.

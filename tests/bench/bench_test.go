@@ -23,7 +23,7 @@ func TestQuick(t *testing.T) {
 		t.Fatalf("build the binaries: %v\n%s", err, out)
 	}
 	result := filepath.Join(dir, "result.md")
-	o, err := parse([]string{"-quick", "-configs", "2:200", "-bin", dir, "-out", result, "-within", "5m"})
+	o, err := parse([]string{"-quick", "-configs", "2:200", "-bin", dir, "-out", result, "-within", "18m"})
 	if err != nil {
 		t.Fatal(err)
 	}

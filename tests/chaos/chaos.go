@@ -125,7 +125,7 @@ func (t Trial) Run(ctx context.Context, s *demo.Site) (Result, error) {
 	if err := watch.wait(ctx, watch.open); err != nil {
 		return r, fmt.Errorf("open the event stream: %w", err)
 	}
-	h, err := s.Begin(ctx, api.SwitchRequest{Service: demo.Service, To: to, Reason: fmt.Sprintf("chaos: %s at %s", t.Kind, t.Phase)})
+	h, err := s.Order(ctx, api.SwitchRequest{Service: demo.Service, To: to, Reason: fmt.Sprintf("chaos: %s at %s", t.Kind, t.Phase)})
 	if err != nil {
 		return r, err
 	}

@@ -73,7 +73,7 @@ func (f Failpoint) Run(ctx context.Context, s *demo.Site, dir string, which int)
 		return Result{}, err
 	}
 	r := Result{Killed: "whoever reached " + f.Name, Began: true}
-	err := f.pull(ctx, s, which, &r)
+	err := f.pull(ctx, s, armed, which, &r)
 	reached := demo.Await(ctx, f.Name+" to be reached", func(context.Context) error {
 		if _, err := os.Stat(armed); err == nil {
 			return errors.New("not yet")
@@ -86,7 +86,7 @@ func (f Failpoint) Run(ctx context.Context, s *demo.Site, dir string, which int)
 	return r, errors.Join(err, reached)
 }
 
-func (f Failpoint) pull(ctx context.Context, s *demo.Site, which int, r *Result) error {
+func (f Failpoint) pull(ctx context.Context, s *demo.Site, armed string, which int, r *Result) error {
 	if f.by == byRestart {
 		agents := Names(s, Agent)
 		return s.Kill(agents[which%len(agents)])
@@ -108,12 +108,9 @@ func (f Failpoint) pull(ctx context.Context, s *demo.Site, which int, r *Result)
 	if service.Master == demo.West {
 		to = demo.East
 	}
-	h, err := s.Begin(ctx, api.SwitchRequest{Service: demo.Service, To: to, Reason: "chaos: killed at " + f.Name})
-	if errors.Is(err, signalbox.ErrUnavailable) || errors.Is(err, signalbox.ErrNotReady) {
-		return nil // who is master in the end shows later
-	}
-	if err != nil {
-		return err
+	h, err := f.begin(ctx, s, armed, to)
+	if h.ID == "" || err != nil {
+		return err // without both, who is master in the end shows later
 	}
 	if f.by == byGiveUp {
 		_, err := s.API().GiveUp(ctx, client.NewKey(), h.ID, api.GiveUpRequest{Reason: "chaos: to be killed at " + f.Name})
@@ -125,6 +122,24 @@ func (f Failpoint) pull(ctx context.Context, s *demo.Site, which int, r *Result)
 		return err
 	}
 	return r.once(ctx, s)
+}
+
+// begin orders a switch until it is taken, or the point is reached while it is agreed on.
+func (f Failpoint) begin(ctx context.Context, s *demo.Site, armed, to string) (h api.Handover, err error) {
+	key := client.NewKey() // the same order each time
+	var refused error
+	waited := demo.Await(ctx, "a switch to be possible", func(ctx context.Context) error {
+		h, err = s.API().Switch(ctx, key, api.SwitchRequest{Service: demo.Service, To: to, Reason: "chaos: killed at " + f.Name})
+		if !errors.Is(err, signalbox.ErrUnavailable) && !errors.Is(err, signalbox.ErrNotReady) {
+			refused = err
+			return nil
+		}
+		if _, gone := os.Stat(armed); gone != nil {
+			return nil
+		}
+		return err
+	})
+	return h, errors.Join(refused, waited)
 }
 
 // once checks that every gateway tells the same outcome of each handover.

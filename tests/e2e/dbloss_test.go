@@ -25,7 +25,7 @@ import (
 // what was lost when the old master is back.
 func TestDatabaseLoss(t *testing.T) {
 	p, err := database.StartPostgres(within(t), database.Options{
-		Binaries: binaries, Failover: "{evidence: [lapse], lease_ttl: 3s}", Notice: func(line string) { t.Log(line) },
+		Binaries: binaries, Failover: "{evidence: [lapse], lease_ttl: 6s}", Notice: func(line string) { t.Log(line) },
 		More: []string{"transactions: abort", "long_transaction: 500ms", "max_loss: 0B"},
 	})
 	must(t, err)
@@ -116,7 +116,9 @@ func (f *fixture) lossBeforeKill(t *testing.T, p *database.Postgres, l *inserts.
 	must(t, err)
 	defer c.Close(context.Background())
 	var pid int
-	must(t, c.QueryRow(within(t), "select pid from pg_stat_replication where state = 'streaming'").Scan(&pid))
+	eventually(t, "the standby to stream", func(ctx context.Context) error {
+		return c.QueryRow(ctx, "select pid from pg_stat_replication where state = 'streaming'").Scan(&pid)
+	})
 	must(t, syscall.Kill(pid, syscall.SIGSTOP)) // it ends with the server
 	must(t, l.Flows(within(t), time.Now(), 50))
 	_, err = c.Exec(within(t), "create table if not exists filler (t text); insert into filler select repeat('x', 1000) from generate_series(1, 200)")

@@ -20,7 +20,7 @@ import (
 // process behind.
 func TestDemo(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "site")
-	cmd := exec.CommandContext(within(t), binaries.Signalbox, "demo", "--switches", "2", "--rate", "400", "--pause", "1s", "-o", "json", "--dir", dir, "--keep")
+	cmd := exec.CommandContext(within(t), binaries.Signalbox, "demo", "--switches", "2", "--rate", "100", "--pause", "1s", "-o", "json", "--dir", dir, "--keep")
 	var out bytes.Buffer
 	errs := &terminal{}
 	cmd.Stdout, cmd.Stderr = &out, errs

@@ -11,7 +11,6 @@ import (
 
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/gateway/api"
-	"github.com/signalbox-io/signalbox/gateway/api/client"
 )
 
 // script is a service that consists of a file, and all commands of its driver. It notes every call, and whoever is
@@ -44,7 +43,7 @@ func TestExec(t *testing.T) {
 	dir := t.TempDir()
 	command := filepath.Join(dir, "command")
 	must(t, os.WriteFile(command, []byte(script), 0o700))
-	f := start(t, demo.Options{Gateways: 1, Empty: true, More: []demo.MoreService{{Name: service, Protocol: "tcp"}}})
+	f := start(t, demo.Options{Gateways: 1, Empty: true, More: []demo.MoreService{{Name: service, Protocol: "tcp", HoldBudget: unhurried}}})
 	for _, dc := range demo.DataCenters() {
 		var b strings.Builder
 		fmt.Fprintf(&b, "service: %s\nname: %s-%s\naddress: 127.0.0.1:9\ndriver: exec\nexec:\n", service, service, dc)
@@ -60,9 +59,7 @@ func TestExec(t *testing.T) {
 		if _, out, _ := f.command(t, "switch", service, "--to", to, "--dry-run"); !strings.Contains(out, "old-disk") || !strings.Contains(out, "buy one") {
 			t.Errorf("the plan does not name what the command does:\n%s", out)
 		}
-		h, err := f.API().Switch(within(t), client.NewKey(), api.SwitchRequest{Service: service, To: to, Reason: "test"})
-		must(t, err)
-		h, err = f.Follow(within(t), h.ID)
+		h, err := f.Follow(within(t), f.order(t, api.SwitchRequest{Service: service, To: to, Reason: "test"}).ID)
 		must(t, err)
 		want := "end-of-" + service + "-" + master
 		if h.Outcome != api.OutcomeForward || len(h.Acks) != 1 || h.Acks[0].Position != want {

@@ -122,14 +122,17 @@ func testAttestedFailover(t *testing.T, f *fixture) {
 	for _, name := range f.west() {
 		must(t, f.Down(name, syscall.SIGKILL))
 	}
-	code, out, errs := f.command(t, "failover", demo.Service, "--to", demo.East, "--evidence", "attest", "--dry-run")
-	if code != 0 || strings.Count(out, "silent): attest; until an operator takes responsibility") != 2 {
-		t.Errorf("dry run: exit code %d\n%s%s", code, out, errs)
-	}
+	eventually(t, "the plan to know that west is silent", func(context.Context) error {
+		code, out, errs := f.command(t, "failover", demo.Service, "--to", demo.East, "--evidence", "attest", "--dry-run")
+		if code != 0 || strings.Count(out, "silent): attest; until an operator takes responsibility") != 2 {
+			return fmt.Errorf("exit code %d\n%s%s", code, out, errs)
+		}
+		return nil
+	})
 	if code, _, errs := f.command(t, "failover", demo.Service, "--to", demo.East, "--evidence", "attest", "--attest"); code != 2 || !strings.Contains(errs, "--reason") {
 		t.Errorf("an attest without a reason: exit code %d\n%s", code, errs)
 	}
-	code, out, errs = f.command(t, "failover", demo.Service, "--to", demo.East, "--evidence", "attest", "--attest", "--reason", "west burned down")
+	code, out, errs := f.command(t, "failover", demo.Service, "--to", demo.East, "--evidence", "attest", "--attest", "--reason", "west burned down")
 	if code != 0 || strings.Count(errs, "attested for") != 2 {
 		t.Fatalf("failover: exit code %d\n%s%s", code, out, errs)
 	}

@@ -10,7 +10,7 @@ import (
 // TestInterlock is a planned switchover and everything that can get in its way, on one site. Whatever happens: no two
 // masters, nothing answered is lost (design, section 2).
 func TestInterlock(t *testing.T) {
-	f := start(t, demo.Options{HotRestart: true, HoldBudget: 3 * time.Second, More: []demo.MoreService{
+	f := start(t, demo.Options{HotRestart: true, HoldBudget: 10 * time.Second, More: []demo.MoreService{
 		{Name: blockedService, Protocol: "http", Port: block(t)}, {Name: callsService, Protocol: "grpc"},
 	}})
 	must(t, f.Adopt(within(t), demo.Service, demo.East))

@@ -25,7 +25,7 @@ type lineConfig struct {
 }
 
 // lineInstance answers lines over TCP while it is master, and has the HTTP driver contract, written from its
-// documentation only. "id" is a write, "id 300ms" one that takes that long; the answer is "id instance term". Stepping
+// documentation only. "id" is a write, "id hangs" one that takes until POST /go-on; the answer is "id instance term". Stepping
 // down it serves what has begun, a connection that was accepted but not heard of included, and closes the others.
 type lineInstance struct {
 	lineConfig
@@ -36,7 +36,8 @@ type lineInstance struct {
 	term   uint64
 	last   time.Time // when a connection or a line came
 	conns  map[*lineConn]bool
-	slow   int // lines that were asked to take long and do
+	slow   int // lines that hang
+	goOn   chan struct{}
 }
 
 type lineConn struct {
@@ -45,7 +46,7 @@ type lineConn struct {
 }
 
 func runLine(text string) error {
-	in := &lineInstance{conns: map[*lineConn]bool{}}
+	in := &lineInstance{conns: map[*lineConn]bool{}, goOn: make(chan struct{})}
 	if err := json.Unmarshal([]byte(text), &in.lineConfig); err != nil {
 		return err
 	}
@@ -100,20 +101,25 @@ func (in *lineInstance) serve(c *lineConn) {
 }
 
 func (in *lineInstance) dawdle(text string) {
-	d, err := time.ParseDuration(text)
-	if err != nil {
+	if text != hangs {
 		return
 	}
-	count := func(n int) {
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		in.slow += n
-	}
-	count(1)
-	busy, done := context.WithTimeout(context.Background(), d)
-	<-busy.Done()
-	done()
-	count(-1)
+	in.mu.Lock()
+	goOn := in.goOn
+	in.slow++
+	in.mu.Unlock()
+	<-goOn
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.slow--
+}
+
+// letGo ends all lines that hang.
+func (in *lineInstance) letGo() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	close(in.goOn)
+	in.goOn = make(chan struct{})
 }
 
 func (in *lineInstance) take(c *lineConn) bool {
@@ -170,7 +176,7 @@ func (in *lineInstance) open() int {
 func (in *lineInstance) quiet() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return time.Since(in.last) >= 2*time.Millisecond
+	return time.Since(in.last) >= quiet
 }
 
 // contract is the HTTP driver contract.
@@ -185,6 +191,7 @@ func (in *lineInstance) contract() http.Handler {
 		return o
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /go-on", func(http.ResponseWriter, *http.Request) { in.letGo() })
 	mux.HandleFunc("GET /signalbox/ready", func(w http.ResponseWriter, _ *http.Request) { say(w, map[string]any{"ready": true}) })
 	mux.HandleFunc("GET /signalbox/mastership", func(w http.ResponseWriter, _ *http.Request) {
 		in.mu.Lock()
@@ -200,7 +207,7 @@ func (in *lineInstance) contract() http.Handler {
 	mux.HandleFunc("POST /signalbox/step-down", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithDeadline(r.Context(), take(r).Deadline)
 		defer cancel()
-		until(ctx, 50*time.Millisecond, in.quiet)
+		until(ctx, quietMost, in.quiet)
 		in.shut()
 		until(ctx, patience, func() bool { return in.open() == 0 })
 		say(w, map[string]any{"drained": in.open() == 0, "in_flight": in.open()})

@@ -16,7 +16,7 @@ import (
 func TestOutage(t *testing.T) {
 	f := start(t, demo.Options{
 		North: true, Instances: 2, Envoys: 1,
-		Failover: "{mode: automatic, silence: 2s, evidence: [lapse], lease_ttl: 3s}",
+		Failover: "{mode: automatic, silence: 5s, evidence: [lapse], lease_ttl: 6s}",
 	})
 	f.lenient = true // its Envoy dies with east
 	must(t, f.Adopt(within(t), demo.Service, demo.East))

@@ -24,7 +24,7 @@ import (
 // Envoys, with instances in processes of their own, are moved there and back and given up under load, and no request
 // fails.
 func TestProtocols(t *testing.T) {
-	f := start(t, demo.Options{Protocol: "http2", Gateways: 1, Instances: 2, Envoys: 1, HoldBudget: 3 * time.Second, More: []demo.MoreService{
+	f := start(t, demo.Options{Protocol: "http2", Gateways: 1, Instances: 2, Envoys: 1, More: []demo.MoreService{
 		{Name: linesService, Protocol: "tcp", Listen: true}, {Name: callsService, Protocol: "grpc", Listen: true},
 	}})
 	must(t, f.Adopt(within(t), demo.Service, demo.East))
@@ -46,14 +46,10 @@ func testHTTP2(t *testing.T, f *fixture) {
 	f.thereAndBack(t)
 	unharmed(t, l)
 
-	slow := f.slowly(t, demo.East, "http2-hangs", 3*time.Second)
+	hangs := f.slowly(t, demo.East, "http2-hangs")
 	l = f.load(t, http2)
-	h, err := f.Begin(within(t), api.SwitchRequest{Service: demo.Service, To: demo.West, HoldBudgetMS: 1000})
-	must(t, err)
-	f.givenUp(t, h.ID)
-	if err := <-slow; err != nil {
-		t.Errorf("the request that hung: %v", err)
-	}
+	f.givenUp(t, f.order(t, api.SwitchRequest{Service: demo.Service, To: demo.West, HoldBudgetMS: 1000}).ID)
+	hangs.letGo(t)
 	f.steady(t, demo.East)
 	unharmed(t, l)
 }
@@ -109,7 +105,8 @@ func (f *fixture) everyEnvoyHas(t *testing.T, service string, term uint64) {
 // two data centers answer at once.
 func testGRPC(t *testing.T, f *fixture) {
 	var east, west, overlaps atomic.Int64
-	startGreeter(t, f, demo.East, &greeter{during: &east, other: &west, overlaps: &overlaps})
+	letGo := make(chan struct{})
+	startGreeter(t, f, demo.East, &greeter{during: &east, other: &west, overlaps: &overlaps, letGo: letGo})
 	startGreeter(t, f, demo.West, &greeter{during: &west, other: &east, overlaps: &overlaps})
 	f.adoptMore(t, callsService)
 	f.everyEnvoyHas(t, callsService, 1)
@@ -124,7 +121,7 @@ func testGRPC(t *testing.T, f *fixture) {
 	c.goOn(t)
 	slow := make(chan error, 1)
 	go func() {
-		_, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "3s"})
+		_, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: hangs})
 		slow <- err
 	}()
 	eventually(t, "the slow call to be under way", func(context.Context) error {
@@ -134,6 +131,7 @@ func testGRPC(t *testing.T, f *fixture) {
 		return nil
 	})
 	f.givenUp(t, f.beginOf(t, callsService, demo.West, time.Second).ID)
+	close(letGo)
 	if err := <-slow; err != nil {
 		t.Errorf("the call that hung: %v", err)
 	}

@@ -69,12 +69,7 @@ func testRestartEnvoys(t *testing.T, f *fixture) {
 // moveTo switches as soon as the checks let it: gateways hear of what was restarted a moment later.
 func (f *fixture) moveTo(t *testing.T, to string) {
 	t.Helper()
-	var h api.Handover
-	eventually(t, "a switch to "+to+" to be possible", func(ctx context.Context) (err error) {
-		h, err = f.Begin(ctx, api.SwitchRequest{Service: demo.Service, To: to})
-		return err
-	})
-	h, err := f.Follow(within(t), h.ID)
+	h, err := f.Follow(within(t), f.order(t, api.SwitchRequest{Service: demo.Service, To: to, HoldBudgetMS: unhurried.Milliseconds()}).ID)
 	forward(t, h, err)
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/examples/load"
 	"github.com/signalbox-io/signalbox/gateway/api"
@@ -134,6 +135,17 @@ func (f *fixture) toMaster(t *testing.T, dc string) {
 	}
 	f.steady(t, dc)
 }
+
+// order orders a switch as soon as the checks let it.
+func (f *fixture) order(t *testing.T, r api.SwitchRequest) api.Handover {
+	t.Helper()
+	h, err := f.Order(within(t), r)
+	must(t, err)
+	return h
+}
+
+// unhurried is a hold budget that no pause of a busy machine uses up.
+const unhurried = signalbox.MaxHoldBudget
 
 // steady waits until dc serves everywhere and everybody is there.
 func (f *fixture) steady(t *testing.T, dc string) {

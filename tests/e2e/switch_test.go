@@ -14,7 +14,6 @@ import (
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/gateway/api"
-	"github.com/signalbox-io/signalbox/gateway/api/client"
 	"github.com/signalbox-io/signalbox/tests/register"
 )
 
@@ -102,7 +101,8 @@ func testCommand(t *testing.T, f *fixture) {
 
 // Rule: of two switches at once one wins, and the other is told which.
 func testConflict(t *testing.T, f *fixture) {
-	_, to := f.master(t)
+	master, to := f.master(t)
+	hangs := f.slowly(t, master, "conflict") // the first is still open when the other comes
 	type answer struct {
 		h   api.Handover
 		err error
@@ -112,13 +112,14 @@ func testConflict(t *testing.T, f *fixture) {
 	done := make(chan int)
 	for i, gateway := range []string{gateways[0].Name, gateways[len(gateways)-1].Name} {
 		go func() {
-			h, err := f.ClientOf(gateway).Switch(within(t), client.NewKey(), api.SwitchRequest{Service: demo.Service, To: to, Reason: gateway})
+			h, err := demo.Order(within(t), f.ClientOf(gateway), api.SwitchRequest{Service: demo.Service, To: to, Reason: gateway, HoldBudgetMS: unhurried.Milliseconds()})
 			answers[i] = answer{h, err}
 			done <- i
 		}()
 	}
 	<-done
 	<-done
+	hangs.letGo(t)
 	won, lost := answers[0], answers[1]
 	if won.err != nil {
 		won, lost = lost, won

@@ -216,9 +216,13 @@ func testTCP(t *testing.T, f *fixture) {
 			t.Errorf("a connection ended before the switch: %v", err)
 		default:
 		}
-		slow := l.slowly(t, instances, "600ms")
-		f.switchOf(t, linesService, to)
-		if got := <-slow; strings.Contains(got, to) {
+		who := l.slowly(t, instances)
+		h := f.beginOf(t, linesService, to, unhurried)
+		f.reached(t, h.ID, api.StateDraining)
+		goOn(t, instances)
+		h, err := f.Follow(within(t), h.ID)
+		forward(t, h, err)
+		if got := <-who; strings.Contains(got, to) {
 			t.Errorf("the line that had begun before the switch to %s was answered by %s", to, got)
 		}
 		if err := <-idle; !errors.Is(err, io.EOF) {
@@ -229,21 +233,32 @@ func testTCP(t *testing.T, f *fixture) {
 	if l.cut.Load() == 0 {
 		t.Error("no lasting connection was closed by its old master")
 	}
-	slow := l.slowly(t, instances, "3s")
+	who := l.slowly(t, instances)
 	f.givenUp(t, f.beginOf(t, linesService, demo.West, time.Second).ID)
-	if got := <-slow; !strings.Contains(got, demo.East) {
+	goOn(t, instances)
+	if got := <-who; !strings.Contains(got, demo.East) {
 		t.Errorf("the line that hung was answered by %q", got)
 	}
 	l.goOn(t)
 	l.judge(t, f, instances)
 }
 
-// slowly asks a line that takes that long and returns when an instance has begun it; the channel has who answered.
-func (l *lineLoad) slowly(t *testing.T, instances []demo.Instance, takes string) <-chan string {
+// goOn has the instances answer the lines that hang.
+func goOn(t *testing.T, instances []demo.Instance) {
+	t.Helper()
+	for _, in := range instances {
+		response, err := http.Post("http://"+in.Control+"/go-on", "", nil)
+		must(t, err)
+		must(t, response.Body.Close())
+	}
+}
+
+// slowly asks a line that hangs until goOn and returns when an instance has begun it; the channel has who answered.
+func (l *lineLoad) slowly(t *testing.T, instances []demo.Instance) <-chan string {
 	t.Helper()
 	who := make(chan string, 1)
 	go l.record(func(id string) (string, uint64, error) {
-		instance, term, err := l.once(id, takes)
+		instance, term, err := l.once(id, hangs)
 		who <- instance
 		return instance, term, err
 	})

@@ -75,36 +75,35 @@ func arrives(t *testing.T, from, to *net.UDPConn, within time.Duration) bool {
 	return false
 }
 
-// TestDelay guards that data centers hear each other the delay later, not sooner and not much later, and that who runs
-// the lab reaches each at once.
+// TestDelay guards that data centers hear each other the delay later and not sooner, and that who runs the lab reaches
+// each. How much later depends on what else the machine does; TestForward has it exactly.
 func TestDelay(t *testing.T) {
-	const delay, slack = 20 * time.Millisecond, 100 * time.Millisecond
+	const delay = 20 * time.Millisecond
 	l := build(t, delay, "east", "west", "north")
 	for _, way := range [][2]string{{"east", "west"}, {"north", "east"}} {
 		a, b := socket(t, l, way[0]), socket(t, l, way[1])
 		if !arrives(t, a, b, patience) {
 			t.Fatalf("%s does not hear %s", way[1], way[0])
 		}
-		for err := error(nil); err == nil; { // what is still on its way
-			must(t, b.SetReadDeadline(time.Now().Add(5*delay)))
-			_, _, err = b.ReadFrom(make([]byte, 16))
-		}
 		var trips []time.Duration
 		for range 30 {
 			began := time.Now()
 			for _, step := range []struct{ from, to *net.UDPConn }{{a, b}, {b, a}} {
-				_, err := step.from.WriteTo([]byte("x"), step.to.LocalAddr())
+				word := fmt.Appendf(nil, "%16x", rand.Uint64()) // what was sent before may still be on its way
+				_, err := step.from.WriteTo(word, step.to.LocalAddr())
 				must(t, err)
 				must(t, step.to.SetReadDeadline(time.Now().Add(patience)))
-				_, _, err = step.to.ReadFrom(make([]byte, 8))
-				must(t, err)
+				for got := make([]byte, len(word)); !bytes.Equal(got, word); {
+					_, _, err = step.to.ReadFrom(got)
+					must(t, err)
+				}
 			}
 			trips = append(trips, time.Since(began))
 		}
 		slices.Sort(trips)
 		t.Logf("%s and back: %s to %s, median %s", way, trips[0], trips[len(trips)-1], trips[len(trips)/2])
-		if trips[0] < 2*delay || trips[len(trips)/2] > 2*delay+slack {
-			t.Errorf("round trips of %s: want %s, the median at most %s more", trips, 2*delay, slack)
+		if trips[0] < 2*delay {
+			t.Errorf("round trips of %s: want at least %s", trips, 2*delay)
 		}
 	}
 	near, err := net.ListenUDP("udp4", &net.UDPAddr{})

@@ -16,7 +16,6 @@ import (
 	"github.com/signalbox-io/signalbox/examples/demo"
 	"github.com/signalbox-io/signalbox/examples/inserts"
 	"github.com/signalbox-io/signalbox/gateway/api"
-	"github.com/signalbox-io/signalbox/gateway/api/client"
 	"github.com/signalbox-io/signalbox/membership/agent/warden"
 )
 
@@ -118,7 +117,7 @@ func (d *Database) Settled(ctx context.Context, dc string) error {
 
 // SwitchTo moves the service and returns the record when it is over.
 func (d *Database) SwitchTo(ctx context.Context, to string) (api.Handover, error) {
-	h, err := d.API().Switch(ctx, client.NewKey(), api.SwitchRequest{Service: Service, To: to, Reason: "demo"})
+	h, err := d.Order(ctx, api.SwitchRequest{Service: Service, To: to, Reason: "demo"})
 	if err != nil {
 		return h, err
 	}

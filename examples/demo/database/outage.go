@@ -159,16 +159,21 @@ func (d *Database) newest(ctx context.Context, o *Outage) error {
 // warden and every process of the server. It returns the time just before the
 // first signal, when all of it is gone.
 func (d *Database) Kill(dc string) (time.Time, error) {
-	pids := append(wardens(d.wardenOf(dc)), d.server.pid(dc))
-	for _, pid := range pids {
-		pids = append(pids, descendants(pid)...)
-	}
-	at := time.Now()
-	for _, pid := range pids {
-		if pid != 0 {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended with its parent
+	killed := map[int]bool{}
+	kill := func() {
+		pids := append(wardens(d.wardenOf(dc)), d.server.pid(dc))
+		for _, pid := range pids {
+			pids = append(pids, descendants(pid)...)
+		}
+		for _, pid := range pids {
+			if pid != 0 && lives(pid) {
+				killed[pid] = true
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended with its parent
+			}
 		}
 	}
+	at := time.Now()
+	kill()
 	ended := make(chan error, 3)
 	go func() { ended <- d.Down("agent-"+dc, syscall.SIGKILL) }()
 	go func() { ended <- d.Down("envoy-"+dc, syscall.SIGKILL) }()
@@ -177,8 +182,9 @@ func (d *Database) Kill(dc string) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return at, errors.Join(err, demo.Await(ctx, "the end of "+dc, func(context.Context) error {
-		for _, pid := range pids {
-			if pid != 0 && lives(pid) {
+		kill() // what the agent started again while it lived
+		for pid := range killed {
+			if lives(pid) {
 				return fmt.Errorf("process %d lives", pid)
 			}
 		}

@@ -25,7 +25,7 @@ func backend(t *testing.T, dc string) string {
 
 func ask(t *testing.T, url string) string {
 	t.Helper()
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestEachPeerSwitches(t *testing.T) {
 func serves(t *testing.T, peer Peer, dc string) {
 	t.Helper()
 	for _, target := range peer.Targets() {
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for got := ask(t, target); got != dc; got = ask(t, target) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s answers %q, want %s", target, got, dc)
@@ -141,7 +141,7 @@ func TestStartFails(t *testing.T) {
 	good := []string{"http://127.0.0.1:1"}
 	dir := t.TempDir()
 	for _, kind := range All() {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		peer, err := kind.Start(ctx, Options{Ports: []int{port}, East: good, West: good, Dir: dir})
 		cancel()
 		if err == nil {
