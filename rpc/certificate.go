@@ -31,7 +31,7 @@ func chainFor(trust Trust, block *signalbox.DecidedBlock, evidence [][]byte) [][
 	}
 	newest := block.Epoch
 	for _, raw := range evidence {
-		newest = max(newest, lapseEpoch(raw))
+		newest = max(newest, lapseEpoch(raw), fenceEpoch(trust.Epochs, block.Epoch, raw))
 	}
 	return trust.Epochs.Chain(newest)
 }

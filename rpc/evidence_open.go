@@ -126,26 +126,52 @@ func lapseEpoch(raw []byte) uint64 {
 	return t.Witness.Epoch
 }
 
-// fencersOf returns the set of which a fence's signers are voters, the newest one,
-// and how many have to sign; without epochs, those that the trust names.
+// fencersOf returns the set of which a fence's signers are voters and enough of
+// them, the newest one, and how many have to sign; without epochs, those that the
+// trust names. Whoever learns of a newer set, in which as many are too few, goes on
+// believing what it believed: the log has it.
 func fencersOf(trust Trust, shares []*wire.Share) (fencers SignerLookup, quorum int, epoch uint64) {
 	if trust.Epochs == nil {
 		return trust.Fencers, trust.FenceQuorum, 0
 	}
-	for n, first := trust.Epochs.Newest().Epoch, trust.Epochs.First().Epoch; n >= first; n-- {
-		set, _ := trust.Epochs.Of(n)
-		fencers = Fencers(set)
-		all := true
-		for _, s := range shares {
-			id, err := IdentityFromBytes(s.GetSigner())
-			_, ok := fencers(id)
-			all = all && err == nil && ok
-		}
-		if all || n == first {
-			return fencers, set.Lying + 1, n
+	newest, first := trust.Epochs.Newest(), trust.Epochs.First().Epoch
+	for n := newest.Epoch; n >= first; n-- {
+		if set, _ := trust.Epochs.Of(n); mayFence(set, shares) {
+			return Fencers(set), set.Lying + 1, n
 		}
 	}
-	return nil, 0, 0
+	return Fencers(newest), newest.Lying + 1, newest.Epoch // the error is about them
+}
+
+// mayFence reports whether a fence's signers are all voters of a set, and enough.
+func mayFence(set signalbox.VoterSet, shares []*wire.Share) bool {
+	fencers := Fencers(set)
+	for _, s := range shares {
+		id, err := IdentityFromBytes(s.GetSigner())
+		if _, ok := fencers(id); err != nil || !ok {
+			return false
+		}
+	}
+	return len(shares) > set.Lying
+}
+
+// fenceEpoch reads, unverified, the oldest set from an epoch on whose voters may have
+// signed a fence: whoever knows the sets up to that one can verify it. 0: it is none,
+// or no set's.
+func fenceEpoch(epochs *Epochs, from uint64, raw []byte) uint64 {
+	var env wire.Envelope
+	if kind, err := EvidenceKind(raw); err != nil || kind != signalbox.SaysFence || proto.Unmarshal(raw, &env) != nil {
+		return 0
+	}
+	for n := from; ; n++ {
+		set, known := epochs.Of(n)
+		if !known {
+			return 0
+		}
+		if mayFence(set, env.Shares) {
+			return n
+		}
+	}
 }
 
 // Fencers are the voters of a set, who sign fences with the keys of what they say
