@@ -274,6 +274,9 @@ func (c *Coordinator) Switch(ctx context.Context, o api.Order) (api.Handover, er
 		v, err := c.try(ctx, s, o, started)
 		var f *api.Fault
 		another := errors.As(err, &f) && f.Handover != ""
+		if another && f.Handover == o.ID {
+			return c.begun(ctx, o.ID)
+		}
 		if !errors.Is(err, signalbox.ErrConflict) || another || attempt == maxAttempts {
 			return v, err
 		}
@@ -367,10 +370,7 @@ func (c *Coordinator) decide(ctx context.Context, s *service, h *signalbox.Hando
 		}
 		return api.Handover{}, err
 	}
-	if err := c.ask(ctx, func() { c.applyLog() }); err != nil {
-		return api.Handover{}, err
-	}
-	return c.Handover(ctx, h.ID)
+	return c.begun(ctx, h.ID)
 }
 
 // winner names the handover that took the term; empty when what the own log

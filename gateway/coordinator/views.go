@@ -267,6 +267,15 @@ func (c *Coordinator) Handover(ctx context.Context, id string) (v api.Handover, 
 	return v, json.Unmarshal(raw, &v)
 }
 
+// begun returns an order's handover that the log brought just now: the order was
+// given before, here or elsewhere.
+func (c *Coordinator) begun(ctx context.Context, id string) (api.Handover, error) {
+	if err := c.ask(ctx, func() { c.applyLog() }); err != nil {
+		return api.Handover{}, err
+	}
+	return c.Handover(ctx, id)
+}
+
 // fromLog makes a short record from the log where this gateway kept none: it was
 // away when the handover ended, or was killed before it had kept one.
 func (c *Coordinator) fromLog(id string, v *api.Handover, otherwise error) error {

@@ -17,7 +17,7 @@ func TestDrainNeverEnds(t *testing.T) {
 	e, w := withProxies(s)
 	s.agents["e1"].in.set(func(i *instance) { i.inFlight = 1 })
 	o := s.order(west)
-	o.HoldBudget = 400 * time.Millisecond
+	o.HoldBudget = 3 * time.Second // e2 drains meanwhile, also on a busy machine
 	s.begin("west-1", o)
 	h := s.wantOutcome(o.ID, api.OutcomeFallback, 3)
 	if cert := s.verify(h); !cert.IsFallback() || len(cert.Evidence) != 1 {
@@ -42,6 +42,7 @@ func TestGiveUpOnRequest(t *testing.T) {
 	o := s.order(west)
 	s.begin("east-1", o)
 	eventually(t, "e1 to drain", s.agents["e1"].in.draining)
+	s.knows("west-2", o.ID)
 	if _, err := s.gateways["west-2"].coordinator.GiveUp(t.Context(), o.ID, "operator/anna", "wrong day"); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestNewSideCannotPromote(t *testing.T) {
 		s.agents[name].in.set(func(i *instance) { i.refuses = true })
 	}
 	o := s.order(west)
-	o.HoldBudget = 2 * time.Second // for the drain, on a busy machine
+	o.HoldBudget = 6 * time.Second // for the drain, on a busy machine
 	s.begin("west-1", o)
 	s.wantOutcome(o.ID+"-back", api.OutcomeForward, 4)
 	for _, p := range []*proxy{e, w} {

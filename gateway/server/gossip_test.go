@@ -155,6 +155,7 @@ func TestGiveUpByGossip(t *testing.T) {
 		_, serves := s.agents["e1"].in.serves()
 		return !serves
 	})
+	s.knows("east-2", o.ID)
 	if _, err := s.gateways["east-2"].coordinator.GiveUp(t.Context(), o.ID, "op", "a test"); err != nil {
 		t.Fatal(err)
 	}

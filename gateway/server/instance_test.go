@@ -26,13 +26,25 @@ type judge struct {
 type opening struct {
 	dc   signalbox.DataCenter
 	term signalbox.Term
+	// until is the end of its lease by the boot-time clock; zero: it needs none.
+	until time.Duration
 }
 
+// over is whether its lease has run out: it closed then, be the timer that says so
+// late or not.
+func (o opening) over() bool { return o.until != 0 && driver.BootTime() >= o.until }
+
 func (j *judge) opened(name string, dc signalbox.DataCenter, term signalbox.Term) {
+	j.openedUntil(name, dc, term, 0)
+}
+
+func (j *judge) openedUntil(name string, dc signalbox.DataCenter, term signalbox.Term, until time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for other, o := range j.open {
-		if o.dc != dc {
+		if o.over() {
+			delete(j.open, other)
+		} else if o.dc != dc {
 			j.t.Errorf("two masters: %s opens in %s at term %d while %s is open in %s at term %d", name, dc, term, other, o.dc, o.term)
 		}
 	}
@@ -43,7 +55,17 @@ func (j *judge) opened(name string, dc signalbox.DataCenter, term signalbox.Term
 		j.t.Errorf("%s opens at term %d after term %d was served", name, term, j.last)
 	}
 	j.last = max(j.last, term)
-	j.open[name] = opening{dc, term}
+	j.open[name] = opening{dc, term, until}
+}
+
+// renewed: an instance that is open may be so for longer.
+func (j *judge) renewed(name string, until time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if o, ok := j.open[name]; ok {
+		o.until = until
+		j.open[name] = o
+	}
 }
 
 func (j *judge) closed(name string) {
@@ -154,7 +176,11 @@ func (i *instance) Promote(_ context.Context, o driver.Promotion) error {
 	if o.Leased && (i.leased != o.Term || driver.BootTime() >= i.until) {
 		return errors.New("no lease of this term came since the start")
 	}
-	i.judge.opened(i.name, i.dc, o.Term)
+	until := time.Duration(0)
+	if o.Leased {
+		until = i.until
+	}
+	i.judge.openedUntil(i.name, i.dc, o.Term, until)
 	i.master, i.term = true, o.Term
 	return nil
 }
@@ -164,9 +190,13 @@ func (i *instance) Promote(_ context.Context, o driver.Promotion) error {
 func (i *instance) Lease(_ context.Context, o driver.LeaseOrder) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.closeLate()
 	if o.Term != i.leased || o.Boot > i.until {
 		i.leased, i.until = o.Term, o.Boot
 		time.AfterFunc(o.Boot-driver.BootTime(), i.expire)
+		if i.master && i.term == o.Term {
+			i.judge.renewed(i.name, o.Boot)
+		}
 	}
 	return nil
 }
@@ -174,6 +204,12 @@ func (i *instance) Lease(_ context.Context, o driver.LeaseOrder) error {
 func (i *instance) expire() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.closeLate()
+}
+
+// closeLate closes an instance whose lease has run out: what is renewed after that
+// opens nothing.
+func (i *instance) closeLate() {
 	if i.master && i.leased == i.term && driver.BootTime() >= i.until {
 		i.master = false
 		i.judge.closed(i.name)

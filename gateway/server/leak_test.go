@@ -71,7 +71,7 @@ func TestFailedStart(t *testing.T) {
 	} {
 		server, err := New(Options{Bundle: b, Cluster: s.cluster, State: t.TempDir(), Listen: l, Services: s.services, Logger: first.opt.Logger})
 		if err == nil {
-			ctx, cancel := context.WithTimeout(t.Context(), patience/10)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			err = server.Run(ctx)
 			cancel()
 		}

@@ -251,6 +251,7 @@ func (s *site) startGateway(name string) *node {
 	opt := Options{
 		Bundle: b, Cluster: s.cluster, State: state, Listen: listen, Services: s.services, Version: "test",
 		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout, snapshotBlocks: s.snapshotBlocks,
+		AgreementTimeout: patience / 3, // the default is for machines that are not busy
 	}
 	if s.wrap != nil {
 		opt.wrap = func(h session.Handler) session.Handler { return s.wrap(name, h) }
