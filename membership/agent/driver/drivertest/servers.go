@@ -125,10 +125,23 @@ func (o Orders) Planned(term signalbox.Term) driver.StepDown {
 	return driver.StepDown{Service: o.Service, Term: term, Deadline: deadline}
 }
 
-// StepDown steps a master down as planned.
+// StepDown steps a master down as planned. Drivers give a standby that is just
+// connecting, or is a little behind, a moment only: on a busy machine they are
+// asked again when they have interrupted nothing.
 func (o Orders) StepDown(s Server, term signalbox.Term) driver.Position {
 	o.T.Helper()
-	position, err := s.Driven().StepDown(o.Ctx, o.Planned(term))
+	return o.StepDownBy(s, o.Planned(term))
+}
+
+// StepDownBy is StepDown by an order.
+func (o Orders) StepDownBy(s Server, order driver.StepDown) driver.Position {
+	o.T.Helper()
+	var position driver.Position
+	var err error
+	o.Await(func() bool {
+		position, err = s.Driven().StepDown(o.Ctx, order)
+		return err == nil || !strings.Contains(err.Error(), "nothing was interrupted")
+	}, func() any { return err })
 	Check(o.T, err)
 	return position
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait of the suite unless a subject has more.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A Subject is one instance, fresh: never promoted, running where the driver
 // does not start it itself, ready. What is nil or zero is not tested.
@@ -46,7 +46,7 @@ type Subject struct {
 	Beyond driver.Position
 	// Master is the address of a real master to follow, for a driver.Follower.
 	Master string
-	// Patience bounds every wait; 0: 30 s.
+	// Patience bounds every wait; 0: two minutes.
 	Patience time.Duration
 }
 

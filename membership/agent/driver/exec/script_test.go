@@ -85,11 +85,11 @@ func TestEnvironment(t *testing.T) {
 // what they say, which is recorded.
 func TestCommandsAreBounded(t *testing.T) {
 	d, dir := scripts(t, func(o *execdriver.Options) {
-		o.Timeout = 300 * time.Millisecond
+		o.Timeout = 5 * time.Second // what is to be seen of a command has to happen in it
 		o.Promote = execdriver.Command{"/bin/sh", "-c", `trap "" TERM; sleep 1000 & echo $! >pid; wait; sleep 1000`}
 		o.StepDown = execdriver.Command{"/bin/sh", "-c", `head -c 300000 /dev/zero | tr '\0' x; echo; echo tail >&2; exit 1`}
 	})
-	if err := d.Promote(t.Context(), driver.Promotion{Term: 7}); err == nil || !strings.Contains(err.Error(), "more than 300ms") {
+	if err := d.Promote(t.Context(), driver.Promotion{Term: 7}); err == nil || !strings.Contains(err.Error(), "more than 5s") {
 		t.Errorf("promote: %v", err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "pid"))

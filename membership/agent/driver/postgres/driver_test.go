@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait of these tests; nothing is expected to take so long.
-const patience = 3 * time.Minute
+const patience = 8 * time.Minute
 
 var lab *pgtest.Lab
 

@@ -53,7 +53,7 @@ func TestSuite(t *testing.T) {
 
 // serves tries to write as a client would.
 func (s *site) serves() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	c, err := s.connect(ctx)
 	if err != nil {

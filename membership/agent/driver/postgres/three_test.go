@@ -37,9 +37,7 @@ func (p *three) stepDownFor(master, incoming *site, term signalbox.Term) driver.
 	p.T.Helper()
 	order := p.Planned(term)
 	order.Incoming = []driver.Peer{{Name: incoming.Name, Address: incoming.Address()}}
-	position, err := master.driver.StepDown(p.Ctx, order)
-	drivertest.Check(p.T, err)
-	return position
+	return p.StepDownBy(master, order)
 }
 
 // Guards: with several standbys a step-down waits for the one that is to be

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait of these tests; nothing is expected to take so long.
-const patience = 2 * time.Minute
+const patience = 8 * time.Minute
 
 var lab *redistest.Lab
 
@@ -120,7 +120,7 @@ func (s *site) do(ctx context.Context, words ...any) {
 // writes tries to write as a client that comes now would. Only a pause keeps it
 // waiting, and lets it in at its end.
 func (s *site) writes() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()
 	c := s.Open()
 	defer c.Close()

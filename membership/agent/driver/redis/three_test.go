@@ -48,8 +48,7 @@ func TestThreeSwitch(t *testing.T) {
 		var all sync.WaitGroup
 		a, b := write(p.Ctx, master, &all), write(p.Ctx, master, &all)
 		p.Await(func() bool { return master.client.DBSize(p.Ctx).Val() > 200*int64(term) }, func() any { return term })
-		position, err := master.driver.StepDown(p.Ctx, p.planned(next, term-1))
-		drivertest.Check(t, err)
+		position := p.StepDownBy(master, p.planned(next, term-1))
 		all.Wait()
 		p.Promote(next, term, position)
 		if n := lost(p.Ctx, next, a, b); n != 0 {
@@ -86,8 +85,7 @@ func TestThreeIncomingBehind(t *testing.T) {
 	drivertest.Refused(t, err, "incoming-behind: "+p.north.Name)
 	drivertest.Refused(t, err, "nothing was interrupted")
 	p.east.set(p.Ctx, "goes", "on")
-	position, err := p.east.driver.StepDown(p.Ctx, p.planned(p.west, 1))
-	drivertest.Check(t, err)
+	position := p.StepDownBy(p.east, p.planned(p.west, 1))
 	p.Promote(p.west, 2, position)
 }
 
