@@ -81,7 +81,7 @@ func (j *Journal) silent(epoch uint64) (index uint64) {
 }
 
 func (j *Journal) setSilent(index, epoch uint64) error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update("silent", func(tx *bolt.Tx) error {
 		raw := binary.BigEndian.AppendUint64(nil, index)
 		return tx.Bucket(bucketAgreement).Put(keySilent, binary.BigEndian.AppendUint64(raw, epoch))
 	})
@@ -121,14 +121,14 @@ func (j *Journal) allBegun() (open bool) {
 }
 
 func (j *Journal) setAllBegun() error {
-	return j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketAgreement).Put(keyBegun, []byte(opened)) })
+	return j.update("all-begun", func(tx *bolt.Tx) error { return tx.Bucket(bucketAgreement).Put(keyBegun, []byte(opened)) })
 }
 
 // KeyMade notes that a voter's key was made beside this journal: what the journal
 // does not hold, the key has not signed. It has to return before the key is shown
 // to anybody.
 func (j *Journal) KeyMade(public []byte) error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update("key-made", func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketAgreement).Put(append([]byte(madePrefix), public...), []byte{1})
 	})
 	if err != nil {
@@ -148,7 +148,7 @@ func (j *Journal) KeptKey(public []byte) (made bool) {
 
 // begin ends the doubt.
 func (j *Journal) begin() error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update("begin", func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketAgreement)
 		if err := b.Delete(keySilent); err != nil {
 			return err

@@ -251,7 +251,7 @@ func (j *Journal) Doubt() {
 // CaughtUp says that every other gateway was asked and this log is as new as
 // the newest of theirs: a restored journal counts as current from now on.
 func (j *Journal) CaughtUp() error {
-	err := j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyRestored) })
+	err := j.update("caught-up", func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyRestored) })
 	if err != nil {
 		return fmt.Errorf("mark journal as caught up: %w", err)
 	}

@@ -112,7 +112,7 @@ func whole(path string) error {
 }
 
 func (j *Journal) load() error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update("open", func(tx *bolt.Tx) error {
 		for _, b := range [][]byte{bucketBlocks, bucketNotes, bucketRecords, bucketRecordIDs, bucketMeta, bucketAgreement} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err

@@ -6,22 +6,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/examples/demo"
-	"github.com/signalbox-io/signalbox/gateway/api"
-	"github.com/signalbox-io/signalbox/gateway/api/client"
 )
 
 // How a handover, or a process, is brought to a failpoint.
 type trigger string
 
 const (
-	bySwitch  trigger = "switch"  // forward
-	byGiveUp  trigger = "give up" // its fallback, by a refuse
-	byStop    trigger = "stop"    // an orderly stop of an instance
-	byRestart trigger = "restart" // a start of an agent
+	bySwitch   trigger = "switch"      // forward
+	byGiveUp   trigger = "give up"     // its fallback, by a refuse
+	byFailover trigger = "failover"    // by a lapse: the master's agents and instances are down
+	byStop     trigger = "stop"        // an orderly stop and a start of an instance
+	byRestart  trigger = "restart"     // a start of an agent
+	byNewKey   trigger = "new key"     // a start of an agent whose state is lost
+	byAttest   trigger = "attest"      // a start of an instance on a person's word
+	byStart    trigger = "start"       // a start of a gateway
+	byAbsence  trigger = "absence"     // a gateway was away for longer than the log reaches back
+	byLoss     trigger = "loss"        // a start of a gateway whose disk is lost
+	byFirst    trigger = "first start" // of a whole cluster
 )
 
 // A Failpoint is a step at which a process is killed by itself: before a write,
@@ -34,112 +37,93 @@ type Failpoint struct {
 	harmless bool
 }
 
-// Failpoints lists those that a site with one voter and no leases reaches.
+type matrix []Failpoint
+
+func (m *matrix) add(by trigger, harmless bool, name string, steps ...string) {
+	for _, step := range steps {
+		*m = append(*m, Failpoint{Name: name + "-" + step, by: by, harmless: harmless})
+	}
+}
+
+// write adds the three steps of one that is waited for.
+func (m *matrix) write(by trigger, harmless bool, names ...string) {
+	for _, name := range names {
+		m.add(by, harmless, name, "before", "unsynced", "durable")
+	}
+}
+
+// Failpoints lists those that a site with one voter and no leases reaches, where
+// failpoint.Blocks is 2: so the outcome of a handover is taken into a snapshot.
 func Failpoints() []Failpoint {
-	var out []Failpoint
-	add := func(by trigger, harmless bool, name string, steps ...string) {
-		for _, step := range steps {
-			out = append(out, Failpoint{Name: name + "-" + step, by: by, harmless: harmless})
-		}
-	}
-	for _, name := range []string{"append", "note-statement", "note-certificate", "drop-statement", "record"} {
-		add(bySwitch, true, "journal-"+name, "before", "unsynced", "durable")
-	}
-	// Where Blocks is 2, the outcome of a handover is taken into one.
-	add(bySwitch, true, "journal-snapshot", "before", "unsynced", "durable")
-	add(bySwitch, false, "agent-open", "before", "unsynced")
-	add(bySwitch, false, "agent-answer-ack", "before", "unsynced", "durable")
-	add(bySwitch, false, "agent-certificate", "before", "unsynced")
-	add(bySwitch, false, "agent", "append", "sync")
-	add(byGiveUp, false, "agent-answer-refuse", "before", "unsynced", "durable")
-	add(byStop, false, "agent-leave", "before", "unsynced", "durable")
-	add(byRestart, true, "agent", "create-state", "rename-state", "sync-directory")
-	return out
+	var m matrix
+	m.write(bySwitch, true, "journal-append", "journal-note-statement", "journal-note-certificate", "journal-note-endpoints",
+		"journal-drop-statement", "journal-record", "journal-snapshot")
+	m.write(byRestart, true, "journal-note-incarnation")
+	m.write(byStart, true, "journal-open")
+	m.write(byAbsence, true, "journal-install")
+	m.add(bySwitch, false, "agent-open", "before", "unsynced")
+	m.write(bySwitch, false, "agent-answer-ack")
+	m.add(bySwitch, false, "agent-certificate", "before", "unsynced")
+	m.add(bySwitch, false, "agent", "append", "sync")
+	m.write(byGiveUp, false, "agent-answer-refuse")
+	m.write(byStop, false, "agent-leave")
+	m.add(byStop, false, "agent-admission", "before", "unsynced")
+	m.write(byAttest, false, "agent-attested")
+	m.add(byRestart, true, "agent", "create-state", "rename-state", "sync-directory")
+	m.add(byNewKey, true, "agent", "renew", "create-key.pem", "rename-key.pem")
+	return m
+}
+
+// VoterFailpoints lists those that need several voters or leases.
+func VoterFailpoints() []Failpoint {
+	var m matrix
+	m.write(bySwitch, true, "journal-vote")
+	m.write(byAbsence, true, "journal-install")
+	m.write(byLoss, true, "journal-silent", "journal-begin", "journal-caught-up", "journal-key-made")
+	m.write(byFailover, false, "journal-lease")
+	return m
+}
+
+// FirstFailpoints lists those that only a cluster's first start reaches.
+func FirstFailpoints() []Failpoint {
+	var m matrix
+	m.write(byFirst, true, "journal-all-begun")
+	return m
 }
 
 // Harmless reports whether a kill there fails no request.
 func (f Failpoint) Harmless() bool { return f.harmless }
 
-// reachWithin bounds how long after the trigger the point may be reached, and
-// how long a site may take to be itself again.
-const reachWithin = 30 * time.Second
+// arm has the next process that reaches the point die there. dir is the
+// SIGNALBOX_FAILPOINTS of the site's processes.
+func (f Failpoint) arm(dir string) error {
+	return os.WriteFile(filepath.Join(dir, f.Name), nil, 0o600)
+}
 
-// Run arms the point in dir (SIGNALBOX_FAILPOINTS of the site's processes), brings
-// a process to it, and waits until it died and what it was part of has ended by
-// itself. which chooses the process where one has to be named.
+// reached returns nil when a process died there.
+func (f Failpoint) reached(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, f.Name)); err == nil {
+		return errors.New("nobody was there yet")
+	}
+	return nil
+}
+
+// Run arms the point, brings a process to it, and waits until it died and what it
+// was part of has ended by itself. which chooses the process where one has to be
+// named.
 func (f Failpoint) Run(ctx context.Context, s *demo.Site, dir string, which int) (Result, error) {
-	armed := filepath.Join(dir, f.Name)
-	if err := os.WriteFile(armed, nil, 0o600); err != nil {
+	if err := f.arm(dir); err != nil {
 		return Result{}, err
 	}
 	r := Result{Killed: "whoever reached " + f.Name, Began: true}
-	err := f.pull(ctx, s, armed, which, &r)
-	reached := demo.Await(ctx, f.Name+" to be reached", func(context.Context) error {
-		if _, err := os.Stat(armed); err == nil {
-			return errors.New("not yet")
-		}
-		return nil
-	})
-	if reached != nil {
-		_ = os.Remove(armed) // nobody shall find it later
+	err := f.pull(ctx, s, &pulled{result: &r, which: which, reached: func() error { return f.reached(dir) }})
+	if err == nil {
+		err = demo.Await(ctx, f.Name+" to be reached", func(context.Context) error { return f.reached(dir) })
 	}
-	return r, errors.Join(err, reached)
-}
-
-func (f Failpoint) pull(ctx context.Context, s *demo.Site, armed string, which int, r *Result) error {
-	if f.by == byRestart {
-		agents := Names(s, Agent)
-		return s.Kill(agents[which%len(agents)])
+	if f.reached(dir) != nil {
+		_ = os.Remove(filepath.Join(dir, f.Name)) // nobody shall find it later
 	}
-	service, err := s.API().Service(ctx, demo.Service)
-	if err != nil {
-		return err
-	}
-	if f.by == byStop {
-		var masters []string // only they have something to leave
-		for _, in := range s.Instances() {
-			if in.DataCenter == service.Master {
-				masters = append(masters, in.Name)
-			}
-		}
-		return s.Restart(ctx, masters[which%len(masters)], reachWithin)
-	}
-	to := demo.West
-	if service.Master == demo.West {
-		to = demo.East
-	}
-	h, err := f.begin(ctx, s, armed, to)
-	if h.ID == "" || err != nil {
-		return err // without both, who is master in the end shows later
-	}
-	if f.by == byGiveUp {
-		_, err := s.API().GiveUp(ctx, client.NewKey(), h.ID, api.GiveUpRequest{Reason: "chaos: to be killed at " + f.Name})
-		if err != nil && !errors.Is(err, signalbox.ErrRefused) && !errors.Is(err, signalbox.ErrUnknown) {
-			return err
-		}
-	}
-	if err := r.follow(ctx, s, h.ID); err != nil {
-		return err
-	}
-	return r.once(ctx, s)
-}
-
-// begin orders a switch until it is taken, or the point is reached while it is agreed on.
-func (f Failpoint) begin(ctx context.Context, s *demo.Site, armed, to string) (h api.Handover, err error) {
-	key := client.NewKey() // the same order each time
-	var refused error
-	waited := demo.Await(ctx, "a switch to be possible", func(ctx context.Context) error {
-		h, err = s.API().Switch(ctx, key, api.SwitchRequest{Service: demo.Service, To: to, Reason: "chaos: killed at " + f.Name})
-		if !errors.Is(err, signalbox.ErrUnavailable) && !errors.Is(err, signalbox.ErrNotReady) {
-			refused = err
-			return nil
-		}
-		if _, gone := os.Stat(armed); gone != nil {
-			return nil
-		}
-		return err
-	})
-	return h, errors.Join(refused, waited)
+	return r, err
 }
 
 // once checks that every gateway tells the same outcome of each handover.
