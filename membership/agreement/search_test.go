@@ -1,14 +1,10 @@
 package agreement
 
 import (
-	"flag"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 )
-
-var searchViews = flag.Int("search.views", 3, "views of the exhaustive search; 4 takes minutes")
 
 // The search drives real replicas: three honest voters of four; the fourth lies
 // and leads every view. Whoever leads sends what it likes to whom it likes, made
@@ -94,6 +90,8 @@ type search struct {
 	swapped []int
 	states  int
 	taken   int
+	depth   int      // steps to the states that are visited now
+	next    []uint64 // found, one step further
 }
 
 func newSearch(t testing.TB, views int, without Rule) *search {
@@ -411,86 +409,4 @@ func (s *search) decided(w world) (n int) {
 		}
 	}
 	return n
-}
-
-// pack puts a world into a key.
-func pack(w world) uint64 { return uint64(w[0])<<42 | uint64(w[1])<<21 | uint64(w[2]) }
-
-func unpack(k uint64) world {
-	return world{int(k >> 42), int(k >> 21 & (1<<21 - 1)), int(k & (1<<21 - 1))}
-}
-
-// explore goes through all states, breadth first; it returns a shortest way to
-// two decided values, or nil.
-func (s *search) explore(limit int) []string {
-	first := s.id(local{view: 1})
-	begin := pack(world{first, first, first})
-	before := map[uint64]uint64{begin: begin}
-	queue := []uint64{begin}
-	for len(queue) > 0 {
-		key := queue[0]
-		queue = queue[1:]
-		w := unpack(key)
-		if s.states++; s.states > limit {
-			s.t.Fatalf("more than %d states", limit)
-		}
-		for who, id := range w {
-			if who > 0 && w[who-1] == id {
-				continue // the same as the one before
-			}
-			for _, st := range s.stepsOf(id) {
-				if !s.possible(w, who, st.action) {
-					continue
-				}
-				s.taken++
-				next := w
-				next[who] = st.to
-				next = s.canonical(next)
-				to := pack(next)
-				if _, ok := before[to]; ok {
-					continue
-				}
-				before[to] = key
-				if s.decided(next) > 1 {
-					return s.way(before, to)
-				}
-				queue = append(queue, to)
-			}
-		}
-	}
-	return nil
-}
-
-// way names the steps that led to a world.
-func (s *search) way(before map[uint64]uint64, to uint64) (way []string) {
-	for before[to] != to {
-		from := unpack(before[to])
-		for who, id := range from {
-			for _, st := range s.stepsOf(id) {
-				next := from
-				next[who] = st.to
-				if s.possible(from, who, st.action) && pack(s.canonical(next)) == to {
-					way = append(way, st.action.String())
-					to = before[to]
-					goto found
-				}
-			}
-		}
-	found:
-	}
-	slices.Reverse(way)
-	return way
-}
-
-// TestExhaustive guards agreement itself: whatever one liar of four does, with
-// all messages lost, repeated and reordered and voters crashing after every
-// step, no two values of a slot are decided.
-func TestExhaustive(t *testing.T) {
-	s := newSearch(t, *searchViews, 0)
-	began := time.Now()
-	if way := s.explore(50_000_000); way != nil {
-		t.Fatalf("two values decided: %q", way)
-	}
-	t.Logf("4 voters, 1 liar, 2 values, %d views: %d states of %d voter states, %d steps, %v",
-		s.views, s.states, len(s.locals), s.taken, time.Since(began).Round(time.Millisecond))
 }
