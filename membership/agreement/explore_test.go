@@ -9,7 +9,7 @@ import (
 
 var (
 	searchViews  = flag.Int("search.views", 3, "views of the exhaustive search; with 4 it has not ended within 10^8 states")
-	searchStates = flag.Int("search.states", 100_000_000, "states after which the exhaustive search gives up; 32 bytes each")
+	searchStates = flag.Int("search.states", 100_000_000, "states after which the exhaustive search gives up; about 75 bytes each")
 )
 
 // pack puts a world into a key.
