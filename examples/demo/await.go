@@ -147,7 +147,9 @@ func (s *Site) instancesKnown(ctx context.Context) error {
 	}
 	ready := map[string]api.Instance{}
 	for _, in := range list {
-		ready[in.Name] = in
+		if !ready[in.Name].Ready { // who lost its state is listed by its old key, too
+			ready[in.Name] = in
+		}
 	}
 	for _, in := range s.instances {
 		switch known, ok := ready[in.Name]; {
