@@ -17,7 +17,7 @@ const (
 	drainSeconds  = 2
 	parentSeconds = 3
 	// handedOver is how long the old process may take to end after the new one serves.
-	handedOver = (parentSeconds + 10) * time.Second
+	handedOver = (parentSeconds + 60) * time.Second
 )
 
 // envoyFlags are those of one restart epoch. The supervisor begins with 0 again after a death, for then no

@@ -139,7 +139,7 @@ func (s *Site) command(dc, path string, args ...string) func() *exec.Cmd {
 func (s *Site) instanceFlags(in Instance) []string {
 	flags := []string{
 		"--listen", in.Address, "--driver", in.Driver, "--service", Service, "--instance", in.Name,
-		"--data-center", in.DataCenter, "--write-log", in.WriteLog, "--leave-within", "15s",
+		"--data-center", in.DataCenter, "--write-log", in.WriteLog, "--leave-within", "30s",
 	}
 	if in.Driver == DriverHTTP {
 		return append(flags, "--control", in.Control)

@@ -58,10 +58,11 @@ type Load struct {
 	last     error
 }
 
-// ack is one acknowledged row.
+// ack is one acknowledged row. The server said so between began and at: who runs this may have done something else before
+// it looked.
 type ack struct {
 	Row
-	at time.Time
+	began, at time.Time
 }
 
 // Start starts the writers.
@@ -107,9 +108,10 @@ func (l *Load) write(ctx context.Context, writer int) {
 			}
 		}
 		one, cancel := context.WithTimeout(context.Background(), statementTimeout) // what was begun is brought to its end
+		began := time.Now()
 		err := conn.Insert(one, Row{writer, n})
 		cancel()
-		l.note(ack{Row{writer, n}, time.Now()}, err)
+		l.note(ack{Row{writer, n}, began, time.Now()}, err)
 		if err != nil { // read-only, or cut: another server may serve by now
 			conn.Close()
 			conn = nil
@@ -172,7 +174,7 @@ type Stats struct {
 // Total is everything so far.
 func (l *Load) Total() Stats { return l.Between(time.Time{}, time.Unix(math.MaxInt32, 0)) }
 
-// Between is what was acknowledged and what failed between two moments.
+// Between is what was begun between two moments and acknowledged, and what failed between them.
 func (l *Load) Between(from, to time.Time) Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,10 +182,12 @@ func (l *Load) Between(from, to time.Time) Stats {
 	var s Stats
 	var before time.Time
 	for _, a := range l.acked {
+		if in(a.began) {
+			s.Acknowledged++
+		}
 		if !in(a.at) {
 			continue
 		}
-		s.Acknowledged++
 		if !before.IsZero() {
 			s.Outage = max(s.Outage, a.at.Sub(before))
 		}
@@ -206,24 +210,28 @@ func (l *Load) Between(from, to time.Time) Stats {
 	return s
 }
 
-// Span is when the first and the last row of a time were acknowledged; zero for
+// Span is when the first of the rows that were begun within a time was
+// acknowledged, at the latest, and when the last was, at the earliest: a server
+// whose last is after another's first did acknowledge after the other. Zero for
 // none.
 func (l *Load) Span(from, to time.Time) (first, last time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.acked {
-		if a.at.Before(from) || !a.at.Before(to) {
+		if a.began.Before(from) || !a.at.Before(to) {
 			continue
 		}
 		if first.IsZero() {
 			first = a.at
 		}
-		last = a.at
+		if a.began.After(last) {
+			last = a.began
+		}
 	}
 	return first, last
 }
 
-// Flows waits until rows are acknowledged after a moment, n of them.
+// Flows waits until rows are begun and acknowledged after a moment, n of them.
 func (l *Load) Flows(ctx context.Context, after time.Time, n int) error {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
@@ -243,7 +251,13 @@ func (l *Load) since(after time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := sort.Search(len(l.acked), func(i int) bool { return !l.acked[i].at.Before(after) })
-	return len(l.acked) - first
+	n := 0
+	for _, a := range l.acked[first:] {
+		if !a.began.Before(after) {
+			n++
+		}
+	}
+	return n
 }
 
 // Check looks for every acknowledged row on a server and returns how many it has
@@ -253,8 +267,8 @@ func (l *Load) Check(ctx context.Context, server Store) (lost int, err error) {
 	return len(missing), err
 }
 
-// Missing is when each row was acknowledged that was so before a moment and that
-// a server has not.
+// Missing is when each row was acknowledged that was begun before a moment and
+// that a server has not.
 func (l *Load) Missing(ctx context.Context, server Store, before time.Time) (at []time.Time, err error) {
 	there, err := server.Rows(ctx)
 	if err != nil {
@@ -263,7 +277,7 @@ func (l *Load) Missing(ctx context.Context, server Store, before time.Time) (at 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.acked {
-		if a.at.Before(before) && !there[a.Row] {
+		if a.began.Before(before) && !there[a.Row] {
 			at = append(at, a.at)
 		}
 	}

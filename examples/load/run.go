@@ -163,7 +163,7 @@ func read(response *http.Response, id string) answer {
 		}
 	}
 	if id != "" && a.status < 500 && !bytes.Contains(buffer[:n], []byte(`"`+id+`"`)) {
-		a.failure = "answered without its id"
+		a.failure = "answered without its id: status " + strconv.Itoa(a.status)
 	}
 	return a
 }

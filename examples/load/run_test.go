@@ -206,8 +206,8 @@ func TestFailures(t *testing.T) {
 	}{
 		"server error":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, 0, 10, "status 503"},
 		"not found":     {http.NotFound, 0, 0, ""},
-		"without id":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201) }, 1, 10, "answered without its id"},
-		"refused write": {http.NotFound, 1, 10, "answered without its id"},
+		"without id":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201) }, 1, 10, "answered without its id: status 201"},
+		"refused write": {http.NotFound, 1, 10, "answered without its id: status 404"},
 		"no response":   {hangUp, 1, 10, "EOF"},
 		"cut body": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")

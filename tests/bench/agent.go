@@ -46,10 +46,11 @@ func startAgent(ctx context.Context, o options, site *demo.Site) (_ *tenfold, er
 		return nil, err
 	}
 	config := filepath.Join(site.Dir(), nameTenfold+".yaml")
-	text, err := agentConfig(site.Dir(), bundle, listener.Addr().String())
+	gossip, err := site.FreePort()
 	if err != nil {
 		return nil, err
 	}
+	text := agentConfig(site.Dir(), bundle, listener.Addr().String(), gossip)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -74,34 +75,15 @@ func startAgent(ctx context.Context, o options, site *demo.Site) (_ *tenfold, er
 	return t, err
 }
 
-func agentConfig(dir, bundle, base string) (string, error) {
-	gossip, err := freePort()
-	if err != nil {
-		return "", err
-	}
+func agentConfig(dir, bundle, base string, gossip int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "bundle: %q\nstate: %q\ngossip:\n  listen: %s\ninstances:\n", bundle, filepath.Join(dir, nameTenfold), gossip)
+	fmt.Fprintf(&b, "bundle: %q\nstate: %q\ngossip:\n  listen: 127.0.0.1:%d\ninstances:\n", bundle, filepath.Join(dir, nameTenfold), gossip)
 	for n := range fewServices {
 		service := demo.ExtraService(n)
 		fmt.Fprintf(&b, "  - service: %s\n    name: %s-west-1\n    address: 127.0.0.1:%d\n    driver: http\n    base: http://%s/%s\n",
 			service, service, n+1, base, service) // nobody is ever sent there
 	}
-	return b.String(), nil
-}
-
-// freePort finds an address that is free for TCP and UDP at the moment.
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	packet, err := net.ListenPacket("udp", listener.Addr().String())
-	if err != nil {
-		return "", err
-	}
-	defer packet.Close()
-	return listener.Addr().String(), nil
+	return b.String()
 }
 
 // answer is an instance that is ready, and not master.

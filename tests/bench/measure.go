@@ -16,7 +16,7 @@ const (
 	warmUp  = 1500 * time.Millisecond // of the load, before the first switch of a turn
 	between = 500 * time.Millisecond  // two switches: one does not disturb the next
 	perTurn = 10                      // switches of one system before it is another's turn
-	oneCut  = time.Minute
+	oneCut  = 3 * time.Minute
 	toJudge = time.Minute
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/signalbox-io/signalbox/tests/oracle"
 )
 
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // built builds the binaries, without the race detector.
 func built(t *testing.T, flags ...string) demo.Binaries {

@@ -26,7 +26,7 @@ while [ $# -gt 0 ]; do
 done
 pid=$(cat "`+pids+`/$name") || exit 1
 kill -9 "$pid" 2>/dev/null
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in $(seq 50); do
   grep -qs "^State:.[^Z]" "/proc/$pid/status" || { echo "process $pid of $name is gone"; exit 0; }
   sleep 0.2
 done

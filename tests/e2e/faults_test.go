@@ -173,7 +173,7 @@ func testAllGatewaysKilled(t *testing.T, f *fixture) {
 	if h.Outcome != api.OutcomeForward && h.Outcome != api.OutcomeFallback {
 		t.Errorf("outcome %s\n%s", h.Outcome, timeline(&h))
 	}
-	t.Logf("ended as %s, held %v", h.Outcome, h.HoldMS)
+	t.Logf("ended as %s\n%s", h.Outcome, timeline(&h))
 	f.steady(t, f.service(t).Master)
 	unharmed(t, l)
 }

@@ -34,7 +34,7 @@ type lineInstance struct {
 	mu     sync.Mutex
 	master bool
 	term   uint64
-	last   time.Time // when a connection or a line came
+	last   time.Time // when a connection came, or the first line of one
 	conns  map[*lineConn]bool
 	slow   int // lines that hang
 	goOn   chan struct{}
@@ -141,8 +141,10 @@ func (in *lineInstance) drop(c *lineConn) {
 func (in *lineInstance) begin(c *lineConn) (term uint64, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	ok = in.master || c.fresh
-	c.busy, c.fresh, in.last = ok, false, time.Now()
+	if ok = in.master || c.fresh; c.fresh {
+		in.last = time.Now()
+	}
+	c.busy, c.fresh = ok, false
 	return in.term, ok
 }
 

@@ -13,7 +13,7 @@ import (
 func TestPostgres(t *testing.T) {
 	for _, stop := range []postgres.Mode{postgres.Fast, postgres.Clean} {
 		t.Run(string(stop), func(t *testing.T) {
-			site, err := database.StartPostgres(within(t), database.Options{Binaries: binaries, Stop: stop, Notice: func(line string) { t.Log(line) }})
+			site, err := database.StartPostgres(within(t), database.Options{Binaries: binaries, Stop: stop, HoldBudget: unhurried, Notice: func(line string) { t.Log(line) }})
 			must(t, err)
 			defer func() { must(t, site.Close()) }()
 			r, err := site.Run(within(t), 2, func(s database.Switch) {

@@ -10,7 +10,7 @@ import (
 )
 
 // orderly is how long a process may take to end after SIGTERM.
-const orderly = 20 * time.Second
+const orderly = time.Minute
 
 // Rule: a rolling restart of the gateways fails no request, and a switch works afterwards.
 func testRestartGateways(t *testing.T, f *fixture) {

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	startLimit = 20 * time.Second // for one proxy to serve, on a machine that does much else
+	startLimit = time.Minute      // for one proxy to serve, on a machine that does much else
 	stopLimit  = 3 * time.Second  // after SIGTERM, before SIGKILL
 	askAgain   = time.Millisecond // between two questions whether a proxy is ready or has switched
 	logTail    = 4096             // bytes of a process's output that an error shows
-	dialLimit  = 2 * time.Second  // for the runtime socket and the admin interface
+	dialLimit  = 30 * time.Second // for the runtime socket and the admin interface
 )
 
 // process is a child with its output in a file.
