@@ -72,6 +72,8 @@ type Member struct {
 	// voted is the block that this voter voted for and that may be decided
 	// without its knowledge.
 	voted atomic.Pointer[signalbox.Block]
+	// waiting counts the calls of Propose that wait.
+	waiting atomic.Int64
 
 	// The rest belongs to Run's goroutine.
 	replica *agreement.Replica
@@ -232,6 +234,7 @@ func (m *Member) keepUp() error {
 		m.fill = false
 	}
 	now := time.Now()
+	m.takeAsked(now)
 	m.pending.settle(m.opt.Journal, now)
 	m.replica.SetPending(!m.pending.empty() || m.fill, now)
 	if m.replica.NeedsValue() {

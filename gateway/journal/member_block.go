@@ -18,21 +18,7 @@ func (m *Member) build(now time.Time) []byte {
 	b := &signalbox.Block{Cluster: m.opt.Journal.trust.Cluster, Epoch: m.opt.Epoch, At: now, Proposer: uint32(m.self)}
 	m.opt.Journal.View(func(l *handover.Ledger) {
 		b.Index, b.Prev = l.Index()+1, l.Digest()
-		seen, size := map[signalbox.Service]bool{}, 0
-		for _, a := range m.pending.asks {
-			s := a.request.Service()
-			if seen[s] || len(b.Requests) == rpc.MaxRequests || size+len(a.raw) > rpc.MaxBlock/2-1024 || clashes(b, &a.request) || l.CheckAt(&a.request, now) != nil {
-				continue
-			}
-			if a.request.Voters != nil && len(b.Requests) > 0 {
-				continue // alone, in the next block
-			}
-			seen[s], size = true, size+len(a.raw)+8
-			b.Requests = append(b.Requests, a.request)
-			if a.request.Voters != nil {
-				break
-			}
-		}
+		gather(b, m.pending.asks, func(a *ask) bool { return len(a.raw) <= maxTogether && l.CheckAt(&a.request, now) == nil })
 	})
 	if len(b.Requests) == 0 && !m.fill && m.replica.View() == 1 {
 		return nil
@@ -46,21 +32,6 @@ func (m *Member) build(now time.Time) []byte {
 		return nil
 	}
 	return raw
-}
-
-// clashes reports whether a request speaks of what another one of the block
-// speaks of although their services differ: an identity, or a handover's id.
-func clashes(b *signalbox.Block, r *signalbox.Request) bool {
-	for i := range b.Requests {
-		have := &b.Requests[i]
-		if r.Admit != nil && have.Admit != nil && r.Admit.Identity == have.Admit.Identity {
-			return true
-		}
-		if r.Handover != nil && have.Handover != nil && r.Handover.ID == have.Handover.ID {
-			return true
-		}
-	}
-	return false
 }
 
 // validate is what this voter checks of a block before it votes for it first:

@@ -23,6 +23,8 @@ type ask struct {
 	key     [32]byte
 	until   time.Time
 	replies []chan reply
+	// ctx, at a voter that decides alone, is whoever's asked: what ended is not decided.
+	ctx context.Context
 	// forwarded: the leader was told at least once.
 	forwarded bool
 }
@@ -77,8 +79,10 @@ func (m *Member) Propose(ctx context.Context, r signalbox.Request) (*signalbox.D
 	select {
 	case m.asked <- a:
 	default:
-		return nil, fmt.Errorf("%w: %d requests wait already", signalbox.ErrUnavailable, maxPending)
+		return nil, errTooMany()
 	}
+	m.waiting.Add(1)
+	defer m.waiting.Add(-1)
 	select {
 	case got := <-answer:
 		return got.block, got.err
@@ -151,7 +155,7 @@ func (p *pending) add(a *ask, now time.Time) {
 		return
 	}
 	if len(p.asks) >= maxPending {
-		a.reply(nil, fmt.Errorf("%w: %d requests wait already", signalbox.ErrUnavailable, maxPending))
+		a.reply(nil, errTooMany())
 		return
 	}
 	p.asks, p.by[a.key] = append(p.asks, a), a
@@ -160,6 +164,19 @@ func (p *pending) add(a *ask, now time.Time) {
 func (a *ask) reply(b *signalbox.DecidedBlock, err error) {
 	for _, to := range a.replies {
 		to <- reply{b, err}
+	}
+}
+
+// takeAsked takes what else was asked for here meanwhile, so that it goes into the
+// next block together.
+func (m *Member) takeAsked(now time.Time) {
+	for {
+		select {
+		case a := <-m.asked:
+			m.pending.add(a, now)
+		default:
+			return
+		}
 	}
 }
 

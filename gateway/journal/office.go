@@ -202,6 +202,17 @@ func (o *Office) Propose(ctx context.Context, r signalbox.Request) (*signalbox.D
 	return nil, errNoSeat
 }
 
+// Waiting is how many requests that were asked for here wait to be decided.
+func (o *Office) Waiting() int64 {
+	switch s := o.now.Load(); {
+	case s.member != nil:
+		return s.member.waiting.Load()
+	case s.voter != nil:
+		return s.voter.waiting.Load()
+	}
+	return 0
+}
+
 // Answer answers an instance's question; see Voter and Member.
 func (o *Office) Answer(service signalbox.Service, id signalbox.Identity, nonce []byte) ([]byte, error) {
 	switch s := o.now.Load(); {

@@ -1,9 +1,10 @@
 package journal
 
 import (
-	"context"
 	"crypto/ed25519"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -23,52 +24,16 @@ type Voter struct {
 	now     func() time.Time
 	// stop ends granting leases until a slot is decided, durably; nil: it grants none.
 	stop func(slot uint64) error
+
+	mu      sync.Mutex
+	asks    []*ask       // that wait for the next block, oldest first; guarded by mu
+	waiting atomic.Int64 // calls of Propose that wait
 }
 
 // NewVoter returns the voter that writes into a journal. scheme must hold the
 // voter's key, and key is the same one, for answers.
 func NewVoter(j *Journal, scheme signature.Scheme, epoch uint64, name string, key ed25519.PrivateKey, now func() time.Time) *Voter {
 	return &Voter{journal: j, scheme: scheme, epoch: epoch, name: name, key: key, now: now}
-}
-
-// Propose has a request decided: checked against the whole log, signed, and on
-// disk before it returns. A handover whose id is in the log already is returned
-// as it was decided. Errors are those of Ledger.CheckAt, or ErrUnavailable.
-func (v *Voter) Propose(ctx context.Context, r signalbox.Request) (*signalbox.DecidedBlock, error) {
-	v.journal.write.Lock()
-	defer v.journal.write.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if err := v.mayVote(); err != nil {
-		return nil, err
-	}
-	if r.Handover != nil {
-		b, err := v.journal.decided(r.Handover)
-		if b != nil || err != nil {
-			return b, err
-		}
-	}
-	var err error
-	block := &signalbox.Block{Cluster: v.journal.trust.Cluster, Epoch: v.epoch, At: v.now(), Requests: []signalbox.Request{r}}
-	v.journal.View(func(l *handover.Ledger) {
-		err = l.CheckBlock(block, block.At)
-		block.Index, block.Prev = l.Index()+1, l.Digest()
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := v.prepareVoters(block); err != nil {
-		return nil, err
-	}
-	decided, err := v.sign(block)
-	if err != nil {
-		return nil, err
-	}
-	if err := v.journal.appendLocked(decided); err != nil {
-		return nil, err // its signature must not get out
-	}
-	return decided, nil
 }
 
 // prepareVoters: before this voter signs that others decide, it grants no leases any

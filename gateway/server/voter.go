@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/coordinator"
 	"github.com/signalbox-io/signalbox/gateway/journal"
@@ -45,6 +47,9 @@ func (s *Server) buildVoter(trust rpc.Trust, peers int) (*voterLog, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "signalbox_journal_requests_waiting", Help: "Requests that were asked for at this voter and wait to be decided; those that wait together share a block.",
+	}, func() float64 { return float64(s.office.Waiting()) }))
 	s.tellVoters()
 	return &voterLog{s.journal, s.office}, nil
 }
