@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"sync"
@@ -34,6 +35,13 @@ func (silence) Behind(string, uint64) []string                     { return nil 
 
 // alone returns a coordinator without a network around it.
 func alone(t *testing.T, dir string) *Coordinator {
+	c, _ := aloneWith(t, dir)
+	return c
+}
+
+// aloneWith is alone with the voter that decides its log, where these instances may
+// be enrolled: whoever made the proof.
+func aloneWith(t *testing.T, dir string, may ...signalbox.Instance) (*Coordinator, *journal.Voter) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -44,7 +52,14 @@ func alone(t *testing.T, dir string) *Coordinator {
 		t.Fatal(err)
 	}
 	trust := rpc.Trust{Cluster: "test", Quorum: list}
-	j, err := journal.Open(dir, trust, nil)
+	j, err := journal.Open(dir, trust, func(proof []byte) (signalbox.Instance, error) {
+		for _, in := range may {
+			if bytes.Contains(proof, in.PublicKey) {
+				return in, nil
+			}
+		}
+		return signalbox.Instance{}, signalbox.ErrUntrusted
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +72,7 @@ func alone(t *testing.T, dir string) *Coordinator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c, journal.NewVoter(j, list, 1, "east-1", private, time.Now)
 }
 
 // TestEndsUnderAFlood: a coordinator ends while sessions go on posting and

@@ -307,8 +307,12 @@ func (c *Coordinator) logged(b *signalbox.DecidedBlock, r *signalbox.Request) {
 		c.settled(s, r.Outcome)
 		c.certifiedByLog(s)
 		c.step(s, handover.Logged{Block: r.Outcome.Block, Certified: r.Outcome.Certified})
+	case r.Remove != nil && r.Remove.Announces():
+		// The instance stays outstanding: what it said before still counts.
 	case r.Remove != nil:
-		delete(s.leaves, r.Remove.Identity)
+		if s.leaves[r.Remove.Identity].Admission < b.Index {
+			delete(s.leaves, r.Remove.Identity)
+		}
 		c.step(s, handover.Removed{Identity: r.Remove.Identity, Index: b.Index})
 	case r.Pause != nil, r.Approval != nil, r.Started != nil:
 		c.heardPeople(s, r)

@@ -105,6 +105,7 @@ func (c *Coordinator) forget(s *service, id signalbox.Identity) {
 	}
 	delete(s.instances, id)
 	delete(s.admitting, id)
+	delete(s.leaves, id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.heard, id)

@@ -230,7 +230,9 @@ func (c *Coordinator) said(e signalbox.Evidence, seen time.Time) {
 			}
 		}
 	case signalbox.SaysLeave:
-		s.leaves[e.Identity] = e
+		if e.Admission >= s.leaves[e.Identity].Admission { // one of before may be repeated late
+			s.leaves[e.Identity] = e
+		}
 		c.keepStatement(e)
 	case signalbox.SaysAck, signalbox.SaysRefuse:
 		c.keepStatement(e)
@@ -304,19 +306,12 @@ func (c *Coordinator) removeLeft(s *service) {
 	}
 	now := c.opt.Now()
 	for id, e := range s.leaves {
-		if len(e.Position) > 0 {
-			continue // the next certificate needs it: it says what the data had reached
-		}
-		still := false
-		c.opt.Journal.View(func(l *handover.Ledger) {
-			if st := l.Service(s.conf.Name); st != nil {
-				holder, ok := st.Outstanding[id]
-				still = ok && holder.Admission == e.Admission
-			}
-		})
-		if !still {
+		counts, over := c.counts(s, id, e)
+		if over {
 			delete(s.leaves, id)
-			continue
+		}
+		if !counts || len(e.Position) > 0 {
+			continue // the next certificate needs a position: it says what the data had reached
 		}
 		i := s.instances[id]
 		if c.turn() > 0 || i != nil && i.DataCenter != c.opt.DataCenter || now.Before(s.removing[id]) {
@@ -330,6 +325,21 @@ func (c *Coordinator) removeLeft(s *service) {
 			delete(s.removing, id)
 		}
 	}
+}
+
+// counts reports whether a leave is of the admission that is outstanding by the own
+// log, and whether it is over: the log has its removal or a newer admission. One of
+// an admission that this log does not have yet is neither.
+func (c *Coordinator) counts(s *service, id signalbox.Identity, leave signalbox.Evidence) (counts, over bool) {
+	c.opt.Journal.View(func(l *handover.Ledger) {
+		over = leave.Admission <= l.Index()
+		if st := l.Service(s.conf.Name); st != nil {
+			holder, outstanding := st.Outstanding[id]
+			counts = outstanding && holder.Admission == leave.Admission
+			over = over && !counts || outstanding && holder.Admission > leave.Admission
+		}
+	})
+	return counts, over
 }
 
 // removeAgain is how long a removal that was proposed is waited for.

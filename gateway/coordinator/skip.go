@@ -12,7 +12,7 @@ func (c *Coordinator) skip(to uint64) {
 	c.applied = to
 	for _, s := range c.services {
 		var cert *signalbox.Certificate
-		open, outstanding := map[signalbox.Digest]*signalbox.DecidedBlock{}, map[signalbox.Identity]bool{}
+		open := map[signalbox.Digest]*signalbox.DecidedBlock{}
 		var inOrder []*signalbox.DecidedBlock
 		c.opt.Journal.View(func(l *handover.Ledger) {
 			st := l.Service(s.conf.Name)
@@ -24,9 +24,6 @@ func (c *Coordinator) skip(to uint64) {
 				open[b.Digest] = b
 				inOrder = append(inOrder, b)
 			}
-			for id := range st.Outstanding {
-				outstanding[id] = true
-			}
 		})
 		for _, b := range inOrder {
 			if h := b.Handover(s.conf.Name); b.Index <= to && !s.machine.Runs(b.Digest) {
@@ -36,11 +33,6 @@ func (c *Coordinator) skip(to uint64) {
 		}
 		c.certifiedByLog(s)
 		c.endSkipped(s, open, cert)
-		for id := range s.leaves {
-			if !outstanding[id] {
-				delete(s.leaves, id)
-			}
-		}
 		for id, i := range s.instances {
 			c.keepIncarnation(id)
 			if i.local {
