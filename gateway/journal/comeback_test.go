@@ -88,7 +88,7 @@ func TestComebackFills(t *testing.T) {
 	a.run(voterNames...)
 	pace := time.NewTicker(5 * time.Millisecond)
 	defer pace.Stop()
-	for end := time.After(30 * time.Second); !m.opt.Journal.Begun(); {
+	for end := time.After(2 * time.Minute); !m.opt.Journal.Begun(); {
 		select {
 		case <-pace.C:
 		case <-end:

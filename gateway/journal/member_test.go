@@ -252,7 +252,7 @@ func TestMembersDecide(t *testing.T) {
 }
 
 func (a *assembly) propose(name string, r signalbox.Request) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		b, err := a.members[name].Propose(ctx, r)
@@ -280,7 +280,7 @@ func (a *assembly) propose(name string, r signalbox.Request) {
 // await takes blocks from the others' logs up to an index.
 func (a *assembly) await(j *Journal, index uint64) {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	go a.follow(ctx, j)
 	for {

@@ -26,7 +26,7 @@ import (
 
 // patience bounds every wait for something that must happen; each ends with
 // its condition.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 const (
 	testCluster = "test"
@@ -251,7 +251,7 @@ func (s *site) startGateway(name string) *node {
 	opt := Options{
 		Bundle: b, Cluster: s.cluster, State: state, Listen: listen, Services: s.services, Version: "test",
 		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout, snapshotBlocks: s.snapshotBlocks,
-		AgreementTimeout: patience / 3, // the default is for machines that are not busy
+		AgreementTimeout: 30 * time.Second, // the default is for machines that are not busy
 	}
 	if s.wrap != nil {
 		opt.wrap = func(h session.Handler) session.Handler { return s.wrap(name, h) }

@@ -113,7 +113,7 @@ func (n *node) gotDocument(h Hash) int {
 }
 
 // patience bounds how long a test on the real network waits for a condition.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // wait blocks until the condition over the callbacks' memory holds.
 func (n *node) wait(what string, condition func() bool) {
