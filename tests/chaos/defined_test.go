@@ -59,7 +59,7 @@ func defined(t *testing.T) map[string]string {
 	calls := map[string]int{}
 	walked := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			if d != nil && d.IsDir() && (d.Name() == ".tools" || d.Name() == "node_modules") {
+			if d != nil && d.IsDir() && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") && strings.Trim(d.Name(), ".") != "") {
 				return filepath.SkipDir
 			}
 			return err
