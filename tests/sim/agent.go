@@ -24,12 +24,14 @@ type agent struct {
 	image    agentDisk // a backup that somebody made
 	unsynced []func()
 	clock    clock
+	trust    rpc.Trust // with the voters that it knows
+	ballot   seat      // the newest of them
 
 	serving signalbox.Term // the gate is open at this term
 	lease   *lease.Holder  // of serving's term; nil: it uses none
 	drained signalbox.Digest
 	hangs   bool
-	answers map[int]rpc.Answer // by voter, to the nonce of this start
+	answers map[tag]rpc.Answer // by voter, to the nonce of this start
 	fresh   bool               // a quorum of them keeps it from nothing
 	held    bool               // a quorum answered, and it is kept closed
 	nonces  uint64
@@ -50,6 +52,7 @@ type agentDisk struct {
 	answers   map[signalbox.Digest]signalbox.Evidence
 	first     map[signalbox.Digest]time.Time
 	leave     signalbox.Evidence
+	chain     [][]byte // the blocks that changed the voters
 }
 
 // copied is an image of the disk.
@@ -68,8 +71,9 @@ func (a *agent) start() {
 	}
 	a.up, a.run, a.serving, a.lease, a.drained = true, a.run+1, 0, nil, signalbox.Digest{}
 	a.held = false
+	a.remembers()
 	if a.answers == nil || a.s.off != NonceIsStale {
-		a.answers = map[int]rpc.Answer{}
+		a.answers = map[tag]rpc.Answer{}
 	}
 	a.fresh = a.s.off == NonceNotAsked
 	a.hangs = a.s.rough(0.1)
@@ -219,6 +223,9 @@ func (a *agent) tick(run int) {
 // granted takes a certificate, and the block that admits it.
 func (a *agent) granted(c *signalbox.Certificate, admitted *signalbox.DecidedBlock) {
 	newer := a.disk.cert == nil || c.Term > a.disk.cert.Term
+	if newer && !a.verify(c) {
+		return
+	}
 	var ad *signalbox.Admission
 	if admitted != nil {
 		if ad = admitted.Admission(a.Service); ad != nil && (ad.Identity != a.Identity || admitted.Index < a.disk.admission) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -133,16 +134,17 @@ func (a *agent) ask(run int) {
 }
 
 func (a *agent) askBy(g *gateway, run int) {
-	for i, v := range a.s.voters {
+	for _, v := range a.asks(g) {
 		asked := func() {
 			answer, ok := v.answer(a.Service, a.Identity)
 			if !ok {
 				return
 			}
+			as := v.voter.seat.key()
 			hand := func() {
 				a.s.send(g.node, a.node, func() {
 					if a.up && (a.run == run || a.s.off == NonceIsStale) {
-						a.answered(i, answer)
+						a.answered(a.said(v, as, answer.Epoch), answer)
 					}
 				})
 			}
@@ -162,15 +164,18 @@ func (a *agent) askBy(g *gateway, run int) {
 
 // answered is rule 2: nothing newer than its own entry may have taken the
 // mastership away, as a quorum of voters has it.
-func (a *agent) answered(voter int, answer rpc.Answer) {
-	if before, ok := a.answers[voter]; !ok || before.Index < answer.Index {
-		a.answers[voter] = answer
+func (a *agent) answered(as vote, answer rpc.Answer) {
+	if !a.counts(as) && (a.s.off != AnswersOfAnyEpoch || !slices.Contains(a.ballot.scheme.tags, as.key)) {
+		return
+	}
+	if before, ok := a.answers[as.key]; !ok || before.Index < answer.Index {
+		a.answers[as.key] = answer
 	}
 	var own uint64
 	if a.disk.cert != nil {
 		own = max(a.disk.cert.Block.Index, a.basis())
 	}
-	clear, quorum := 0, len(a.s.voters)-a.s.plan.u
+	clear, quorum := 0, a.ballot.quorum()
 	for _, said := range a.answers {
 		if said.Beyond <= own && (said.Index <= own || said.Allowed&signalbox.ByOthers == 0) {
 			clear++
@@ -217,14 +222,15 @@ func (a *agent) renew() {
 	if a.serving == 0 || c == nil || c.Term != a.serving || !c.Leases().Used() {
 		return
 	}
-	if a.lease == nil || a.leaseBy != a.basis() {
+	if a.lease == nil || a.leaseBy != a.basis() || a.lease.Epoch() != a.ballot.epoch() {
 		a.leaseBy, a.renewAt = a.basis(), time.Time{}
-		quorum := len(a.s.voters) - a.s.plan.u
+		quorum := a.ballot.quorum()
 		if a.s.off == LeaseOfOne {
 			quorum = 1
 		}
 		a.lease = lease.NewHolder(c.Leases(), quorum, lease.Request{
 			Service: a.Service, Term: c.Term, Identity: a.Identity, Admission: a.leaseBy, Incarnation: uint64(a.run),
+			Epoch: a.ballot.epoch(),
 		})
 	}
 	if a.s.now.Before(a.renewAt) {
@@ -238,16 +244,16 @@ func (a *agent) renew() {
 	for _, n := range a.s.neighbours(a.node) {
 		g := n.gw
 		a.s.send(a.node, n, func() {
-			for i, v := range a.s.voters {
+			for _, v := range a.asks(g) {
 				asked := func() {
-					if !v.grant(r) {
+					as, ok := v.grant(r)
+					if !ok {
 						return
 					}
 					hand := func() {
 						a.s.send(g.node, a.node, func() {
 							if a.up && a.run == run {
-								holder.Granted(signalbox.Identity(rune('A'+i)), r, a.s.instant(a.clock))
-								a.serve()
+								a.grantedBy(holder, a.said(v, as, as.epoch), r)
 							}
 						})
 					}
@@ -265,4 +271,54 @@ func (a *agent) renew() {
 			}
 		})
 	}
+}
+
+// asks are the voters that a gateway asks for an agent: those of its log, and those
+// that lie whatever they are.
+func (a *agent) asks(g *gateway) []*gateway {
+	if a.s.plan.changes == 0 || a.s.plan.liars == 0 {
+		return g.voter.seat.who
+	}
+	out := slices.Clone(g.voter.seat.who)
+	for _, p := range a.s.gateways {
+		if p.voter.liar != nil && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// said is as which voter v said something: a lying one as the agent likes to hear it.
+func (a *agent) said(v *gateway, as vote, epoch uint64) vote {
+	if v.voter.liar == nil {
+		return vote{as.key, epoch}
+	}
+	if place := a.ballot.of(v); place >= 0 {
+		return vote{a.ballot.scheme.tags[place], a.ballot.epoch()}
+	}
+	return vote{}
+}
+
+// counts reports whether what was said is of one of the voters of the newest epoch
+// that the agent knows, as part of that.
+func (a *agent) counts(as vote) bool {
+	ok := as.epoch == a.ballot.epoch() && slices.Contains(a.ballot.scheme.tags, as.key)
+	if !ok {
+		a.s.Stats["answers and grants of other epochs"]++
+	}
+	return ok
+}
+
+// grantedBy takes a grant: the holder looks whether it is of its epoch.
+func (a *agent) grantedBy(holder *lease.Holder, as vote, r lease.Request) {
+	if !slices.Contains(a.ballot.scheme.tags, as.key) {
+		return
+	}
+	if r.Epoch = as.epoch; a.s.off == GrantsOfAnyEpoch {
+		r.Epoch = holder.Epoch()
+	}
+	if !holder.Granted(signalbox.Identity(as.key[:]), r, a.s.instant(a.clock)) {
+		a.s.Stats["answers and grants of other epochs"]++
+	}
+	a.serve()
 }

@@ -47,7 +47,7 @@ func (d *desk) do(effect handover.Effect) []handover.Event {
 	case handover.Collect:
 		d.collect(e)
 	case handover.Certify:
-		c, err := rpc.BuildCertificate(d.s.trust(), e.Block, d.service, e.Term, e.Evidence)
+		c, err := rpc.BuildCertificate(d.book.trust, e.Block, d.service, e.Term, e.Evidence)
 		if err != nil {
 			d.s.fail("%s: evidence makes no certificate: %v", d.name, err)
 			return nil
@@ -56,7 +56,7 @@ func (d *desk) do(effect handover.Effect) []handover.Event {
 		return []handover.Event{handover.Certified{Certificate: c, Built: true}}
 	case handover.Spread:
 		if e.To&handover.ToPeers != 0 {
-			d.broadcast(func(p *desk) { p.step(handover.Certified{Certificate: e.Certificate}) })
+			d.broadcast(func(p *desk) { p.shown(e.Certificate) })
 		}
 		if e.To&handover.ToAgents != 0 {
 			for _, a := range d.s.agents {

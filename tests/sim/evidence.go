@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"crypto/ed25519"
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,16 +14,17 @@ import (
 // collection is a lapse that a gateway collects shares of.
 type collection struct {
 	payload []byte
+	seat    seat // the set that it is of
 	shares  map[int]signature.Share
 }
 
-func testimony(kind signalbox.StatementKind, of signalbox.Service, id signalbox.Identity, admission uint64, block signalbox.Digest, below signalbox.Term) rpc.Testimony {
+func (d *desk) testimony(kind signalbox.StatementKind, of signalbox.Service, id signalbox.Identity, admission uint64, block signalbox.Digest, below signalbox.Term) rpc.Testimony {
 	t := rpc.Testimony{Statement: signalbox.Statement{Kind: kind, Service: of, Identity: id, Admission: admission, Block: block, Term: below}}
 	switch kind {
 	case signalbox.SaysLapse:
-		t.Witness = signalbox.Witness{Epoch: 1}
+		t.Witness = signalbox.Witness{Epoch: d.voter.seat.epoch()}
 	case signalbox.SaysFence:
-		t.Witness = signalbox.Witness{Plugin: "power", By: []string{"gateway"}}
+		t.Witness = signalbox.Witness{Plugin: "power", By: []string{d.name}}
 	default:
 		t.Witness = signalbox.Witness{By: []string{"ada"}, Reason: "it is off", At: epoch}
 	}
@@ -39,26 +40,29 @@ func encoded(t rpc.Testimony) []byte {
 }
 
 // testify has gateways or an operator sign.
-func (s *Sim) testify(t rpc.Testimony) signalbox.Evidence {
+func (d *desk) testify(t rpc.Testimony) signalbox.Evidence {
 	var raw []byte
 	var err error
 	if t.Kind == signalbox.SaysFence {
-		payload := encoded(t)
-		public := gatewayKey.Public().(ed25519.PublicKey)
-		raw, err = rpc.SealFence(payload, []rpc.Share{{
-			Signer: rpc.IdentityOf(public), Signature: stamp(public, rpc.SigningInput(rpc.DomainFence, cluster, payload)),
-		}})
+		payload, set := encoded(t), d.voter.seat.set
+		var shares []rpc.Share
+		for _, v := range set.Voters[:set.Lying+1] {
+			shares = append(shares, rpc.Share{
+				Signer: rpc.IdentityOf(v.PublicKey), Signature: stamp(v.PublicKey, rpc.SigningInput(rpc.DomainFence, cluster, payload)),
+			})
+		}
+		raw, err = rpc.SealFence(payload, shares)
 	} else {
 		raw = seal(rpc.DomainAttest, encoded(t), operatorKey)
 	}
 	if err != nil {
 		panic(err)
 	}
-	return s.opened(raw)
+	return d.opened(raw)
 }
 
-func (s *Sim) opened(raw []byte) signalbox.Evidence {
-	e, err := rpc.OpenEvidence(s.trust(), raw, nil)
+func (d *desk) opened(raw []byte) signalbox.Evidence {
+	e, err := rpc.OpenEvidence(d.book.trust, raw, nil)
 	if err != nil {
 		panic(err)
 	}
@@ -87,16 +91,16 @@ func (d *desk) fence(b *signalbox.DecidedBlock, entry signalbox.RosterEntry) {
 		a.crash(d.s.between(50*time.Millisecond, 4*time.Second))
 	}
 	d.s.Stats["fences"]++
-	d.statement(d.s.testify(testimony(signalbox.SaysFence, d.service, entry.Identity, entry.Admission, b.Digest, b.Handover(d.service).Term)))
+	d.statement(d.testify(d.testimony(signalbox.SaysFence, d.service, entry.Identity, entry.Admission, b.Digest, b.Handover(d.service).Term)))
 }
 
 func (d *desk) collectLapse(b *signalbox.DecidedBlock, entry signalbox.RosterEntry) {
-	key := string(entry.Identity) + b.Digest.String()
+	key := fmt.Sprint(string(entry.Identity), b.Digest, d.voter.seat.epoch())
 	if d.lapses[key] != nil {
 		return
 	}
-	t := testimony(signalbox.SaysLapse, d.service, entry.Identity, entry.Admission, b.Digest, b.Handover(d.service).Term)
-	d.lapses[key] = &collection{encoded(t), map[int]signature.Share{}}
+	t := d.testimony(signalbox.SaysLapse, d.service, entry.Identity, entry.Admission, b.Digest, b.Handover(d.service).Term)
+	d.lapses[key] = &collection{encoded(t), d.voter.seat, map[int]signature.Share{}}
 	d.askLapse(d.run, key, b)
 }
 
@@ -109,11 +113,11 @@ func (d *desk) askLapse(run int, key string, b *signalbox.DecidedBlock) {
 	if c == nil { // signed meanwhile
 		return
 	}
-	if !d.machine.Runs(b.Digest) {
-		delete(d.lapses, key)
+	if !d.machine.Runs(b.Digest) || c.seat.epoch() != d.voter.seat.epoch() {
+		delete(d.lapses, key) // over, or to be asked of others
 		return
 	}
-	for i, v := range d.s.voters {
+	for i, v := range c.seat.who {
 		if _, ok := c.shares[i]; ok {
 			continue
 		}
@@ -140,17 +144,17 @@ func (d *desk) askLapse(run int, key string, b *signalbox.DecidedBlock) {
 
 func (d *desk) lapseShare(run int, key string, i int, share signature.Share) {
 	c := d.lapses[key]
-	if !d.up || d.run != run || c == nil {
+	if !d.up || d.run != run || c == nil || c.seat.epoch() != d.voter.seat.epoch() {
 		return
 	}
 	c.shares[i] = share
 	var all []signature.Share
-	for n := range d.s.voters {
+	for n := range c.seat.who {
 		if sh, ok := c.shares[n]; ok {
 			all = append(all, sh)
 		}
 	}
-	scheme := d.s.voters[0].voter.scheme
+	scheme := c.seat.scheme
 	if len(all) < scheme.quorum {
 		return
 	}
@@ -164,7 +168,7 @@ func (d *desk) lapseShare(run int, key string, i int, share signature.Share) {
 	}
 	delete(d.lapses, key)
 	d.s.Stats["lapses"]++
-	e := d.s.opened(raw)
+	e := d.opened(raw)
 	d.s.say("%s has the lapse of %s below %d", d.name, nameOf(e.Identity), e.Term)
 	d.statement(e)
 }
@@ -175,13 +179,14 @@ func (s *Sim) attend() {
 	s.after(200*time.Millisecond, s.attend)
 	var g *gateway
 	for _, p := range s.gateways {
-		if p.up && (p.voter == nil || p.voter.liar == nil) {
+		if p.up && p.voter.liar == nil {
 			g = p
 		}
 	}
 	if g == nil {
 		return
 	}
+	s.repair()
 	for _, d := range g.desks {
 		if st := d.state(); st != nil {
 			d.attend(st)
@@ -208,7 +213,7 @@ func (d *desk) attend(st *handover.ServiceState) {
 			h := b.Handover(d.service)
 			if e, listed := h.Entry(w.Identity); listed && h.Allowed.Has(signalbox.Attest) && s.chance(0.5) {
 				s.Stats["attests"]++
-				d.statement(s.testify(testimony(signalbox.SaysAttest, d.service, w.Identity, e.Admission, b.Digest, h.Term)))
+				d.statement(d.testify(d.testimony(signalbox.SaysAttest, d.service, w.Identity, e.Admission, b.Digest, h.Term)))
 			}
 		}
 		d.attestRemoval(st, w)
@@ -230,7 +235,7 @@ func (d *desk) attestRemoval(st *handover.ServiceState, w *who) {
 			}})
 		}
 	} else if s.chance(0.5) {
-		e := s.testify(testimony(signalbox.SaysAttest, d.service, w.Identity, an.Admission, an.Digest, an.Below))
+		e := d.testify(d.testimony(signalbox.SaysAttest, d.service, w.Identity, an.Admission, an.Digest, an.Below))
 		// Evidence that was true once comes late, too.
 		s.after(s.between(0, 3*time.Second), func() {
 			d.propose(signalbox.Request{Remove: &signalbox.Removal{Service: d.service, Identity: w.Identity, Evidence: e.Envelope}})

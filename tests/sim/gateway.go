@@ -16,7 +16,7 @@ type gateway struct {
 	*node
 	s        *Sim
 	dc       signalbox.DataCenter
-	voter    *voter // nil: it follows
+	voter    *voter // whenever the log says that it is one
 	up       bool
 	run      int
 	book     *book
@@ -60,8 +60,10 @@ func (d *desk) at(p *gateway) *desk { return p.desks[d.n] }
 // book is a ledger with its log.
 type book struct {
 	*handover.Ledger
-	log  []*signalbox.DecidedBlock // nil where a snapshot stands for it
-	base compacted
+	trust rpc.Trust                 // with the voters of all epochs that the gateway knows
+	log   []*signalbox.DecidedBlock // nil where a snapshot stands for it
+	shown map[string]bool           // certificates of others that were verified
+	base  compacted
 }
 
 func (b *book) take(d *signalbox.DecidedBlock) error {
@@ -72,10 +74,10 @@ func (b *book) take(d *signalbox.DecidedBlock) error {
 	return nil
 }
 
-func (s *Sim) newBook() *book {
-	l := handover.NewLedger(s.trust(), enrolled)
+func (s *Sim) newBook(trust rpc.Trust) *book {
+	l := handover.NewLedger(trust, enrolled)
 	l.SetSnapshotBlocks(s.plan.snapshots)
-	return &book{Ledger: l}
+	return &book{Ledger: l, trust: trust, shown: map[string]bool{}}
 }
 
 func (g *gateway) start() {
@@ -87,6 +89,7 @@ func (g *gateway) start() {
 	}
 	g.up, g.run, g.fed, g.asked = true, g.run+1, 0, nil
 	g.reload()
+	g.unseat()
 	for _, d := range g.desks {
 		d.released, d.leaves, d.lapses = 0, map[signalbox.Identity]signalbox.Evidence{}, map[string]*collection{}
 		d.machine = handover.NewMachine(handover.Options{Service: d.service, Gateway: g.name, DataCenter: g.dc, Peers: peers})
@@ -94,12 +97,12 @@ func (g *gateway) start() {
 	g.applied()
 	for _, d := range g.desks {
 		for _, e := range d.notes {
-			d.step(handover.Said{Evidence: e})
+			if d.believes(e) {
+				d.step(handover.Said{Evidence: e})
+			}
 		}
 	}
-	if g.voter != nil {
-		g.startVoter()
-	}
+	g.takeSeat()
 	for _, n := range g.s.neighbours(g.node) {
 		g.s.connect(g.node, n)
 	}
@@ -118,11 +121,9 @@ func (g *gateway) crash(down time.Duration) {
 		}
 	}
 	g.unsynced = nil
-	if g.voter != nil {
-		g.voter.replica, g.voter.grantor = nil, nil
-		if g.s.off == VotesForgotten || g.s.off == LostDiskVotes {
-			g.voter.disk.votes = nil
-		}
+	g.voter.replica, g.voter.grantor = nil, nil
+	if g.s.off == VotesForgotten || g.s.off == LostDiskVotes {
+		g.voter.disk.votes = nil
 	}
 	for _, n := range g.s.neighbours(g.node) {
 		g.s.cut(g.node, n, down+time.Millisecond)
@@ -155,16 +156,15 @@ func (g *gateway) tick(run int) {
 			g.s.send(p.node, g.node, func() { g.follow(blocks) })
 		}
 	}
-	if v := g.voter; v != nil {
-		if v.replica != nil {
-			g.carry(v.replica.Tick(g.s.now))
-			g.keepUp()
-		} else {
-			g.comeBack()
-		}
-		if v.liar != nil && g.up {
-			v.liar.lie(g)
-		}
+	v := g.voter
+	if v.replica != nil {
+		g.carry(v.replica.Tick(g.s.now))
+		g.keepUp()
+	} else {
+		g.comeBack()
+	}
+	if v.liar != nil && g.up {
+		v.liar.lie(g)
 	}
 	for _, d := range g.desks {
 		d.remove()
@@ -180,7 +180,7 @@ func (g *gateway) tick(run int) {
 func (g *gateway) untilTick() time.Duration {
 	g.idle = min(2*g.idle+20*time.Millisecond, 150*time.Millisecond)
 	wait := g.idle
-	if v := g.voter; v != nil && v.replica != nil {
+	if v := g.voter; v.replica != nil {
 		if at := v.replica.Deadline(); !at.IsZero() {
 			wait = min(wait, max(at.Sub(g.s.now), time.Millisecond))
 		}
@@ -201,9 +201,7 @@ func (g *gateway) follow(blocks []*signalbox.DecidedBlock) {
 			g.append(opened)
 		}
 	}
-	if g.up && g.voter != nil {
-		g.keepUp()
-	}
+	g.keepUp()
 }
 
 // append takes a decided block into the log, durable before anybody sees it.
@@ -212,6 +210,7 @@ func (g *gateway) append(b *signalbox.DecidedBlock) {
 		return
 	}
 	if err := g.book.Accepts(b); err != nil {
+		g.s.oracle.foreign(g, b)
 		g.s.oracle.fork(g, b)
 		g.s.fail("%s cannot apply block %d: %v", g.name, b.Index, err)
 		return
@@ -224,6 +223,7 @@ func (g *gateway) append(b *signalbox.DecidedBlock) {
 		g.s.oracle.block(g, b)
 	}, nil)
 	if kept {
+		g.reseat()
 		g.applied()
 	}
 }
@@ -281,6 +281,7 @@ func (g *gateway) linkChanged(other *node, up bool) {
 			}
 		}
 		if up {
+			g.tellVoters(a) // before anything that they signed
 			g.desk(a.Service).hand(a)
 		}
 		return
@@ -310,7 +311,7 @@ func (d *desk) everything(p *gateway) {
 	cert, said, holds := d.machine.Certificate(), d.machine.Statements(), d.machine.OwnHolds()
 	d.s.send(d.node, p.node, func() {
 		if cert != nil {
-			to.step(handover.Certified{Certificate: cert})
+			to.shown(cert)
 		}
 		for _, e := range said {
 			to.said(e)
@@ -351,7 +352,35 @@ func (d *desk) later(f func()) {
 	})
 }
 
+// believes verifies others' evidence with the voters that the gateway knows, who may
+// be older than those that signed it: it comes again.
+func (d *desk) believes(e signalbox.Evidence) bool {
+	if d.s.plan.changes == 0 || !e.Kind.ByOthers() {
+		return true
+	}
+	if _, err := rpc.OpenEvidence(d.book.trust, e.Envelope, nil); err != nil {
+		d.s.Stats["evidence by voters who are not known yet"]++
+		return false
+	}
+	return true
+}
+
+// shown takes a certificate of another gateway, which brings the voters who signed it.
+func (d *desk) shown(c *signalbox.Certificate) {
+	if d.s.plan.changes > 0 && d.up && !d.book.shown[string(c.Raw)] {
+		d.book.shown[string(c.Raw)] = true
+		if _, err := rpc.OpenCertificate(d.book.trust, c.Raw); err != nil {
+			d.s.fail("%s does not believe the certificate of term %d: %v", d.name, c.Term, err)
+			return
+		}
+	}
+	d.step(handover.Certified{Certificate: c})
+}
+
 func (d *desk) said(e signalbox.Evidence) {
+	if !d.believes(e) {
+		return
+	}
 	switch e.Kind {
 	case signalbox.SaysAck, signalbox.SaysRefuse, signalbox.SaysLeave, signalbox.SaysLapse, signalbox.SaysFence, signalbox.SaysAttest:
 		key := rpc.StatementKey(e.Statement)

@@ -35,6 +35,9 @@ func (s *Sim) play() {
 	s.say("voters %v, followers %v, %d lie, leases %v", s.plan.voters, s.plan.followers, s.plan.liars, s.plan.leases.TTL)
 	s.after(time.Millisecond, func() { s.harm(end) })
 	s.after(time.Millisecond, s.attend)
+	if s.plan.changes > 0 {
+		s.after(s.between(300*time.Millisecond, 3*time.Second), s.reform)
+	}
 	s.run(end.Add(time.Second))
 	for open := "unknown"; open != "" && s.Problem == ""; {
 		if open = s.settled(); open != "" && s.now.After(end.Add(40*time.Second)) {
@@ -58,6 +61,10 @@ func (s *Sim) byOthers() bool {
 func (s *Sim) harm(until time.Time) {
 	s.faults = s.now.Before(until)
 	if !s.faults {
+		return
+	}
+	if s.now.Before(s.calm) {
+		s.after(100*time.Millisecond, func() { s.harm(until) })
 		return
 	}
 	s.provoke()
@@ -230,20 +237,9 @@ func (s *Sim) lose() {
 		}
 		return
 	}
-	g := s.anyGateway()
-	if g.voter == nil {
+	if g := s.anyGateway(); s.mayLose(g) {
 		g.loseDisk()
-		return
 	}
-	if len(s.voters) == 1 {
-		return // its journal is a backup's then, and people are asked
-	}
-	for _, v := range s.voters {
-		if v != g && !v.voter.disk.begun || v.voter.liar != nil {
-			return
-		}
-	}
-	g.loseDisk()
 }
 
 // settled says what is not over, "" when everything is.
@@ -259,7 +255,7 @@ func (s *Sim) settled() string {
 		switch {
 		case !g.up:
 			bad = append(bad, g.name+" is down")
-		case g.voter != nil && g.voter.replica == nil:
+		case g.voter.seat.named && g.voter.replica == nil:
 			bad = append(bad, g.name+" does not vote")
 		case g.book.Index() < newest.book.Index():
 			bad = append(bad, fmt.Sprintf("%s: log ends at %d of %d", g.name, g.book.Index(), newest.book.Index()))

@@ -25,21 +25,33 @@ import (
 
 const shareSize = 16
 
-// fake is a signature port without keys: a voter's share is a hash of its index
-// and the message. That a voter signs for itself only is a matter of honour here.
-type fake struct{ self, voters, quorum int }
+// tag is a voter's key, as far as its shares are concerned.
+type tag [8]byte
 
-func shareOf(voter int, message []byte) []byte { return shareOver(voter, sha256.Sum256(message)) }
+func tagOf(public []byte) tag { return tag(public[:8]) }
 
-func shareOver(voter int, sum [32]byte) []byte {
-	h := sha256.Sum256(append(sum[:], byte(voter)))
+// fake is a signature port without private keys: a voter's share is a hash of its
+// public key and the message. That a voter signs for itself only is a matter of
+// honour here. A voter that has another key in the next set has other shares.
+type fake struct {
+	self, quorum int
+	tags         []tag
+}
+
+func shareOf(voter tag, message []byte) []byte { return shareOver(voter, sha256.Sum256(message)) }
+
+func shareOver(voter tag, sum [32]byte) []byte {
+	var both [40]byte
+	copy(both[:], sum[:])
+	copy(both[32:], voter[:])
+	h := sha256.Sum256(both[:])
 	return h[:shareSize]
 }
 
 func (f fake) Name() string { return "fake" }
 
 func (f fake) Sign(message []byte) (signature.Share, error) {
-	return signature.Share{Voter: f.self, Signature: shareOf(f.self, message)}, nil
+	return signature.Share{Voter: f.self, Signature: shareOf(f.tags[f.self], message)}, nil
 }
 
 func (f fake) Combine(shares []signature.Share) ([]byte, error) {
@@ -54,7 +66,7 @@ func (f fake) Combine(shares []signature.Share) ([]byte, error) {
 }
 
 func (f fake) VerifyShare(message []byte, s signature.Share) error {
-	if s.Voter < 0 || s.Voter >= f.voters || !bytes.Equal(s.Signature, shareOf(s.Voter, message)) {
+	if s.Voter < 0 || s.Voter >= len(f.tags) || !bytes.Equal(s.Signature, shareOf(f.tags[s.Voter], message)) {
 		return fmt.Errorf("%w: share of voter %d", signalbox.ErrUntrusted, s.Voter)
 	}
 	return nil
@@ -64,7 +76,7 @@ func (f fake) VerifyQuorum(_ string, message, combined []byte) error {
 	sum, seen := sha256.Sum256(message), map[byte]bool{}
 	const size = shareSize + 1
 	for ; len(combined) >= size; combined = combined[size:] {
-		if int(combined[0]) >= f.voters || !bytes.Equal(combined[1:size], shareOver(int(combined[0]), sum)) {
+		if int(combined[0]) >= len(f.tags) || !bytes.Equal(combined[1:size], shareOver(f.tags[combined[0]], sum)) {
 			return fmt.Errorf("%w: share of voter %d in a certificate", signalbox.ErrUntrusted, combined[0])
 		}
 		seen[combined[0]] = true
@@ -88,9 +100,25 @@ type keys struct {
 	cast map[string]*who
 	of   map[signalbox.Identity]*who
 	by   map[string]*who // enrollment
+	vote map[string]signalbox.Voter
 }
 
-var everybody = &keys{cast: map[string]*who{}, of: map[signalbox.Identity]*who{}, by: map[string]*who{}}
+var everybody = &keys{cast: map[string]*who{}, of: map[signalbox.Identity]*who{}, by: map[string]*who{}, vote: map[string]signalbox.Voter{}}
+
+// voter returns a gateway with its n-th key to vote with, proven. The 0th is the one
+// that it was installed with; it made the others.
+func (k *keys) voter(name string, n int) signalbox.Voter {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	full := fmt.Sprintf("%s.%d", name, n)
+	v, ok := k.vote[full]
+	if !ok {
+		v = signalbox.Voter{Name: name, DataCenter: dataCenter(name)}
+		rpc.ProveVoter(cluster, &v, keyOf("voter "+full))
+		k.vote[full] = v
+	}
+	return v
+}
 
 // steady signs without chance, so that a seed is one history in every process.
 type steady struct{ *ecdsa.PrivateKey }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -52,17 +53,40 @@ func (s *Sim) instant(c clock) lease.Instant {
 	return lease.Instant{Boot: c.boot + lived - c.missed, Wall: time.Duration(epoch.UnixNano()) + lived + c.stepped}
 }
 
-func (g *gateway) startLessor() {
+// startLessor makes the grantor, of a voter that goes on or begins in a new set with
+// all that any voter may have promised or granted by the log.
+func (g *gateway) startLessor() bool {
 	v := g.voter
+	if epoch := v.seat.epoch(); v.disk.leased != epoch {
+		next := v.disk.leases
+		if g.s.off != NewVotersForgetPromises {
+			next = copied(next)
+			for _, c := range g.book.LeaseChanges() {
+				next.Apply(c)
+			}
+		}
+		if !g.write(true, func() { v.disk.leases, v.disk.leased = next, epoch }, nil) {
+			return false
+		}
+	}
 	now := g.s.instant(v.clock)
 	saved := v.disk.leases
-	switch g.s.off {
-	case PromiseForgotten:
+	switch {
+	case g.s.off == PromiseForgotten:
 		saved.Promises = nil
-	case StartNotWaited:
+	case g.s.off == StartNotWaited, g.s.off == NewVotersDoNotWait && v.seat.epoch() > g.s.first.Epoch:
 		now = lease.Instant{Boot: now.Boot - time.Hour, Wall: now.Wall - time.Hour}
 	}
-	v.grantor = lease.NewGrantor(1, saved, now)
+	v.grantor = lease.NewGrantor(v.seat.epoch(), saved, now)
+	return true
+}
+
+func copied(s lease.Saved) (next lease.Saved) {
+	next.Apply(lease.Change{Longest: s.Longest, Stopped: s.Stopped})
+	for of, p := range s.Promises {
+		next.Apply(lease.Change{Of: of, Promise: p})
+	}
+	return next
 }
 
 // keepLease writes a change of the leases and tells the grantor.
@@ -71,11 +95,7 @@ func (g *gateway) keepLease(c *lease.Change) bool {
 		return true
 	}
 	kept := g.write(true, func() {
-		var next lease.Saved
-		next.Apply(lease.Change{Longest: g.voter.disk.leases.Longest})
-		for of, p := range g.voter.disk.leases.Promises {
-			next.Apply(lease.Change{Of: of, Promise: p})
-		}
+		next := copied(g.voter.disk.leases)
 		next.Apply(*c)
 		g.voter.disk.leases = next
 	}, nil)
@@ -85,31 +105,42 @@ func (g *gateway) keepLease(c *lease.Change) bool {
 	return kept
 }
 
-// grant is journal.Lessor's.
-func (g *gateway) grant(r lease.Request) bool {
+// grant is journal.Lessor's: as which voter of which epoch.
+func (g *gateway) grant(r lease.Request) (as vote, ok bool) {
 	v := g.voter
 	if v.liar != nil {
-		return true
+		return as, true
 	}
-	if !g.up || v.grantor == nil {
-		return false
+	if !g.up || v.grantor == nil || g.book.Voters().Epoch != v.seat.epoch() {
+		return as, false
 	}
 	leases, ok := g.leasesOf(r)
 	if !ok {
-		return false
+		return as, false
 	}
+	v.grantor.Decided(g.book.Index())
+	as = vote{v.seat.scheme.tags[v.seat.self], v.seat.epoch()}
 	for {
 		c, err := v.grantor.Grant(r, leases, g.s.instant(v.clock))
 		if err != nil {
-			return false
+			if errors.Is(err, signalbox.ErrUnavailable) {
+				g.s.Stats["leases not granted while voters change"]++
+			}
+			return as, false
 		}
 		if c == nil {
-			return true
+			return as, true
 		}
 		if !g.keepLease(c) {
-			return false
+			return as, false
 		}
 	}
+}
+
+// vote is as which voter something was said: by its key, of which epoch.
+type vote struct {
+	key   tag
+	epoch uint64
 }
 
 func (g *gateway) leasesOf(r lease.Request) (signalbox.Leases, bool) {
@@ -141,11 +172,11 @@ func (g *gateway) lapse(payload []byte) (share signature.Share, ok bool) {
 		if g.s.off == PromiseForgotten {
 			g.s.after(0, func() { g.crash(20 * time.Millisecond) })
 		}
-		share, err := v.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, cluster, payload))
+		share, err := v.seat.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, cluster, payload))
 		return share, err == nil
 	}
 	if v.liar != nil {
-		return sign()
+		return g.signAnything(payload)
 	}
 	if g.s.off == StartNotWaited && g.s.rough(0.3) {
 		g.crash(20 * time.Millisecond)
@@ -156,6 +187,9 @@ func (g *gateway) lapse(payload []byte) (share signature.Share, ok bool) {
 	t, err := rpc.DecodeTestimony(signalbox.SaysLapse, payload)
 	if err != nil {
 		g.s.fail("%s cannot read a lapse: %v", g.name, err)
+		return share, false
+	}
+	if t.Witness.Epoch != v.seat.epoch() || g.book.Voters().Epoch != v.seat.epoch() {
 		return share, false
 	}
 	st := g.book.Service(t.Service)
@@ -179,6 +213,24 @@ func (g *gateway) lapse(payload []byte) (share signature.Share, ok bool) {
 		}
 	}
 	return share, false
+}
+
+// signAnything is a lying voter's lapse: as part of whatever set it ever was in.
+func (g *gateway) signAnything(payload []byte) (share signature.Share, ok bool) {
+	t, err := rpc.DecodeTestimony(signalbox.SaysLapse, payload)
+	if err != nil {
+		return share, false
+	}
+	set, known := g.book.trust.Epochs.Of(t.Witness.Epoch)
+	if !known {
+		return share, false
+	}
+	as := g.s.seat(set, g)
+	if as.self < 0 {
+		return share, false
+	}
+	share, err = as.scheme.Sign(rpc.SigningInput(rpc.DomainLapse, cluster, payload))
+	return share, err == nil
 }
 
 // lapseWithoutPromise waits, and goes on granting.

@@ -17,18 +17,28 @@ import (
 // well, with messages withheld, so that what it proposes is believed.
 type liar struct {
 	s      *Sim
-	voters []int
+	who    []*gateway
 	heard  []heard
 	values [][]byte
 	quorum []*agreement.Quorum // certificates of votes 1
 }
 
 type heard struct {
-	from int
+	from *gateway
 	*agreement.Message
 }
 
-func (l *liar) hear(from int, m *agreement.Message) {
+// places are those of the liars in a set.
+func (l *liar) places(of *seat) (out []int) {
+	for _, g := range l.who {
+		if place := of.of(g); place >= 0 {
+			out = append(out, place)
+		}
+	}
+	return out
+}
+
+func (l *liar) hear(from *gateway, m *agreement.Message) {
 	if len(l.heard) > 300 {
 		l.heard = append([]heard(nil), l.heard[150:]...)
 	}
@@ -48,16 +58,18 @@ func (l *liar) hear(from int, m *agreement.Message) {
 }
 
 // What is signed, by membership/agreement/sign.go: written down again here.
-func signed(kind byte, slot, view uint64, rest []byte) []byte {
-	p := binary.BigEndian.AppendUint64([]byte{kind}, 1)
+func signed(kind byte, epoch, slot, view uint64, rest []byte) []byte {
+	p := binary.BigEndian.AppendUint64([]byte{kind}, epoch)
 	p = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(p, slot), view)
 	return rpc.SigningInput(rpc.DomainAgreement, cluster, append(p, rest...))
 }
 
-func voteOneInput(slot, view uint64, d signalbox.Digest) []byte { return signed(1, slot, view, d[:]) }
+func voteOneInput(epoch, slot, view uint64, d signalbox.Digest) []byte {
+	return signed(1, epoch, slot, view, d[:])
+}
 
-func timeoutInput(slot, view, high uint64) []byte {
-	return signed(2, slot, view, binary.BigEndian.AppendUint64(nil, high))
+func timeoutInput(epoch, slot, view, high uint64) []byte {
+	return signed(2, epoch, slot, view, binary.BigEndian.AppendUint64(nil, high))
 }
 
 func viewOf(q *agreement.Quorum) uint64 {
@@ -75,31 +87,36 @@ func (l *liar) lie(g *gateway) {
 	}
 	l.misleads(g)
 	for range 3 {
-		i := l.s.rnd.IntN(len(l.s.voters))
-		to := l.s.voters[i]
+		all := g.voter.seat.who
+		to := all[l.s.rnd.IntN(len(all))]
 		if to.voter.liar != nil || !to.up || to.voter.replica == nil {
 			continue
 		}
+		of := &to.voter.seat // the lie is for the epoch of the one who is told
 		slot, view := to.voter.replica.Slot(), to.voter.replica.View()
-		from := g.voter.self
-		for _, v := range l.voters {
-			if to.voter.replica.Leader() == v {
+		i, from := of.of(to), of.of(g)
+		for _, v := range l.places(of) {
+			if from < 0 || to.voter.replica.Leader() == v {
 				from = v
 			}
 		}
+		if from < 0 {
+			continue // none of them has a voice there
+		}
 		var m *agreement.Message
 		if l.s.rnd.IntN(2) == 0 {
-			m = l.equivocate(i, from, slot, view)
+			m = l.equivocate(of, i, from, slot, view)
 		} else {
-			m = l.invent(from, slot, view)
+			m = l.invent(of, from, slot, view)
 		}
 		if m == nil {
 			continue
 		}
-		m.Epoch, m.Slot, m.View = 1, slot, max(m.View, 1)
+		m.Epoch, m.Slot, m.View = of.epoch(), slot, max(m.View, 1)
 		if m = l.s.wire(g, m); m != nil {
 			l.s.Stats["lies"]++
-			l.s.post(l.s.voters[from].node, to.node, func() { to.heard(from, m) })
+			speaker := of.who[from]
+			l.s.post(speaker.node, to.node, func() { to.heard(speaker, m) })
 		}
 	}
 }
@@ -129,10 +146,10 @@ func (l *liar) misleads(g *gateway) {
 }
 
 // value is a valid block of the liars' own, another one for each variant.
-func (l *liar) value(from, variant int) []byte {
-	g := l.s.voters[from]
+func (l *liar) value(of *seat, from, variant int) []byte {
+	g := of.who[from]
 	b := &signalbox.Block{
-		Cluster: cluster, Epoch: 1, Index: g.book.Index() + 1, Prev: g.book.Digest(),
+		Cluster: cluster, Epoch: of.epoch(), Index: g.book.Index() + 1, Prev: g.book.Digest(),
 		At: epoch.Add(l.s.now.Sub(epoch).Truncate(time.Second) + time.Duration(variant)*time.Millisecond), Proposer: uint32(from),
 	}
 	for _, d := range g.desks {
@@ -154,37 +171,38 @@ func (l *liar) value(from, variant int) []byte {
 
 // equivocate takes a voter one step further towards deciding a value of its own:
 // one half of the voters is told one thing, the other half another.
-func (l *liar) equivocate(to, from int, slot, view uint64) *agreement.Message {
-	value := l.value(from, to%2)
-	scheme := l.s.voters[0].voter.scheme
-	if q := l.decide(slot, view, value); scheme.VerifyQuorum("", rpc.DecisionInput(cluster, view, value), q.Signature) == nil {
+func (l *liar) equivocate(of *seat, to, from int, slot, view uint64) *agreement.Message {
+	value := l.value(of, from, to%2)
+	scheme := of.scheme
+	if q := l.decide(of, slot, view, value); scheme.VerifyQuorum("", rpc.DecisionInput(cluster, view, value), q.Signature) == nil {
 		return &agreement.Message{Kind: agreement.Decided, View: view, Quorum: q}
 	}
-	if q := l.certify(slot, view, value); q != nil {
+	if q := l.certify(of, slot, view, value); q != nil {
 		return &agreement.Message{Kind: agreement.Certified, View: view, Quorum: q}
 	}
 	m := &agreement.Message{Kind: agreement.Proposal, View: view, Value: value}
 	if view > 1 {
-		m.Change = l.change(slot, view-1, 0)
+		m.Change = l.change(of, slot, view-1, 0)
 	}
 	return m
 }
 
-func (l *liar) invent(from int, slot, view uint64) *agreement.Message {
-	value := l.value(from, l.s.rnd.IntN(2))
+func (l *liar) invent(of *seat, from int, slot, view uint64) *agreement.Message {
+	value := l.value(of, from, l.s.rnd.IntN(2))
 	if len(l.values) > 0 && l.s.rnd.IntN(2) == 0 {
 		value = l.values[l.s.rnd.IntN(len(l.values))]
 	}
 	digest := rpc.BlockDigest(value)
 	m := &agreement.Message{View: view}
+	epoch, own := of.epoch(), of.scheme.tags[from]
 	switch l.s.rnd.IntN(7) {
 	case 0: // equivocates, with or without a justification
 		m.Kind, m.Value = agreement.Proposal, value
 		if view > 1 {
-			m.Change, m.Quorum = l.change(slot, view-1, l.s.rnd.Uint64N(view)), l.any()
+			m.Change, m.Quorum = l.change(of, slot, view-1, l.s.rnd.Uint64N(view)), l.any()
 		}
 	case 1: // certifies what it has the votes for, or not
-		m.Kind, m.Quorum = agreement.Certified, l.certify(slot, view, value)
+		m.Kind, m.Quorum = agreement.Certified, l.certify(of, slot, view, value)
 	case 2: // a stale certificate
 		m.Kind, m.Quorum = agreement.Certified, l.any()
 	case 3: // lies about the newest certificate
@@ -194,18 +212,18 @@ func (l *liar) invent(from int, slot, view uint64) *agreement.Message {
 		if l.s.rnd.IntN(3) == 0 {
 			high = m.View
 		}
-		m.Share = shareOf(from, timeoutInput(slot, m.View, high))
+		m.Share = shareOf(own, timeoutInput(epoch, slot, m.View, high))
 	case 4: // forges the shares of others that it lacks
-		input := voteOneInput(slot, view, digest)
-		forged := l.combine(agreement.VoteOne, slot, view, input)
-		for v := range l.s.voters {
-			forged = append(append(forged, byte(v)), shareOf(l.voters[0], input)...)
+		input := voteOneInput(epoch, slot, view, digest)
+		forged := l.combine(of, agreement.VoteOne, slot, view, input)
+		for v := range of.who {
+			forged = append(append(forged, byte(v)), shareOf(own, input)...)
 		}
 		m.Kind, m.Quorum = agreement.Certified, &agreement.Quorum{View: view, Digest: digest, Signature: forged}
 	case 5: // votes for everything
-		m.Kind, m.Share = agreement.VoteOne, shareOf(from, voteOneInput(slot, view, digest))
+		m.Kind, m.Share = agreement.VoteOne, shareOf(own, voteOneInput(epoch, slot, view, digest))
 	default:
-		m.Kind, m.Share = agreement.VoteTwo, shareOf(from, rpc.DecisionInput(cluster, view, value))
+		m.Kind, m.Share = agreement.VoteTwo, shareOf(own, rpc.DecisionInput(cluster, view, value))
 	}
 	if m.Kind == agreement.Certified && m.Quorum == nil {
 		return nil
@@ -221,32 +239,35 @@ func (l *liar) any() *agreement.Quorum {
 }
 
 // combine adds the liars' shares over input to those that they were sent.
-func (l *liar) combine(kind agreement.Kind, slot, view uint64, input []byte) (out []byte) {
+func (l *liar) combine(of *seat, kind agreement.Kind, slot, view uint64, input []byte) (out []byte) {
 	seen := map[int]bool{}
-	for _, v := range l.voters {
+	for _, v := range l.places(of) {
 		seen[v] = true
-		out = append(append(out, byte(v)), shareOf(v, input)...)
+		out = append(append(out, byte(v)), shareOf(of.scheme.tags[v], input)...)
 	}
 	for _, m := range l.heard {
-		if m.Kind == kind && m.View == view && m.Slot == slot && !seen[m.from] && string(m.Share) == string(shareOf(m.from, input)) {
-			seen[m.from] = true
-			out = append(append(out, byte(m.from)), m.Share...)
+		if m.Kind != kind || m.View != view || m.Slot != slot || m.Epoch != of.epoch() {
+			continue
+		}
+		if v := of.of(m.from); v >= 0 && !seen[v] && string(m.Share) == string(shareOf(of.scheme.tags[v], input)) {
+			seen[v] = true
+			out = append(append(out, byte(v)), m.Share...)
 		}
 	}
 	return out
 }
 
-func (l *liar) decide(slot, view uint64, value []byte) *agreement.Quorum {
+func (l *liar) decide(of *seat, slot, view uint64, value []byte) *agreement.Quorum {
 	input := rpc.DecisionInput(cluster, view, value)
-	return &agreement.Quorum{View: view, Digest: rpc.BlockDigest(value), Signature: l.combine(agreement.VoteTwo, slot, view, input)}
+	return &agreement.Quorum{View: view, Digest: rpc.BlockDigest(value), Signature: l.combine(of, agreement.VoteTwo, slot, view, input)}
 }
 
 // certify makes a certificate of votes 1, nil when it cannot.
-func (l *liar) certify(slot, view uint64, value []byte) *agreement.Quorum {
+func (l *liar) certify(of *seat, slot, view uint64, value []byte) *agreement.Quorum {
 	digest := rpc.BlockDigest(value)
-	input := voteOneInput(slot, view, digest)
-	q := &agreement.Quorum{View: view, Digest: digest, Signature: l.combine(agreement.VoteOne, slot, view, input)}
-	if l.s.voters[0].voter.scheme.VerifyQuorum("", input, q.Signature) != nil {
+	input := voteOneInput(of.epoch(), slot, view, digest)
+	q := &agreement.Quorum{View: view, Digest: digest, Signature: l.combine(of, agreement.VoteOne, slot, view, input)}
+	if of.scheme.VerifyQuorum("", input, q.Signature) != nil {
 		return nil
 	}
 	l.quorum = append(l.quorum, q)
@@ -254,16 +275,20 @@ func (l *liar) certify(slot, view uint64, value []byte) *agreement.Quorum {
 }
 
 // change picks, of the timeouts that it heard, those that suit it.
-func (l *liar) change(slot, view, high uint64) *agreement.Change {
+func (l *liar) change(of *seat, slot, view, high uint64) *agreement.Change {
 	c, seen := &agreement.Change{View: view}, map[int]bool{}
-	for _, v := range l.voters {
+	for _, v := range l.places(of) {
 		seen[v] = true
-		c.Ended = append(c.Ended, agreement.Ended{Voter: v, High: high, Share: shareOf(v, timeoutInput(slot, view, high))})
+		share := shareOf(of.scheme.tags[v], timeoutInput(of.epoch(), slot, view, high))
+		c.Ended = append(c.Ended, agreement.Ended{Voter: v, High: high, Share: share})
 	}
 	for _, m := range l.heard {
-		if m.Kind == agreement.Timeout && m.View == view && m.Slot == slot && !seen[m.from] && len(c.Ended) < l.s.voters[0].voter.scheme.quorum {
-			seen[m.from] = true
-			c.Ended = append(c.Ended, agreement.Ended{Voter: m.from, High: viewOf(m.Quorum), Share: m.Share})
+		if m.Kind != agreement.Timeout || m.View != view || m.Slot != slot || m.Epoch != of.epoch() || len(c.Ended) >= of.scheme.quorum {
+			continue
+		}
+		if v := of.of(m.from); v >= 0 && !seen[v] {
+			seen[v] = true
+			c.Ended = append(c.Ended, agreement.Ended{Voter: v, High: viewOf(m.Quorum), Share: m.Share})
 		}
 	}
 	return c

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/ed25519"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -18,9 +19,9 @@ func New(seed uint64, off Switch) *Sim {
 	s.plan = s.draw()
 	s.wanted = make([]int, len(s.plan.services))
 	s.oracle = oracle{terms: map[termOf]signalbox.DataCenter{}, acks: map[signalbox.Identity]signalbox.Term{}, strict: off == None}
-	s.quorum = fake{voters: len(s.plan.voters), quorum: len(s.plan.voters) - s.plan.u}
-	if s.off == "agreement: FullQuorum" {
-		s.quorum.quorum--
+	s.first = signalbox.VoterSet{Epoch: 1, Unavailable: s.plan.u, Lying: s.plan.r, Scheme: fake{}.Name()}
+	for _, n := range s.plan.voters {
+		s.first.Voters = append(s.first.Voters, everybody.voter(n, 0))
 	}
 	for i, n := range append(append([]string(nil), s.plan.voters...), s.plan.followers...) {
 		g := &gateway{node: s.newNode(n), s: s, dc: dataCenter(n)}
@@ -28,11 +29,12 @@ func New(seed uint64, off Switch) *Sim {
 		for n, of := range s.plan.services {
 			g.desks = append(g.desks, &desk{gateway: g, service: of, n: n})
 		}
-		if i < len(s.plan.voters) {
-			scheme := s.quorum
-			scheme.self = i
-			g.voter = &voter{self: i, scheme: scheme, clock: s.newClock(), disk: voterDisk{begun: true}}
-			s.voters = append(s.voters, g)
+		g.voter = &voter{name: n, bundle: i < len(s.plan.voters)}
+		if g.voter.bundle {
+			g.voter.disk = voterDisk{begun: true, leased: s.first.Epoch}
+		}
+		if g.voter.bundle || s.plan.changes > 0 {
+			g.voter.clock = s.newClock()
 		}
 		s.gateways = append(s.gateways, g)
 	}
@@ -44,9 +46,9 @@ func New(seed uint64, off Switch) *Sim {
 	}
 	if s.plan.liars > 0 {
 		l := &liar{s: s}
-		for _, i := range s.rnd.Perm(len(s.voters))[:s.plan.liars] {
-			s.voters[i].voter.liar = l
-			l.voters = append(l.voters, i)
+		for _, i := range s.rnd.Perm(len(s.plan.voters))[:s.plan.liars] {
+			s.gateways[i].voter.liar = l
+			l.who = append(l.who, s.gateways[i])
 		}
 	}
 	for _, g := range s.gateways {
@@ -63,7 +65,8 @@ func dataCenter(name string) signalbox.DataCenter {
 }
 
 func (s *Sim) newAgent(name string) *agent {
-	a := &agent{who: everybody.actor(name, 0), node: s.newNode(name), s: s, disk: newAgentDisk(), clock: s.newClock()}
+	a := &agent{who: everybody.actor(name, 0), node: s.newNode(name), s: s, disk: newAgentDisk(), clock: s.newClock(), trust: s.trust()}
+	a.ballot = s.seat(s.first, nil)
 	a.n, a.ag = slices.Index(s.plan.services, a.Service), a
 	return a
 }
@@ -84,6 +87,9 @@ func (s *Sim) draw() plan {
 	}
 	if s.off.lying() || s.off == OneLiarTooMany || s.off == OneAnswerIsEnough {
 		n = 2 + n%2
+	}
+	if s.off.dividing() {
+		n %= 2
 	}
 	p := layouts[n]
 	p.liars = s.rnd.IntN(p.r + 1)
@@ -116,18 +122,42 @@ func (s *Sim) draw() plan {
 		for _, of := range p.services {
 			p.singleton[of] = s.rnd.IntN(5) == 0
 		}
+		if s.rnd.IntN(2) == 0 {
+			p.changes = 1 + s.rnd.IntN(4)
+		}
+	}
+	if s.off.changing() {
+		p.changes = 4
+	}
+	if p.changes > 0 {
+		s.spare(&p)
 	}
 	return p
 }
 
-func (s *Sim) trust() rpc.Trust {
-	return rpc.Trust{Cluster: cluster, Quorum: s.quorum, Fencers: fencer, FenceQuorum: 1, Operators: operator, Single: stamped}
+var (
+	operatorKey = keyOf("ada")
+	operator    = signer("ada", operatorKey)
+)
+
+// operators are the keys by which changes of voters are signed.
+func operators(name string) []ed25519.PublicKey {
+	if name != "ada" {
+		return nil
+	}
+	return []ed25519.PublicKey{operatorKey.Public().(ed25519.PublicKey)}
 }
 
-var (
-	gatewayKey, operatorKey = keyOf("gateway"), keyOf("ada")
-	fencer, operator        = signer("gateway", gatewayKey), signer("ada", operatorKey)
-)
+// spare adds gateways that may vote later.
+func (s *Sim) spare(p *plan) {
+	all := []string{"east-1", "east-2", "west-1", "west-2", "north-1", "north-2", "south-1"}
+	for _, i := range s.rnd.Perm(len(all)) {
+		have := slices.Contains(p.voters, all[i]) || slices.Contains(p.followers, all[i])
+		if !have && (s.off.dividing() || len(p.voters)+len(p.followers) < 5 || s.rnd.IntN(3) == 0) {
+			p.followers = append(p.followers, all[i])
+		}
+	}
+}
 
 // cast names the instances that a service begins with.
 func cast(of signalbox.Service) []string {
@@ -157,6 +187,7 @@ func (s *Sim) genesis() []*signalbox.DecidedBlock {
 	}
 	ledger := handover.NewLedger(s.trust(), enrolled)
 	var log []*signalbox.DecidedBlock
+	scheme := s.scheme(s.first)
 	for _, r := range requests {
 		raw, err := rpc.EncodeBlock(&signalbox.Block{
 			Cluster: cluster, Epoch: 1, Index: ledger.Index() + 1, Prev: ledger.Digest(), At: epoch, Requests: []signalbox.Request{r},
@@ -165,10 +196,10 @@ func (s *Sim) genesis() []*signalbox.DecidedBlock {
 			panic(err)
 		}
 		var combined []byte
-		for v := range s.quorum.quorum {
-			combined = append(append(combined, byte(v)), shareOf(v, rpc.DecisionInput(cluster, 1, raw))...)
+		for v := range scheme.quorum {
+			combined = append(append(combined, byte(v)), shareOf(scheme.tags[v], rpc.DecisionInput(cluster, 1, raw))...)
 		}
-		b, err := rpc.SealDecision(raw, 1, s.quorum.Name(), combined)
+		b, err := rpc.SealDecision(raw, 1, scheme.Name(), combined)
 		if err != nil {
 			panic(err)
 		}
@@ -184,9 +215,9 @@ func (s *Sim) genesis() []*signalbox.DecidedBlock {
 }
 
 func (s *Sim) lay(log []*signalbox.DecidedBlock) {
-	s.oracle.log = append(s.oracle.log, log...)
+	s.oracle.log, s.oracle.epoch = append(s.oracle.log, log...), s.first.Epoch
 	for _, g := range s.gateways {
-		g.book = s.newBook()
+		g.book = s.newBook(s.trust())
 		for _, b := range log {
 			if err := g.book.take(b); err != nil {
 				panic(err)

@@ -11,6 +11,7 @@ import (
 // oracle looks at what happened, at nothing that decides: gates, the blocks that
 // voters hold for decided, certificates, acks.
 type oracle struct {
+	epoch  uint64                    // of the block after log
 	log    []*signalbox.DecidedBlock // the first block of each index that anybody appended
 	terms  map[termOf]signalbox.DataCenter
 	acks   map[signalbox.Identity]signalbox.Term
@@ -72,10 +73,40 @@ func (s *Sim) judgeService(n int, of signalbox.Service) {
 func (o *oracle) block(g *gateway, b *signalbox.DecidedBlock) {
 	if b.Index > uint64(len(o.log)) {
 		o.log = append(o.log, b)
+		o.voters(g, b)
 		g.s.counts(g, b)
 		return
 	}
 	o.fork(g, b)
+}
+
+// voters: a block is decided by the set that the blocks before it lead to, and by no
+// other. That no set has more liars than it stands is what the history assumes.
+func (o *oracle) voters(g *gateway, b *signalbox.DecidedBlock) {
+	if b.Epoch != o.epoch {
+		g.s.violated("block %d is decided by voter set %d, which is set %d's to decide", b.Index, b.Epoch, o.epoch)
+	}
+	c := b.Voters()
+	if c == nil {
+		return
+	}
+	o.epoch++
+	liars := 0
+	for _, name := range c.Names() {
+		if g.s.gateway(name).voter.liar != nil {
+			liars++
+		}
+	}
+	if c.Epoch != o.epoch || liars > c.Lying {
+		g.s.fail("block %d brings voter set %d after set %d, with %d liars of %d", b.Index, c.Epoch, b.Epoch, liars, c.Lying)
+	}
+}
+
+// foreign: the block after the newest is one more set's.
+func (o *oracle) foreign(g *gateway, b *signalbox.DecidedBlock) {
+	if b.Index == uint64(len(o.log))+1 && b.Epoch != o.epoch {
+		g.s.violated("block %d is decided by voter set %d, which is set %d's to decide", b.Index, b.Epoch, o.epoch)
+	}
 }
 
 func (o *oracle) fork(g *gateway, b *signalbox.DecidedBlock) {
@@ -151,6 +182,8 @@ func (s *Sim) counts(g *gateway, b *signalbox.DecidedBlock) {
 			if strings.HasPrefix(r.Handover.ID, "lie") {
 				s.Stats["liars' handovers"]++
 			}
+		case r.Voters != nil:
+			s.Stats["changes of voters"]++
 		case r.Snapshot != nil:
 			s.Stats["snapshots"]++
 		case r.Admit != nil:
@@ -186,6 +219,8 @@ func describe(r *signalbox.Request) string {
 			names = append(names, nameOf(e.Identity))
 		}
 		return fmt.Sprintf("handover %s %s->%s term %d fallback %d allows %s roster %s", h.ID, h.From, h.To, h.Term, h.Fallback, h.Allowed, strings.Join(names, " "))
+	case r.Voters != nil:
+		return fmt.Sprintf("voters of epoch %d: %s, %d unavailable, %d lying", r.Voters.Epoch, strings.Join(r.Voters.Names(), " "), r.Voters.Unavailable, r.Voters.Lying)
 	case r.Admit != nil:
 		return fmt.Sprintf("admit %s to %d", nameOf(r.Admit.Identity), r.Admit.Term)
 	case r.Outcome != nil:

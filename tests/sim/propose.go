@@ -16,7 +16,7 @@ func (g *gateway) propose(r signalbox.Request) {
 		g.s.fail("%s cannot encode a request: %v", g.name, err)
 		return
 	}
-	if g.voter != nil {
+	if g.voter.seat.self >= 0 {
 		run := g.run
 		g.s.after(time.Millisecond, func() {
 			if g.up && g.run == run {
@@ -27,7 +27,7 @@ func (g *gateway) propose(r signalbox.Request) {
 			return
 		}
 	}
-	for _, p := range g.s.voters {
+	for _, p := range g.voter.seat.who {
 		if p != g {
 			g.s.send(g.node, p.node, func() {
 				if p.up {
@@ -202,7 +202,7 @@ func (d *desk) failover() {
 	}
 	if h.Leases.Used() {
 		h.Allowed |= signalbox.EvidenceKinds(signalbox.Lapse)
-		if d.s.chance(0.5) {
+		if d.s.chance(0.5) || d.s.off.dividing() {
 			h.Allowed &^= signalbox.EvidenceKinds(signalbox.Fence)
 		}
 	}

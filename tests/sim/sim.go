@@ -28,17 +28,18 @@ type Sim struct {
 	seq      int
 	plan     plan
 	gateways []*gateway
-	voters   []*gateway // in the voter set's order
 	agents   []*agent
-	retired  []*who // whose keys are lost
-	quorum   fake   // knows all voters, verifies
+	retired  []*who                   // whose keys are lost
+	first    signalbox.VoterSet       // that the cluster begins with
+	signed   []*signalbox.VoterChange // that the operator ever signed
 	nodes    []*node
 	links    [maxNodes][maxNodes]link
 	oneway   [maxNodes][maxNodes]time.Time
 	faults   bool
-	lenient  bool   // two masters are for clients to see
-	wanted   []int  // of each service, switchovers that wait for the end of one
-	off      Switch // the rule that is switched off
+	calm     time.Time // until when what was provoked is left alone
+	lenient  bool      // two masters are for clients to see
+	wanted   []int     // of each service, switchovers that wait for the end of one
+	off      Switch    // the rule that is switched off
 	known    known
 	tracing  bool
 	trace    []string
@@ -68,6 +69,7 @@ type plan struct {
 	drift             int64 // parts per million that clocks really run apart
 	faultsFor         time.Duration
 	snapshots         uint64 // after how many blocks one is due
+	changes           int    // of the voters, at most, beside those for lost keys
 }
 
 type event struct {
@@ -137,7 +139,7 @@ func (s *Sim) between(low, high time.Duration) time.Duration {
 func (s *Sim) chance(p float64) bool { return s.rnd.Float64() < p }
 
 // rough is a chance that is there only while faults are.
-func (s *Sim) rough(p float64) bool { return s.faults && s.chance(p) }
+func (s *Sim) rough(p float64) bool { return s.faults && !s.now.Before(s.calm) && s.chance(p) }
 
 func (s *Sim) say(format string, args ...any) {
 	if s.tracing {

@@ -52,17 +52,17 @@ func (b *book) compact(to compacted) {
 }
 
 // restored is the book that a snapshot, verified, stands for.
-func (s *Sim) restored(base compacted) (*book, error) {
-	file, err := rpc.OpenSnapshot(s.trust(), base.raw)
+func (s *Sim) restored(base compacted, trust rpc.Trust) (*book, error) {
+	file, err := rpc.OpenSnapshot(trust, base.raw)
 	if err != nil {
 		return nil, err
 	}
-	l, err := handover.Restore(s.trust(), enrolled, file)
+	l, err := handover.Restore(trust, enrolled, file)
 	if err != nil {
 		return nil, err
 	}
 	l.SetSnapshotBlocks(s.plan.snapshots)
-	b := &book{Ledger: l, base: base, log: make([]*signalbox.DecidedBlock, base.index)}
+	b := &book{Ledger: l, trust: trust, shown: map[string]bool{}, base: base, log: make([]*signalbox.DecidedBlock, base.index)}
 	for _, have := range file.Blocks {
 		if have.Index == base.index {
 			b.log[base.index-1] = have
@@ -91,13 +91,18 @@ func (b *book) forgets(st *handover.ServiceState) {
 // reload reads the book from the disk, as a process that starts does.
 func (g *gateway) reload() {
 	old := g.book
-	if old.base.index == 0 {
-		return
-	}
-	b, err := g.s.restored(old.base)
-	if err != nil {
-		g.s.fail("%s cannot restore its snapshot: %v", g.name, err)
-		return
+	var b *book
+	if old.base.index > 0 {
+		var err error
+		if b, err = g.s.restored(old.base, g.s.trust()); err != nil {
+			g.s.fail("%s cannot restore its snapshot: %v", g.name, err)
+			return
+		}
+		g.s.Stats["ledgers restored from a snapshot"]++
+	} else if old.trust.Epochs.Newest().Epoch == old.Voters().Epoch {
+		return // it knew nothing but its log
+	} else {
+		b = g.s.newBook(g.s.trust())
 	}
 	for _, next := range old.log[old.base.index:] {
 		if err := b.take(next); err != nil {
@@ -105,7 +110,6 @@ func (g *gateway) reload() {
 			return
 		}
 	}
-	g.s.Stats["ledgers restored from a snapshot"]++
 	g.book = b
 }
 
@@ -114,7 +118,7 @@ func (g *gateway) install(base compacted) {
 	if !g.up || base.index <= g.book.Index() {
 		return
 	}
-	b, err := g.s.restored(base)
+	b, err := g.s.restored(base, g.book.trust)
 	if err != nil {
 		g.s.fail("%s cannot install a snapshot: %v", g.name, err)
 		return
@@ -124,10 +128,9 @@ func (g *gateway) install(base compacted) {
 	}
 	g.s.Stats["snapshots installed"]++
 	g.s.say("%s installs the snapshot of block %d", g.name, base.index)
+	g.reseat()
 	g.applied()
-	if g.voter != nil && g.up {
-		g.keepUp()
-	}
+	g.keepUp()
 }
 
 // skip is the coordinator's: the machines hear what the log says now in the place

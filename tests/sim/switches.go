@@ -46,6 +46,17 @@ const (
 	StartNotWaited      Switch = "a voter that starts waits for no lease granted before"
 )
 
+// What goes wrong when the voters change.
+const (
+	OldVotersGrantOn        Switch = "a voter votes for other voters and goes on granting leases"
+	GrantsOfAnyEpoch        Switch = "an instance counts grants of any epoch together"
+	AnswersOfAnyEpoch       Switch = "an instance counts answers of any epoch together"
+	NewVotersDoNotWait      Switch = "new voters wait for no lease that the old ones granted"
+	NewVotersForgetPromises Switch = "new voters take over no promises from the log"
+	OldVotersDecideOn       Switch = "who votes no more goes on deciding with the others who do not"
+	OldKeyBelieved          Switch = "a voter believes in a key that is older than its journal"
+)
+
 // What others do wrong, and assumptions.
 const (
 	FenceCutsNothing Switch = "a fence is signed and cuts nothing off"
@@ -80,11 +91,26 @@ func (o Switch) leasing() bool {
 	case LeaseIgnored, LeaseOverstayed, LeaseByBootClock, LeaseByWallClock, LeaseOfOne, PromiseForgotten, NoPromise, LapseNotWaited, StartNotWaited, ClocksRunApart:
 		return true
 	}
+	return o == OldVotersGrantOn || o == GrantsOfAnyEpoch || o == NewVotersDoNotWait || o == NewVotersForgetPromises
+}
+
+// changing reports whether the switch shows when the voters change.
+func (o Switch) changing() bool {
+	switch o {
+	case OldVotersGrantOn, GrantsOfAnyEpoch, AnswersOfAnyEpoch, NewVotersDoNotWait, NewVotersForgetPromises, OldVotersDecideOn, OldKeyBelieved:
+		return true
+	}
 	return false
+}
+
+// dividing reports whether the switch shows when some do not hear that the voters
+// changed.
+func (o Switch) dividing() bool {
+	return o == OldVotersGrantOn || o == GrantsOfAnyEpoch || o == AnswersOfAnyEpoch || o == OldVotersDecideOn
 }
 
 // forgetting reports whether the switch shows when voters crash in the middle of
 // their votes.
 func (o Switch) forgetting() bool {
-	return o == VotesForgotten || o == VotesUnsynced || o == LostDiskVotes || o == BackupVotes
+	return o == VotesForgotten || o == VotesUnsynced || o == LostDiskVotes || o == BackupVotes || o == OldKeyBelieved
 }

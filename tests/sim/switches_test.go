@@ -10,6 +10,7 @@ func wanted() []Switch {
 		OneAnswerIsEnough, ServesUnlisted, RolledBack, LeaseIgnored, LeaseByBootClock, LeaseByWallClock, LeaseOverstayed, LeaseOfOne,
 		VotesForgotten, VotesUnsynced, LostDiskVotes, BackupVotes, RosterUnchecked, AdmitsWhileOpen, SilenceRemoves, SnapshotForgets,
 		NoPromise, LapseNotWaited, StartNotWaited, FenceCutsNothing, AttestsTheLiving, OneLiarTooMany, ClocksRunApart,
+		OldVotersGrantOn, AnswersOfAnyEpoch, NewVotersDoNotWait, OldVotersDecideOn, OldKeyBelieved,
 	}
 	return append(out, "agreement: FullQuorum", "agreement: TimeoutTellsLock")
 }

@@ -19,16 +19,20 @@ const (
 // voter does what journal.Member and journal.Lessor do around the replica and the
 // grantor. Its disk survives a crash, the rest does not.
 type voter struct {
-	self    int
+	name    string
+	bundle  bool // it was installed with the key of one of the first voters
+	seat    seat
 	disk    voterDisk
-	scheme  fake
+	keys    int                // counts those that it made
+	lost    bool               // its disk, and it has not come back
+	locked  []byte             // the block that it voted for last, of which it was looked at whether it changes the voters
 	replica *agreement.Replica // nil while it may not vote
 	pending []*ask
 	seen    uint64 // index up to which the log was compared with pending
 	fill    bool
 	place   [2]uint64 // slot and view that the pending requests were forwarded in
 	again   time.Time
-	said    map[int]standing // of this start
+	said    map[*gateway]standing // of this start, and this set
 	grantor *lease.Grantor
 	clock   clock
 	liar    *liar
@@ -38,7 +42,13 @@ type voterDisk struct {
 	votes  []byte
 	begun  bool
 	silent uint64 // slot up to which it does not vote
+	within uint64 // the epoch that silent is of
 	leases lease.Saved
+	leased uint64 // the epoch that leases are of
+	keys   []int  // that it made, beside the journal
+	made   []int  // those that the journal notes
+	// restored: the journal is a backup's.
+	restored bool
 }
 
 // ask is a request that waits to be decided.
@@ -81,20 +91,16 @@ func (v *voter) state() *agreement.State {
 	return st
 }
 
-// startVoter makes the replica and the grantor, when the voter knows that it
-// forgot nothing.
+// startVoter makes the replica and the grantor of a voter that knows that it forgot
+// nothing.
 func (g *gateway) startVoter() {
 	v := g.voter
-	v.replica, v.pending, v.fill, v.said, v.grantor, v.seen = nil, nil, false, map[int]standing{}, nil, 0
-	if g.s.off == LostDiskVotes || g.s.off == BackupVotes {
-		v.disk.begun = true
-	}
-	if !v.disk.begun {
+	if !g.startLessor() {
 		return
 	}
-	g.startLessor()
+	set := v.seat.set
 	r, err := agreement.New(agreement.Config{
-		Cluster: cluster, Epoch: 1, Self: v.self, Voters: len(g.s.voters), Unavailable: g.s.plan.u, Scheme: v.scheme,
+		Cluster: cluster, Epoch: set.Epoch, Self: v.seat.self, Voters: len(set.Voters), Unavailable: set.Unavailable, Scheme: v.seat.scheme,
 		Validate: g.validate, Timeout: 250 * time.Millisecond, MaxTimeout: 2 * time.Second, Without: g.s.off.rule(),
 	}, g.book.Index()+1, g.hint(), v.state(), g.s.now)
 	if err != nil {
@@ -115,7 +121,7 @@ func (g *gateway) hint() int {
 // pending.
 func (g *gateway) keepUp() {
 	v := g.voter
-	for g.up && v != nil && v.replica != nil {
+	for g.up && v.replica != nil {
 		if g.book.Index() >= v.replica.Slot() {
 			v.replica.Advance(g.book.Index()+1, g.hint(), g.s.now)
 			v.fill = false
@@ -177,6 +183,9 @@ func (g *gateway) check(r *signalbox.Request) error {
 	if g.s.off == RosterUnchecked && r.Handover != nil || g.s.off == AdmitsWhileOpen && r.Admit != nil || g.s.off == SilenceRemoves && r.Remove != nil {
 		return nil
 	}
+	if r.Voters != nil {
+		return g.checkVoters(r)
+	}
 	err := g.book.CheckAt(r, g.s.now)
 	g.sameState(r, err)
 	return err
@@ -185,13 +194,19 @@ func (g *gateway) check(r *signalbox.Request) error {
 // build makes the next block, as journal.Member does.
 func (g *gateway) build() []byte {
 	b := &signalbox.Block{
-		Cluster: cluster, Epoch: 1, Index: g.book.Index() + 1, Prev: g.book.Digest(), At: g.s.now, Proposer: uint32(g.voter.self),
+		Cluster: cluster, Epoch: g.voter.seat.epoch(), Index: g.book.Index() + 1, Prev: g.book.Digest(), At: g.s.now,
+		Proposer: uint32(g.voter.seat.self),
 	}
 	seen := map[signalbox.Service]bool{}
 	for _, a := range g.voter.pending {
-		if s := a.request.Service(); !seen[s] && !g.decidedAlready(&a.request) && g.check(&a.request) == nil {
-			seen[s] = true
-			b.Requests = append(b.Requests, a.request)
+		s := a.request.Service()
+		if a.request.Voters != nil && len(b.Requests) > 0 || seen[s] || g.decidedAlready(&a.request) || g.check(&a.request) != nil {
+			continue
+		}
+		seen[s] = true
+		b.Requests = append(b.Requests, a.request)
+		if a.request.Voters != nil {
+			break // alone
 		}
 	}
 	if len(b.Requests) == 0 && !g.voter.fill && g.voter.replica.View() == 1 {
@@ -202,7 +217,7 @@ func (g *gateway) build() []byte {
 		g.s.fail("%s cannot encode a block: %v", g.name, err)
 		return nil
 	}
-	if err := g.validate(b.Index, g.voter.self, raw); err != nil {
+	if err := g.validate(b.Index, g.voter.seat.self, raw); err != nil {
 		g.s.fail("%s built a block that is not valid: %v", g.name, err)
 		return nil
 	}
@@ -219,7 +234,7 @@ func (g *gateway) validate(slot uint64, proposer int, value []byte) error {
 	if g.s.now.Sub(b.At) > handover.MaxAhead {
 		return signalbox.ErrRefused
 	}
-	if b.Cluster != cluster || b.Epoch != 1 || b.Index != slot || int(b.Proposer) != proposer {
+	if b.Cluster != cluster || b.Epoch != g.voter.seat.epoch() || b.Index != slot || int(b.Proposer) != proposer {
 		return signalbox.ErrUntrusted
 	}
 	for i := range b.Requests {
@@ -230,7 +245,7 @@ func (g *gateway) validate(slot uint64, proposer int, value []byte) error {
 	if g.book.Index()+1 != b.Index || g.book.Digest() != b.Prev {
 		return signalbox.ErrConflict
 	}
-	if g.s.off == RosterUnchecked || g.s.off == AdmitsWhileOpen || g.s.off == SilenceRemoves {
+	if g.s.off == RosterUnchecked || g.s.off == AdmitsWhileOpen || g.s.off == SilenceRemoves || g.s.off == OldVotersDecideOn {
 		for i := range b.Requests {
 			if err := g.check(&b.Requests[i]); err != nil {
 				return err
@@ -247,6 +262,9 @@ func (g *gateway) carry(e agreement.Effects, err error) {
 		g.s.Stats["refused messages"]++
 	}
 	v, run := g.voter, g.run
+	if !g.stopFor(e.Persist) {
+		return
+	}
 	if e.Persist != nil {
 		raw, err := e.Persist.Encode()
 		if err != nil {
@@ -269,6 +287,10 @@ func (g *gateway) carry(e agreement.Effects, err error) {
 		}
 	}
 	if g.s.off.forgetting() && e.Persist != nil && g.s.rough(0.15) {
+		if g.s.off == OldKeyBelieved {
+			g.restoresJournal()
+			return
+		}
 		g.crash(g.s.between(20*time.Millisecond, 300*time.Millisecond))
 		return
 	}
@@ -282,14 +304,15 @@ func (g *gateway) sendAgreement(o agreement.Outgoing) {
 	if m == nil {
 		return
 	}
-	for i, to := range g.s.voters {
-		if i == g.voter.self || o.To != agreement.Everyone && o.To != i {
+	seat := &g.voter.seat
+	for i, to := range seat.who {
+		if i == seat.self || o.To != agreement.Everyone && o.To != i {
 			continue
 		}
 		if g.voter.liar != nil && g.s.rough(0.3) {
 			continue // withheld
 		}
-		g.s.post(g.node, to.node, func() { to.heard(g.voter.self, m) })
+		g.s.post(g.node, to.node, func() { to.heard(g, m) })
 	}
 }
 
@@ -308,12 +331,18 @@ func (s *Sim) wire(g *gateway, m *agreement.Message) *agreement.Message {
 	return m
 }
 
-func (g *gateway) heard(from int, m *agreement.Message) {
+// heard takes a message of another gateway, as that of the voter which it is by the
+// own log.
+func (g *gateway) heard(from *gateway, m *agreement.Message) {
 	if !g.up {
 		return
 	}
 	if l := g.voter.liar; l != nil {
 		l.hear(from, m)
+	}
+	place := g.voter.seat.of(from)
+	if place < 0 {
+		return
 	}
 	if m.Kind == agreement.Request {
 		g.requested(m)
@@ -322,7 +351,7 @@ func (g *gateway) heard(from int, m *agreement.Message) {
 	if g.voter.replica == nil {
 		return
 	}
-	g.carry(g.voter.replica.Step(from, m, g.s.now))
+	g.carry(g.voter.replica.Step(place, m, g.s.now))
 	g.keepUp()
 }
 
@@ -367,10 +396,10 @@ func (g *gateway) forward() {
 			continue
 		}
 		a.sent = true
-		told := map[int]bool{v.self: true}
-		for i := 0; i < len(g.s.voters) && len(told) < g.s.plan.r+2; i++ {
+		told := map[int]bool{v.seat.self: true}
+		for i := 0; i < len(v.seat.who) && len(told) < v.seat.set.Lying+2; i++ {
 			to := v.replica.LeaderAfter(i)
-			if to == v.self && i == 0 && !v.replica.EndedView() {
+			if to == v.seat.self && i == 0 && !v.replica.EndedView() {
 				break
 			}
 			if !told[to] {
@@ -394,10 +423,36 @@ func (g *gateway) decide(d *agreement.Decision) {
 			}
 		}
 	}
+	if b.Voters() != nil && b.Index > uint64(len(g.s.oracle.log)) {
+		g.s.provokeChange(g, b.Voters())
+	}
 	g.append(b)
 }
 
 const v0name = "fake"
+
+// stopFor: before a vote 2 for other voters is on the disk the voter grants no more
+// leases, as journal.Member has it.
+func (g *gateway) stopFor(st *agreement.State) bool {
+	v := g.voter
+	if g.s.plan.changes == 0 || st == nil || st.VotedTwo == 0 || v.grantor == nil || g.s.off == OldVotersGrantOn {
+		return true
+	}
+	if len(v.locked) > 0 && &v.locked[0] == &st.Locked[0] {
+		return true
+	}
+	v.locked = st.Locked
+	b, err := rpc.DecodeBlock(st.Locked)
+	if err != nil {
+		g.s.fail("%s cannot read the block that it votes for: %v", g.name, err)
+		return false
+	}
+	if b.Voters() == nil {
+		return true
+	}
+	g.s.Stats["stops of leases"]++
+	return g.keepLease(v.grantor.Stop(b.Index))
+}
 
 // answer is what the voter answers to an instance that started, with the block
 // that it voted for taken in.
@@ -410,6 +465,7 @@ func (g *gateway) answer(of signalbox.Service, id signalbox.Identity) (a rpc.Ans
 		return a, false
 	}
 	a = g.book.Answer(of, id)
+	a.Epoch = v.seat.epoch()
 	raw := v.replica.VotedFor()
 	if raw == nil || g.s.off == AnswersLeaveVoteOut {
 		return a, true
@@ -420,6 +476,9 @@ func (g *gateway) answer(of signalbox.Service, id signalbox.Identity) (a rpc.Ans
 		}
 		if handover.Doubts(voted, of, id) {
 			a.Beyond = voted.Index
+		}
+		if c := voted.Voters(); c != nil {
+			a.Epoch = c.Epoch // they may decide already
 		}
 	}
 	return a, true
