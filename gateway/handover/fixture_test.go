@@ -194,7 +194,7 @@ func (b *book) seal(r signalbox.Request) *signalbox.DecidedBlock { return b.seal
 
 func (b *book) sealAt(r signalbox.Request, at time.Time) *signalbox.DecidedBlock {
 	raw, err := rpc.EncodeBlock(&signalbox.Block{
-		Cluster: cluster, Index: b.Index() + 1, Prev: b.Digest(), At: at, Requests: []signalbox.Request{r},
+		Cluster: cluster, Epoch: b.Voters().Epoch, Index: b.Index() + 1, Prev: b.Digest(), At: at, Requests: []signalbox.Request{r},
 	})
 	if err != nil {
 		panic(err)

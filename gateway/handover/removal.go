@@ -61,6 +61,10 @@ func (l *Ledger) checkRemoval(r *signalbox.Removal) error {
 		if err := rpc.ProvesRemoval(&a.Removal, a.Digest, entry, e.Statement); err != nil {
 			return fmt.Errorf("%w: remove %s: %w", signalbox.ErrRefused, entry.Name, err)
 		}
+		if by, now := e.Witness.Epoch, l.epochOf(a.Index); by != 0 && by < now {
+			// As for a handover's block: their keys may be anybody's by now.
+			return fmt.Errorf("%w: %s of %s is by voter set %d, the removal was announced under set %d", signalbox.ErrUntrusted, e.Kind, entry.Name, by, now)
+		}
 		return nil
 	case e.Kind != signalbox.SaysLeave || e.Service != r.Service || e.Admission != entry.Admission:
 		return fmt.Errorf("%w: a %s for admission %d does not take %s (admission %d) out", signalbox.ErrRefused, e.Kind, e.Admission, entry.Name, entry.Admission)

@@ -33,6 +33,21 @@ func (l *Ledger) begins() uint64 {
 	return l.changes[len(l.changes)-1].Index
 }
 
+// epochOf is the epoch that decided the block of an index of this log; 0 where the
+// trust knows no epochs.
+func (l *Ledger) epochOf(index uint64) (epoch uint64) {
+	if l.trust.Epochs == nil {
+		return 0
+	}
+	epoch = l.trust.Epochs.First().Epoch
+	for _, b := range l.changes {
+		if b.Index < index {
+			epoch = b.Voters().Epoch
+		}
+	}
+	return epoch
+}
+
 // checkVoters is what a voter checks of a change of voters, by itself: the next
 // epoch, numbers that fit, keys that somebody holds and nobody has lost, and
 // leases that outlive the loss of any data center.
