@@ -274,7 +274,7 @@ func (c *Coordinator) Switch(ctx context.Context, o api.Order) (api.Handover, er
 		v, err := c.try(ctx, s, o, started)
 		var f *api.Fault
 		another := errors.As(err, &f) && f.Handover != ""
-		if another && f.Handover == o.ID {
+		if another && f.Handover == o.ID && errors.Is(err, signalbox.ErrConflict) {
 			return c.begun(ctx, o.ID)
 		}
 		if !errors.Is(err, signalbox.ErrConflict) || another || attempt == maxAttempts {
