@@ -31,6 +31,10 @@ type MemberOptions struct {
 	Unavailable int
 	// Timeout is how long the first view of a slot may take; zero: the default.
 	Timeout time.Duration
+	// UnreachableTimeout is the same for a view whose leader cannot be reached, by
+	// Links. Zero: the default. Links: optional.
+	UnreachableTimeout time.Duration
+	Links              *Links
 	// Send queues a message for another voter; it may be lost.
 	Send func(voter string, raw []byte)
 	// Standings asks the other voters what they say of themselves; those that do
@@ -82,6 +86,7 @@ type Member struct {
 	fill    bool
 	sent    place // where the pending requests were forwarded for last
 	again   time.Time
+	begun   int // streams to others, of Links
 	comeback
 }
 
@@ -181,10 +186,12 @@ func (m *Member) Run(ctx context.Context) error {
 		if err := m.keepUp(); err != nil {
 			return err
 		}
+		linked := m.seeLinks(time.Now())
 		timer.Reset(m.wait())
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-linked:
 		case l := <-m.mail:
 			m.take(l)
 		case a := <-m.asked:
@@ -207,7 +214,7 @@ func (m *Member) start() error {
 	slot, hint := m.next()
 	m.replica, err = agreement.New(agreement.Config{
 		Cluster: m.opt.Journal.trust.Cluster, Epoch: m.opt.Epoch, Self: m.self, Voters: len(m.opt.Voters), Unavailable: m.opt.Unavailable,
-		Scheme: m.opt.Scheme, Validate: m.validate, Timeout: m.opt.Timeout,
+		Scheme: m.opt.Scheme, Validate: m.validate, Timeout: m.opt.Timeout, UnreachableTimeout: m.opt.UnreachableTimeout,
 	}, slot, hint, state, time.Now())
 	return err
 }

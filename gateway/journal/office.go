@@ -25,8 +25,10 @@ type OfficeOptions struct {
 	Key func(signalbox.Voter) (key ed25519.PrivateKey, secret []byte, ok bool)
 	// Lessor grants leases as the voter that this gateway is; nil: nobody does.
 	Lessor *Lessor
-	// Timeout, Send, Standings, Newest, Logger and Refused are a Member's.
-	Timeout   time.Duration
+	// Timeout, UnreachableTimeout, Send, Standings, Newest, Logger and Refused are a
+	// Member's.
+	Timeout, UnreachableTimeout time.Duration
+
 	Send      func(voter string, raw []byte)
 	Standings func(ctx context.Context) map[string]Standing
 	Newest    func(ctx context.Context) uint64
@@ -47,8 +49,9 @@ type OfficeOptions struct {
 // Guarantees: it votes as part of the set that decides the next block by its own
 // log, and of no other.
 type Office struct {
-	opt OfficeOptions
-	now atomic.Pointer[seat]
+	opt   OfficeOptions
+	links *Links
+	now   atomic.Pointer[seat]
 }
 
 // seat is this gateway in one epoch; neither a voter nor a member: it does not vote.
@@ -65,7 +68,7 @@ func NewOffice(opt OfficeOptions) (*Office, error) {
 	if opt.Refused == nil {
 		opt.Refused = func(string) {}
 	}
-	o := &Office{opt: opt}
+	o := &Office{opt: opt, links: newLinks()}
 	return o, o.take(o.voters())
 }
 
@@ -93,7 +96,8 @@ func (o *Office) take(set signalbox.VoterSet) error {
 	default:
 		s.member, err = NewMember(MemberOptions{
 			Journal: j, Scheme: scheme, Key: key, Epoch: set.Epoch, Name: o.opt.Name, Voters: set.Names(), Unavailable: set.Unavailable,
-			Timeout: o.opt.Timeout, Send: o.opt.Send, Standings: o.opt.Standings, Newest: o.opt.Newest, Stop: o.stop(),
+			Timeout: o.opt.Timeout, UnreachableTimeout: o.opt.UnreachableTimeout, Links: o.links,
+			Send: o.opt.Send, Standings: o.opt.Standings, Newest: o.opt.Newest, Stop: o.stop(),
 			Logger: o.opt.Logger, Refused: o.opt.Refused,
 		})
 		if err != nil {
@@ -232,6 +236,9 @@ func (o *Office) Receive(from string, raw []byte) {
 	}
 	o.opt.Refused("agreement-not-here")
 }
+
+// Linked takes whether the stream to another gateway is there; see Links.
+func (o *Office) Linked(gateway string, up bool) { o.links.Set(gateway, up) }
 
 // Standing says what this gateway knows of its votes.
 func (o *Office) Standing() (begun bool, voted uint64) {

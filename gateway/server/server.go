@@ -64,6 +64,8 @@ type Options struct {
 	snapshotBlocks uint64
 	// agreementTimeout, in tests, is how long a view may take.
 	agreementTimeout time.Duration
+	// unreachableTimeout, in tests, is the same for a view whose leader cannot be reached.
+	unreachableTimeout time.Duration
 	// wrapCouncil, in tests, stands between the sessions and the voter.
 	wrapCouncil func(session.Council) session.Council
 	// wrap, in tests, stands between the sessions and the coordinator.
@@ -202,7 +204,7 @@ func (s *Server) buildCoordinator(trust rpc.Trust) error {
 		ProposeWait: s.opt.AgreementTimeout,
 		Credential:  credentials.NewTLS(s.keeper.Client(rpc.RoleGateway)), Handler: handler, Log: log,
 		Votes: s.votes, Offer: s.offer, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
-		Lessor: s.lessor, Leased: s.leased, Council: s.council(),
+		Lessor: s.lessor, Leased: s.leased, Council: s.council(), Linked: s.office.Linked,
 	})
 	if err != nil {
 		return err

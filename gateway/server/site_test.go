@@ -137,6 +137,8 @@ type site struct {
 	council func(gateway string, c session.Council) session.Council
 	// viewTimeout is the agreement's; zero: the default.
 	viewTimeout time.Duration
+	// unreachableTimeout is the same for a view whose leader cannot be reached.
+	unreachableTimeout time.Duration
 	// snapshotBlocks is after how many blocks a snapshot is due; zero: the default.
 	snapshotBlocks uint64
 	// enrolled counts the instances that are in the log only.
@@ -250,7 +252,8 @@ func (s *site) startGateway(name string) *node {
 	}
 	opt := Options{
 		Bundle: b, Cluster: s.cluster, State: state, Listen: listen, Services: s.services, Version: "test",
-		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout, snapshotBlocks: s.snapshotBlocks,
+		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout,
+		unreachableTimeout: s.unreachableTimeout, snapshotBlocks: s.snapshotBlocks,
 		AgreementTimeout: 30 * time.Second, // the default is for machines that are not busy
 	}
 	if s.wrap != nil {

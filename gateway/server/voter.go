@@ -40,7 +40,8 @@ func (s *Server) buildVoter(trust rpc.Trust, peers int) (*voterLog, error) {
 		}
 	}
 	s.office, err = journal.NewOffice(journal.OfficeOptions{
-		Journal: s.journal, Name: self.Name, Key: s.voterKey, Lessor: s.lessor, Timeout: s.opt.agreementTimeout,
+		Journal: s.journal, Name: self.Name, Key: s.voterKey, Lessor: s.lessor,
+		Timeout: s.opt.agreementTimeout, UnreachableTimeout: s.opt.unreachableTimeout,
 		Send: s.tellVoter, Standings: s.standings, Newest: s.newest, CatchUp: s.catchUp,
 		Entered: s.entered, Logger: s.opt.Logger, Refused: s.refusals.of("gateway"),
 	})

@@ -50,6 +50,9 @@ type PeersOptions struct {
 	// Council votes together with other voters; nil where this gateway is no
 	// voter, or the only one.
 	Council Council
+	// Linked is told when the stream to a peer begins and when it ended, or could not
+	// be made, as often as that happens. Optional; it must not wait.
+	Linked func(gateway string, up bool)
 	// Lessor grants leases here; nil where this gateway is no voter. Leased is
 	// told what voters said to an instance's request; it must not block.
 	Lessor Lessor
@@ -115,6 +118,9 @@ func NewPeers(opt PeersOptions) (*Peers, error) {
 	if opt.Refused == nil {
 		opt.Refused = func(string) {}
 	}
+	if opt.Linked == nil {
+		opt.Linked = func(string, bool) {}
+	}
 	p := &Peers{opt: opt, links: map[string]*link{}, working: make(chan struct{}, MaxLeases)}
 	for _, peer := range opt.Peers {
 		conn, err := grpc.NewClient("passthrough:///"+peer.Address, ClientOptions(opt.Credential)...)
@@ -178,6 +184,7 @@ func (p *Peers) retry(ctx context.Context, l *link, once func(context.Context, *
 func (p *Peers) exchange(ctx context.Context, l *link) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer p.opt.Linked(l.peer.Name, false)
 	stream, err := wire.NewGatewaysClient(l.conn).Exchange(ctx)
 	if err != nil {
 		return err
@@ -193,6 +200,7 @@ func (p *Peers) exchange(ctx context.Context, l *link) error {
 	l.set(out, cancel)
 	defer p.opt.Handler.PeerDown(l.peer.Name)
 	defer l.set(nil, nil)
+	p.opt.Linked(l.peer.Name, true)
 	for _, f := range p.opt.Handler.PeerUp(l.peer.Name) {
 		if err := stream.Send(f); err != nil {
 			return err

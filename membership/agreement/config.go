@@ -46,6 +46,10 @@ type Config struct {
 	// Timeout is how long the first view of a slot may take; each next one may
 	// take twice as long, MaxTimeout at most. Zero: the defaults.
 	Timeout, MaxTimeout time.Duration
+	// UnreachableTimeout is the same for a view whose leader cannot be reached (see
+	// SetUnreachable), in the first views of a slot, one for each voter. Zero: an
+	// eighth of Timeout.
+	UnreachableTimeout time.Duration
 	// NotBefore is the first slot that this voter may vote in: a voter that
 	// lost its state may have voted in those below.
 	NotBefore uint64
@@ -84,12 +88,30 @@ func (c *Config) withDefaults() Config {
 	if out.MaxTimeout <= 0 {
 		out.MaxTimeout = max(DefaultMaxTimeout, out.Timeout)
 	}
+	if out.UnreachableTimeout <= 0 {
+		out.UnreachableTimeout = out.Timeout / unreachablePart
+	}
 	return out
 }
 
+// unreachablePart is the part of a view's time that a leader gets that cannot be
+// reached: long enough for a connection that broke to be made again.
+const unreachablePart = 8
+
 // timeout is how long a view may take.
-func (c *Config) timeout(view uint64) time.Duration {
-	d := c.Timeout
+func (c *Config) timeout(view uint64) time.Duration { return c.doubled(c.Timeout, view) }
+
+// unreachable is how long a view may take whose leader cannot be reached. After as
+// many views as there are voters it counts no more: whatever is said of who can be
+// reached, views become as long as they would have been.
+func (c *Config) unreachable(view uint64) time.Duration {
+	if view > uint64(c.Voters) {
+		return c.timeout(view)
+	}
+	return min(c.doubled(c.UnreachableTimeout, view), c.timeout(view))
+}
+
+func (c *Config) doubled(d time.Duration, view uint64) time.Duration {
 	for v := uint64(1); v < view && d < c.MaxTimeout; v++ {
 		d *= 2
 	}

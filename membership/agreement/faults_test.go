@@ -72,6 +72,8 @@ func (c *chaos) rough(steps int) {
 			}
 		case k < 83:
 			c.follow(n, c.nodes[c.rng.IntN(len(c.nodes))])
+		case k < 87 && n.r != nil: // true or not
+			n.r.SetUnreachable(c.rng.IntN(n.cfg.Voters), c.rng.IntN(3) > 0, c.now)
 		case c.liars != nil:
 			slot, view := uint64(1), uint64(1)
 			if n.r != nil {
@@ -103,7 +105,7 @@ var sizes = []struct{ n, u int }{{1, 0}, {3, 1}, {4, 1}, {5, 2}, {6, 2}, {7, 2}}
 // TestFaults guards agreement and progress: under loss, duplication, reordering,
 // crashes at every point of every effect, lying voters and twins, no two voters
 // decide differently; and once the faults stop everything pending is decided,
-// with as many voters away as may be.
+// with as many voters away as may be, whoever is held to be unreachable by then.
 func TestFaults(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		size := sizes[rapid.IntRange(0, len(sizes)-1).Draw(r, "size")]

@@ -31,11 +31,14 @@ type Replica struct {
 	justify *Quorum
 	// ended is every voter's highest timeout of the slot.
 	ended map[int]*Message
-	// deadline ends the view, resend repeats what was not answered; zero: never.
-	deadline, resend time.Time
-	now              time.Time
-	out              Effects
-	dirty            bool
+	// began is when the view's clock was started; deadline ends the view, resend
+	// repeats what was not answered; zero: never.
+	began, deadline, resend time.Time
+	// lost says since when voters cannot be reached; see SetUnreachable.
+	lost  map[int]time.Time
+	now   time.Time
+	out   Effects
+	dirty bool
 }
 
 // New returns a replica that is about to decide slot. hint is the proposer of
@@ -46,7 +49,7 @@ func New(cfg Config, slot uint64, hint int, state *State, now time.Time) (*Repli
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	r := &Replica{cfg: cfg.withDefaults(), now: now}
+	r := &Replica{cfg: cfg.withDefaults(), lost: map[int]time.Time{}, now: now}
 	if state != nil && state.Epoch == cfg.Epoch && state.Slot > slot {
 		r.kept = state
 	}
@@ -142,26 +145,9 @@ func (r *Replica) NeedsValue() bool {
 		(r.st.View == 1 || r.st.Change != nil && r.st.Change.highest() == 0)
 }
 
-// Deadline is when Tick has something to do; zero: nothing before the next call.
-func (r *Replica) Deadline() time.Time {
-	if r.deadline.IsZero() || !r.resend.IsZero() && r.resend.Before(r.deadline) {
-		return r.resend
-	}
-	return r.deadline
-}
-
 // active reports whether the slot has begun.
 func (r *Replica) active() bool {
 	return r.pending || r.st.VotedOne > 0 || r.st.Ended > 0 || r.st.View > 1
-}
-
-// wait starts the view's clock when there is something to wait for.
-func (r *Replica) wait() {
-	if r.decided || !r.Votes() || !r.active() {
-		r.deadline = time.Time{}
-	} else if r.deadline.IsZero() {
-		r.deadline = r.now.Add(r.cfg.timeout(r.st.View))
-	}
 }
 
 // SetPending says whether anything waits to be decided; while it does, a leader

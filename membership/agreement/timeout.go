@@ -16,7 +16,7 @@ func (r *Replica) Tick(now time.Time) (Effects, error) {
 	switch {
 	case r.decided || !r.Votes():
 	case !r.deadline.IsZero() && !now.Before(r.deadline):
-		r.deadline = now.Add(r.cfg.timeout(r.st.View))
+		r.began, r.deadline = now, now.Add(r.cfg.timeout(r.st.View))
 		if r.st.Ended < r.st.View {
 			err = r.endView(r.st.View)
 		} else {
@@ -60,7 +60,7 @@ func (r *Replica) endView(view uint64) error {
 	if view > r.st.View {
 		r.st.View, r.st.Change = view, nil
 		r.newView()
-		r.deadline = r.now.Add(r.cfg.timeout(view))
+		r.began, r.deadline = r.now, r.now.Add(r.cfg.timeout(view))
 	}
 	r.st.Ended, r.dirty = view, true
 	m, err := r.timeoutMessage()
@@ -214,7 +214,7 @@ func (r *Replica) enter(view uint64, c *Change) {
 	}
 	r.st.View, r.st.Change, r.dirty = view, c, true
 	r.newView()
-	r.deadline = r.now.Add(r.cfg.timeout(view))
+	r.startClock()
 }
 
 // want asks those who say that they have the certificate for its block.
