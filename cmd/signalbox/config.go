@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/spf13/cobra"
+
+	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
 // The kinds of configuration files.
@@ -125,7 +127,10 @@ func validateConfig(file, kind string, withBundle bool) error {
 	}
 	switch c := cfg.(type) {
 	case *GatewayConfig:
-		_, _, err = c.loadBundle()
+		var cluster *identity.Cluster
+		if _, cluster, err = c.loadBundle(); err == nil {
+			err = c.checkFirstVoters(cluster)
+		}
 	case *AgentConfig:
 		_, err = c.loadBundle()
 	}

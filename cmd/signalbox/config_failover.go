@@ -9,7 +9,6 @@ import (
 	"github.com/signalbox-io/signalbox/gateway/coordinator"
 	"github.com/signalbox-io/signalbox/gateway/fence"
 	"github.com/signalbox-io/signalbox/gateway/handover"
-	"github.com/signalbox-io/signalbox/rpc/identity"
 )
 
 // FailoverConfig says how a service may be failed over.
@@ -164,37 +163,5 @@ func (s *ServiceConfig) checkLeases(p *problems, at string, timing TimingConfig)
 	if least := s.HoldBudget + wait + timing.AgreementTimeout + timing.Margin; s.HoldTimeout < least {
 		p.add(at, "hold_timeout %s is too short: a failover by lapse may take %s (hold_budget %s + the wait for leases %s + timing.agreement_timeout %s + timing.margin %s), and proxies must hold longer",
 			s.HoldTimeout, least, s.HoldBudget, wait, timing.AgreementTimeout, timing.Margin)
-	}
-}
-
-// checkQuorum: an instance with leases serves only while a quorum of voters can be
-// reached, and nothing is failed over by itself without one, so losing any one data
-// center must leave one (design, section 3).
-func (s *ServiceConfig) checkQuorum(p *problems, at string, cluster *identity.Cluster) {
-	leased := s.Failover.leases().Used()
-	if !leased && !s.Failover.automatic() {
-		return
-	}
-	in := map[signalbox.DataCenter]int{}
-	for _, v := range cluster.Voters {
-		in[v.DataCenter]++
-	}
-	for _, dc := range cluster.DataCenters {
-		left := len(cluster.Voters) - in[dc.Name]
-		if !leased && !s.Failover.fences(dc.Name) {
-			p.add(at+".failover.fence", "automatic: data center %s has no fencing plugin, and no lease of its instances runs out: nothing could be certified without a person. Configure a plugin for it, or lapse, or mode: manual", dc.Name)
-			return
-		}
-		if left < cluster.Quorum() && !leased {
-			p.add(at+".failover.mode", "automatic: without data center %s %d of %d voters are left, and a quorum is %d: nobody could decide or certify. "+
-				"Have voters in a third data center (1/1/1 or 2/2/2 voters), or mode: manual", dc.Name, left, len(cluster.Voters), cluster.Quorum())
-			return
-		}
-		if left < cluster.Quorum() {
-			p.add(at+".failover.evidence", "lapse: without data center %s %d of %d voters are left, and a quorum is %d: nobody could renew a lease or sign that one lapsed, and every instance would close. "+
-				"Have voters in a third data center, so that losing any one leaves a quorum (1/1/1 or 2/2/2 voters); or fail over by a fencing plugin (fence) or a person's word (attest)",
-				dc.Name, left, len(cluster.Voters), cluster.Quorum())
-			return
-		}
 	}
 }

@@ -28,7 +28,6 @@ func (c *GatewayConfig) loadBundle() (*identity.Bundle, *identity.Cluster, error
 		p.add("voter", "the bundle says %v", b.Voter != nil)
 	}
 	for i, s := range c.Services {
-		s.checkQuorum(&p, fmt.Sprintf("services[%d]", i), b.Cluster)
 		for j, dc := range s.DataCenters {
 			if !b.Cluster.Has(signalbox.DataCenter(dc)) {
 				p.add(fmt.Sprintf("services[%d].data_centers[%d]", i, j), "the cluster has no data center %q", dc)

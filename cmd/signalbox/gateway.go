@@ -50,8 +50,9 @@ func runGateway(ctx context.Context, std stdio, path string) error {
 	listen := c.listenOn(cluster, bundle.Self.Name)
 	s, err := server.New(server.Options{
 		Bundle: bundle, Cluster: cluster, State: c.State, Version: version, Logger: newLogger(std, c.Log),
-		Listen:   server.Listen(listen),
-		Services: gatewayServices(c, cluster), AgreementTimeout: time.Duration(c.Timing.AgreementTimeout),
+		Listen:      server.Listen(listen),
+		CheckVoters: func(set signalbox.VoterSet) error { return c.checkVoters(cluster, set) },
+		Services:    gatewayServices(c, cluster), AgreementTimeout: time.Duration(c.Timing.AgreementTimeout),
 	})
 	if err != nil {
 		return err

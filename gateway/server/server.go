@@ -58,8 +58,11 @@ type Options struct {
 	Services []coordinator.Service
 	// AgreementTimeout bounds how long agreeing on a block may take; 0: the default.
 	AgreementTimeout time.Duration
-	Version          string
-	Logger           zerolog.Logger
+	// CheckVoters says whether the services can be what they are configured to be with
+	// these voters: those of the log. Optional.
+	CheckVoters func(signalbox.VoterSet) error
+	Version     string
+	Logger      zerolog.Logger
 	// snapshotBlocks, in tests, is after how many blocks a snapshot is due.
 	snapshotBlocks uint64
 	// agreementTimeout, in tests, is how long a view may take.
@@ -88,10 +91,12 @@ type Server struct {
 	trust       rpc.Trust
 	// office votes, whenever the log says that this gateway does; voterKeys are what
 	// it made to vote with.
-	office         *journal.Office
-	lessor         *journal.Lessor
-	voterKeys      *voterKeys
-	schemes        schemes
+	office    *journal.Office
+	lessor    *journal.Lessor
+	voterKeys *voterKeys
+	schemes   schemes
+	// unproven: the configuration does not fit the log's voters, and the log may be old.
+	unproven       bool
 	refusals       refusals
 	journalMetrics *journalMetrics
 }
@@ -149,7 +154,10 @@ func (s *Server) build() error {
 		return err
 	}
 	s.trust = trust
-	return s.buildCoordinator(trust)
+	if err := s.buildCoordinator(trust); err != nil {
+		return err
+	}
+	return s.checkVoters()
 }
 
 // mandate verifies an operator's signature.
@@ -292,6 +300,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.coordinator.Run(ctx) })
 	g.Go(func() error { return s.peers.Run(ctx) })
 	g.Go(func() error { return s.office.Run(ctx) })
+	g.Go(func() error { return s.proveVoters(ctx) })
 	g.Go(func() error { return s.reloadKeys(ctx) })
 	g.Go(func() error { return s.keepBounded(ctx) })
 	g.Go(func() error {

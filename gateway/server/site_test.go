@@ -135,6 +135,8 @@ type site struct {
 	own *identity.Authority
 	// council stands between a gateway's sessions and its voter.
 	council func(gateway string, c session.Council) session.Council
+	// fits says whether a gateway's configuration fits voters; nil: it does.
+	fits func(signalbox.VoterSet) error
 	// viewTimeout is the agreement's; zero: the default.
 	viewTimeout time.Duration
 	// unreachableTimeout is the same for a view whose leader cannot be reached.
@@ -253,7 +255,7 @@ func (s *site) startGateway(name string) *node {
 	opt := Options{
 		Bundle: b, Cluster: s.cluster, State: state, Listen: listen, Services: s.services, Version: "test",
 		Logger: zerolog.New(s.logs).With().Timestamp().Str("g", name).Logger(), agreementTimeout: s.viewTimeout,
-		unreachableTimeout: s.unreachableTimeout, snapshotBlocks: s.snapshotBlocks,
+		unreachableTimeout: s.unreachableTimeout, CheckVoters: s.fits, snapshotBlocks: s.snapshotBlocks,
 		AgreementTimeout: 30 * time.Second, // the default is for machines that are not busy
 	}
 	if s.wrap != nil {

@@ -74,8 +74,13 @@ func (s *Server) voterKey(v signalbox.Voter) (ed25519.PrivateKey, []byte, bool) 
 	return s.voterKeys.find(v.PublicKey)
 }
 
-// entered follows the log into an epoch: agents are told who votes.
+// entered follows the log into an epoch: agents are told who votes, and people when
+// the configuration wants more of them.
 func (s *Server) entered(set signalbox.VoterSet, _ bool) {
+	if err := s.fits(set); err != nil && !s.unproven {
+		s.opt.Logger.Error().Err(err).Uint64("epoch", set.Epoch).
+			Msg("the voters are too few for this gateway's configuration: it will not start again with it")
+	}
 	if chain := s.trust.Epochs.Chain(set.Epoch); len(chain) > 0 && s.agents != nil {
 		s.agents.SendAll(session.VotersFrame(chain))
 	}

@@ -52,6 +52,9 @@ func (r *Replica) SetUnreachable(voter int, unreachable bool, now time.Time) {
 	}
 	r.now = now
 	if unreachable {
+		if r.lost == nil {
+			r.lost = map[int]time.Time{}
+		}
 		r.lost[voter] = now
 	} else {
 		delete(r.lost, voter)

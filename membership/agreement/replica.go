@@ -49,7 +49,7 @@ func New(cfg Config, slot uint64, hint int, state *State, now time.Time) (*Repli
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	r := &Replica{cfg: cfg.withDefaults(), lost: map[int]time.Time{}, now: now}
+	r := &Replica{cfg: cfg.withDefaults(), now: now}
 	if state != nil && state.Epoch == cfg.Epoch && state.Slot > slot {
 		r.kept = state
 	}
