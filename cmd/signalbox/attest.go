@@ -39,7 +39,7 @@ func newAttester(cmd *cobra.Command) (*attester, error) {
 		return nil, err
 	}
 	if b.Operator == nil {
-		return nil, usagef("%s holds no operator's key: attests are signed by people; `signalbox keys issue operator` makes a bundle with one", b.Dir)
+		return nil, usagef("%s holds no operator's key: attests and changes of voters are signed by people; `signalbox keys issue operator` makes a bundle with one", b.Dir)
 	}
 	return &attester{cluster: b.Cluster.Name, name: b.Self.Name, key: b.Operator}, nil
 }

@@ -58,7 +58,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"certificate": makeCertificate, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"certificate": makeCertificate, "exits": exits, "addresses": addresses, "awaits": awaits, "twice": changeTwice,
+		},
 	})
 }
 

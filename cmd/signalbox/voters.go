@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -154,7 +155,11 @@ func (v *votersChange) bring(ctx context.Context, c *client.Client, by *attester
 	if err != nil {
 		return now, err
 	}
-	return c.ChangeVoters(ctx, client.NewKey(), raw, v.dryRun)
+	next, err := c.ChangeVoters(ctx, client.NewKey(), raw, v.dryRun)
+	if errors.Is(err, signalbox.ErrUnavailable) {
+		err = fmt.Errorf("%w; it may be decided still; look before you ask again: signalbox gateway voters list", err)
+	}
+	return next, err
 }
 
 // of makes the next voter set of the one of now.
@@ -170,6 +175,11 @@ func (v *votersChange) of(now *api.Voters) (*signalbox.VoterChange, error) {
 	for _, name := range append(slices.Clone(v.remove), v.replace...) {
 		if !have[name] {
 			return nil, fmt.Errorf("%w: %s does not vote: the voters are %s", signalbox.ErrUnknown, name, strings.Join(voterNames(now), ", "))
+		}
+	}
+	for _, name := range v.replace {
+		if slices.Contains(v.remove, name) {
+			return nil, fmt.Errorf("%w: %s cannot both be removed and go on with a new key: take --remove or --replace", signalbox.ErrInvalid, name)
 		}
 	}
 	for _, k := range now.Voters {

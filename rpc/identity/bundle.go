@@ -150,7 +150,7 @@ func (b *Bundle) readOperator() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: %s is no key of operator %s in %s", signalbox.ErrUntrusted, FileOperator, b.Self.Name, FileCluster)
+	return fmt.Errorf("%w: %s is no key of operator %s in %s: take the key that was made with this bundle, or make a bundle with a new one: signalbox keys issue operator", signalbox.ErrUntrusted, FileOperator, b.Self.Name, FileCluster)
 }
 
 func (b *Bundle) checkTime(now time.Time) error {

@@ -128,7 +128,7 @@ func (b *Bundle) readVoter() error {
 	case !votes:
 		return fmt.Errorf("%w: %s does not vote and has a %s: remove it", signalbox.ErrInvalid, b.Self.Name, FileVoter)
 	case !key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(voter.PublicKey)):
-		return fmt.Errorf("%w: %s is not the key of voter %s in %s", signalbox.ErrUntrusted, FileVoter, voter.Name, FileCluster)
+		return fmt.Errorf("%w: %s is not the key of voter %s in %s: put back the one that was made with this gateway's bundle; a lost one is replaced: signalbox keys issue gateway --lost-voter-key, then signalbox gateway voters change --replace", signalbox.ErrUntrusted, FileVoter, voter.Name, FileCluster)
 	}
 	b.Voter = key
 	if voter.SignatureKey == nil {
