@@ -174,6 +174,7 @@ lint: ## golangci-lint: the import rules and their reasons are in .golangci.yml
 .PHONY: chaos
 chaos: build ## kill every process at every step; as root, also cut networks, freeze, fill disks
 	$(GO) test -count=1 -timeout 120m -tags chaos -v ./tests/chaos/...
+	$(GO) test -count=1 -timeout 20m -tags chaos -v -run 'TestVoters$$' ./tests/e2e
 
 .PHONY: model
 model: ## search the interlock's model to a larger bound

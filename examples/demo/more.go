@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/signalbox-io/signalbox/rpc"
+	"github.com/signalbox-io/signalbox/rpc/identity"
 	"github.com/signalbox-io/signalbox/xds/resource"
 )
 
@@ -64,6 +65,21 @@ func (s *Site) ListenerOf(service string) string {
 		}
 	}
 	return ""
+}
+
+// FreeGateway is an address for a gateway that somebody adds: HOST:PORT, with room for all its ports.
+func (s *Site) FreeGateway(dc string) (string, error) {
+	port, err := s.takePorts(identity.PortsPerGateway)
+	return s.opts.at(dc, port), err
+}
+
+// AddGateway starts a gateway that is in the cluster's description, and whose bundle was issued, configured like the
+// others.
+func (s *Site) AddGateway(dc, name string) error {
+	if err := s.write(name+".yaml", s.gatewayConfig(Gateway{DataCenter: dc, Gateway: identity.Gateway{Name: name}})); err != nil {
+		return fmt.Errorf("add gateway: %w", err)
+	}
+	return s.run(name, s.command(dc, s.opts.Binaries.Signalbox, "gateway", "run", "--config", s.configPath(name+".yaml")))
 }
 
 // AddProcess runs any other program beside the site: an instance of somebody's own, for example.
