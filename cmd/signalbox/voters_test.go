@@ -45,16 +45,20 @@ func addresses(ts *testscript.TestScript, _ bool, args []string) {
 func awaits(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := regexp.Compile(args[0])
 	ts.Check(err)
-	for end := time.Now().Add(scriptPatience); ; {
+	end := time.After(scriptPatience)
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
 		err := ts.Exec(args[1], args[2:]...)
 		out := ts.ReadFile("stdout") + ts.ReadFile("stderr")
 		if want.MatchString(out) {
 			return
 		}
-		if time.Now().After(end) {
+		select {
+		case <-again.C:
+		case <-end:
 			ts.Fatalf("waited in vain for %q: %v\n%s", args[0], err, out)
 		}
-		time.Sleep(50 * time.Millisecond) // until it is asked again
 	}
 }
 
