@@ -81,7 +81,7 @@ func TestUnreachableLeader(t *testing.T) {
 		eventually(t, name+" to have something decided", func() bool { return s.propose(name, "before-"+name) == nil })
 	}
 	s.sameLog()
-	dead := s.leader()
+	dead := s.leader(three[0])
 	asks := three[0]
 	if dead == asks {
 		asks = three[1]
