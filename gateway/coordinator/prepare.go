@@ -25,7 +25,8 @@ const (
 // prepare has the drivers of a planned handover prepare it, outside of the
 // interruption, and waits for those that have something to prepare. It reports
 // whether anybody had: the plan may be old then. Who does not answer is gone on
-// without: to prepare is to be quick, nothing more.
+// without: to prepare is to be quick, nothing more. Whoever is to step down is told
+// who comes, whether its driver prepares or not.
 func (c *Coordinator) prepare(ctx context.Context, s *service, p api.Plan) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, prepareWait)
 	defer cancel()
@@ -33,27 +34,34 @@ func (c *Coordinator) prepare(ctx context.Context, s *service, p api.Plan) (bool
 	id := uint64(c.opt.Now().UnixNano())
 	err := c.ask(ctx, func() {
 		m := &wire.Prepare{Service: p.Service, Term: p.Term, Id: id}
-		collect := func(members []api.Member, to *[][]byte) {
+		collect := func(members []api.Member, all bool) (out [][]byte) {
 			for _, member := range members {
 				i := s.instances[signalbox.Identity(member.Identity)]
-				if i == nil || !i.reachable() || !i.newest().status.GetPrepares() {
+				if i == nil || !i.reachable() {
 					continue
 				}
-				waits = append(waits, i.Identity)
-				*to = append(*to, rpc.IdentityToBytes(i.Identity))
+				prepares := i.newest().status.GetPrepares()
+				if prepares {
+					waits = append(waits, i.Identity)
+				}
+				if prepares || all {
+					out = append(out, rpc.IdentityToBytes(i.Identity))
+				}
 			}
+			return out
 		}
-		collect(p.Roster, &m.StepDown)
-		collect(p.Incoming, &m.Promote)
+		m.StepDown, m.Promote = collect(p.Roster, true), collect(p.Incoming, false)
 		for _, member := range p.Incoming {
 			if i := s.instances[signalbox.Identity(member.Identity)]; i != nil {
 				m.Incoming = append(m.Incoming, &wire.Incoming{Identity: rpc.IdentityToBytes(i.Identity), Name: i.Name, Address: i.address})
 			}
 		}
-		if len(waits) == 0 {
+		if len(m.StepDown)+len(m.Promote) == 0 {
 			return
 		}
-		c.event(s, eventInstance, p.Service, fmt.Sprintf("%d instances prepare the switch to %s", len(waits), p.To))
+		if len(waits) > 0 {
+			c.event(s, eventInstance, p.Service, fmt.Sprintf("%d instances prepare the switch to %s", len(waits), p.To))
+		}
 		c.opt.Links.Broadcast(&wire.PeerFrame{Kind: &wire.PeerFrame_Prepare{Prepare: m}})
 		c.tellPrepare(s, m)
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -35,17 +36,25 @@ type help struct {
 // onPreparing takes the announcement of a handover. It is no order: who sends it
 // can have a driver do nothing but prepare.
 func (c *core) onPreparing(p *wire.Prepare) {
-	if !c.cfg.prepares || p.GetId() == c.help.prepared {
+	if p.GetId() == c.help.prepared {
 		return
 	}
-	c.help.preparing = p
+	if c.cfg.prepares {
+		c.help.preparing = p
+	}
 	c.help.peers = map[signalbox.Identity]driver.Peer{}
 	for _, in := range p.GetIncoming()[:min(len(p.GetIncoming()), signalbox.MaxRoster)] {
 		id, err := rpc.IdentityFromBytes(in.GetIdentity())
-		if err == nil && len(in.GetName()) <= signalbox.MaxName && len(in.GetAddress()) <= signalbox.MaxAddress {
+		if err == nil && signalbox.CheckName("instance", in.GetName()) == nil && plainAddress(in.GetAddress()) {
 			c.help.peers[id] = driver.Peer{Name: in.GetName(), Address: in.GetAddress()}
 		}
 	}
+}
+
+// plainAddress reports whether an address can be passed on in a line of text: no
+// space, nothing that does not print. Whether anybody is there is another question.
+func plainAddress(a string) bool {
+	return len(a) <= signalbox.MaxAddress && !strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // incoming are those who are to be promoted by the newest open block; nil when

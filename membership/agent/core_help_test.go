@@ -152,17 +152,25 @@ func TestPrepare(t *testing.T) {
 }
 
 // A step-down says for whom it is, by what a preparation said of the incoming
-// instances of the very block; a half answer, or one about others, is none.
+// instances of the very block; a half answer, or one about others, is none, and
+// neither is what could not be passed on in a line. It makes no difference whether
+// the driver has something to prepare.
 func TestStepDownSaysForWhom(t *testing.T) {
+	const address, told = "10.0.0.1:5432", "step down 1 for ledger-west at 10.0.0.1:5432"
 	for _, c := range []struct {
-		said, want string
-	}{{"x", "step down 1 for ledger-west at 10.0.0.1:5432"}, {"y", "step down 1"}, {"", "step down 1"}} {
+		said, address, want string
+		noPreparer          bool
+	}{
+		{"x", address, told, false}, {"x", address, told, true}, {"y", address, "step down 1", false}, {"", address, "step down 1", true},
+		{"x", "10.0.0.1:5432 y=10.0.0.2:1", "step down 1", false}, {"x", "10.0.0.1\n:5432", "step down 1", true}, {"x", "10.0.0.1\x00", "step down 1", true},
+	} {
 		w := newWorld(t, 1, 1)
 		r, adopted := serving(t, w, "a")
+		r.core.cfg.prepares = !c.noPreparer
 		p := &wire.Prepare{Service: "orders", Term: 8, Id: 5}
 		if c.said != "" {
 			p.Incoming = []*wire.Incoming{
-				{Identity: rpc.IdentityToBytes(w.id(c.said)), Name: "ledger-west", Address: "10.0.0.1:5432"},
+				{Identity: rpc.IdentityToBytes(w.id(c.said)), Name: "ledger-west", Address: c.address},
 				{Identity: []byte("short"), Name: "nobody"},
 				{Identity: rpc.IdentityToBytes(w.id("z")), Name: strings.Repeat("long", 100)},
 			}

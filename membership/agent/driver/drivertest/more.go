@@ -36,6 +36,25 @@ func keepsPosition(r *run) {
 	}
 }
 
+func tellsIncoming(r *run) {
+	if r.Incoming == nil {
+		return
+	}
+	comes := []driver.Peer{{Name: "subject-2", Address: "10.2.0.9:8080"}, {Name: "subject-3", Address: "[2001:db8::9]:8080"}}
+	for n, want := range [][]driver.Peer{comes, nil, comes[:1]} {
+		term := signalbox.Term(7 + n)
+		r.mustPromote(term)
+		ctx, cancel := r.context()
+		if _, err := r.Driver.StepDown(ctx, driver.StepDown{Service: service, Term: term, Deadline: time.Now().Add(r.Patience), Incoming: want}); err != nil {
+			r.Fatalf("step down from term %d: %v", term, err)
+		}
+		cancel()
+		if got := r.Incoming(); !slices.Equal(got, want) {
+			r.Errorf("the service was told that %v are to be promoted, want %v", got, want)
+		}
+	}
+}
+
 func refusesBeyond(r *run) {
 	if r.Beyond == nil {
 		return

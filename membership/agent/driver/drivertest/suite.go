@@ -44,6 +44,9 @@ type Subject struct {
 	Positions bool
 	// Beyond is a position that the instance's data has not reached.
 	Beyond driver.Position
+	// Incoming is whom the service was told of at the newest step-down as those who
+	// are to be promoted.
+	Incoming func() []driver.Peer
 	// Master is the address of a real master to follow, for a driver.Follower.
 	Master string
 	// Patience bounds every wait; 0: two minutes.
@@ -64,6 +67,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Subject) {
 		"a restarted instance is closed":            restarts,
 		"a restarted agent finds it as it was":      reopens,
 		"the position lasts":                        keepsPosition,
+		"a step-down says who comes":                tellsIncoming,
 		"no promotion behind the position":          refusesBeyond,
 		"problems are named":                        namesProblems,
 		"status and readiness beside everything":    looksBeside,

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/signalbox-io/signalbox"
+	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/agent/warden"
 )
 
@@ -114,6 +115,23 @@ func (d *Driver) environment(action string, more []string) []string {
 
 // termVar and deadlineVar tell an order.
 func termVar(t signalbox.Term) string { return fmt.Sprintf("SIGNALBOX_TERM=%d", t) }
+
+// maxIncoming bounds the variable that names who is to be promoted, in bytes: a
+// system takes no variable of any length.
+const maxIncoming = 64 << 10
+
+// incomingVar tells who is to be promoted; it is empty when that is not known.
+func incomingVar(peers []driver.Peer) string {
+	pairs := make([]string, 0, len(peers))
+	for _, p := range peers {
+		pairs = append(pairs, p.Name+"="+p.Address)
+	}
+	text := strings.Join(pairs, " ")
+	if len(text) > maxIncoming {
+		text = ""
+	}
+	return "SIGNALBOX_INCOMING=" + text
+}
 
 func deadlineVar(t time.Time) string {
 	if t.IsZero() {

@@ -206,7 +206,7 @@ func (d *Driver) close(ctx context.Context, o driver.StepDown) (said string, err
 		}
 	}
 	for len(command) > 0 {
-		r, err := d.call(ctx, action, command, termVar(o.Term), deadlineVar(o.Deadline))
+		r, err := d.call(ctx, action, command, termVar(o.Term), deadlineVar(o.Deadline), incomingVar(o.Incoming))
 		if err != nil {
 			return "", err
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -77,6 +78,7 @@ type service struct {
 	entered chan struct{}
 	spoiled atomic.Bool
 	was     signalbox.Term
+	comes   []driver.Peer // what the newest step-down said
 }
 
 func newService() *service {
@@ -97,6 +99,7 @@ func (s *service) contract(w http.ResponseWriter, r *http.Request) {
 	var o struct {
 		Term     signalbox.Term
 		Position string
+		Incoming []driver.Peer
 	}
 	_ = json.NewDecoder(r.Body).Decode(&o)
 	status, _ := s.gate.Status(r.Context())
@@ -104,6 +107,7 @@ func (s *service) contract(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch r.URL.Path {
 	case "/signalbox/step-down":
+		s.comes = o.Incoming
 		_, err = s.gate.StepDown(r.Context(), driver.StepDown{Term: o.Term})
 		if status.Master && err == nil {
 			s.was = status.Term
@@ -155,7 +159,12 @@ func command(base string) int {
 		}
 	case "step-down":
 		var p driver.Position
-		if p, err = d.StepDown(ctx, driver.StepDown{Term: term, Deadline: deadline}); err == nil {
+		var comes []driver.Peer
+		for _, pair := range strings.Fields(os.Getenv("SIGNALBOX_INCOMING")) {
+			name, address, _ := strings.Cut(pair, "=")
+			comes = append(comes, driver.Peer{Name: name, Address: address})
+		}
+		if p, err = d.StepDown(ctx, driver.StepDown{Term: term, Deadline: deadline, Incoming: comes}); err == nil {
 			fmt.Println("drained")
 			fmt.Println("position=" + p.String())
 		}

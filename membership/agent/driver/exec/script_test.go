@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	execdriver "github.com/signalbox-io/signalbox/membership/agent/driver/exec"
 )
@@ -62,7 +63,7 @@ func TestStepDownIsChecked(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	d, dir := scripts(t, func(o *execdriver.Options) {
 		o.Promote = execdriver.Command{"/bin/sh", "-c", `env | grep ^SIGNALBOX_ | sort >env; touch up`}
-		o.StepDown = execdriver.Command{"/bin/sh", "-c", `echo $SIGNALBOX_DEADLINE >deadline; rm up`}
+		o.StepDown = execdriver.Command{"/bin/sh", "-c", `echo $SIGNALBOX_DEADLINE >deadline; echo $SIGNALBOX_INCOMING >incoming; rm up`}
 	})
 	if err := d.Promote(t.Context(), driver.Promotion{Term: 7, Position: driver.Position("0/3000148")}); err != nil {
 		t.Fatal(err)
@@ -73,11 +74,36 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("%v\n%s, want\n%s", err, got, want)
 	}
 	deadline := time.Now().Add(time.Minute).UTC()
-	if _, err := d.StepDown(t.Context(), driver.StepDown{Term: 7, Deadline: deadline}); err != nil {
+	comes := []driver.Peer{{Name: "subject-2", Address: "10.2.0.9:80"}, {Name: "subject-3"}}
+	if _, err := d.StepDown(t.Context(), driver.StepDown{Term: 7, Deadline: deadline, Incoming: comes}); err != nil {
 		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(dir, "incoming")); string(got) != "subject-2=10.2.0.9:80 subject-3=\n" {
+		t.Errorf("incoming %q", got)
 	}
 	if got, _ := os.ReadFile(filepath.Join(dir, "deadline")); strings.TrimSpace(string(got)) != deadline.Format(time.RFC3339Nano) {
 		t.Errorf("deadline %s, want %s", got, deadline.Format(time.RFC3339Nano))
+	}
+}
+
+// TestManyIncoming: more names than a system takes in a variable are no reason not
+// to step down.
+func TestManyIncoming(t *testing.T) {
+	d, dir := scripts(t, func(o *execdriver.Options) {
+		o.StepDown = execdriver.Command{"/bin/sh", "-c", `echo "<$SIGNALBOX_INCOMING>" >incoming; rm up`}
+	})
+	if err := d.Promote(t.Context(), driver.Promotion{Term: 7}); err != nil {
+		t.Fatal(err)
+	}
+	comes := make([]driver.Peer, signalbox.MaxRoster)
+	for i := range comes {
+		comes[i] = driver.Peer{Name: strings.Repeat("n", signalbox.MaxName), Address: strings.Repeat("a", signalbox.MaxAddress)}
+	}
+	if _, err := d.StepDown(t.Context(), driver.StepDown{Term: 7, Incoming: comes}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(dir, "incoming")); string(got) != "<>\n" {
+		t.Errorf("incoming has %d bytes", len(got))
 	}
 }
 

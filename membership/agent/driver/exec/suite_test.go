@@ -73,6 +73,7 @@ func TestCommands(t *testing.T) {
 			Driver: open(t, o), Reopen: func(t *testing.T) driver.Driver { return open(t, o) },
 			Serves:    func() bool { return served(server.URL) },
 			Positions: true, Beyond: driver.Position("beyond"), Master: "127.0.0.1:2",
+			Incoming: func() []driver.Peer { return s.comes }, // told by a command that has ended
 			Spoil: func(*testing.T) string {
 				s.spoiled.Store(true)
 				return "cache-cold"

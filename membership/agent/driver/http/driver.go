@@ -17,7 +17,9 @@
 // "cut" (end long-lived connections and requests when closing) or "abort": as soon
 // as nothing else is in flight the instance answers 200 with
 // {"drained":false,"in_flight":2,"streams":2}, both the number of streams, and the
-// handover is given up. An instance without streams ignores it. promote answers 200 when it serves. It refuses a request that is
+// handover is given up. An instance without streams ignores it. incoming, where it is
+// known, is who is to be promoted, [{"name":"orders-west-1","address":"10.2.0.9:8080"}]:
+// an instance with data sees to it that they have everything. promote answers 200 when it serves. It refuses a request that is
 // routed for a term above its own, or that comes while it is not master, with
 // status 503 and X-Signalbox-Not-Master. run, optional, names one run of the
 // process; leaving, optional, asks the agent for an orderly leave: the process
@@ -108,11 +110,18 @@ type order struct {
 	Term     uint64 `json:"term"`
 	Deadline string `json:"deadline,omitempty"`
 	Streams  string `json:"streams,omitempty"`
+	// Incoming, in a step-down, is who is to be promoted.
+	Incoming []peer `json:"incoming,omitempty"`
 	Position string `json:"position,omitempty"`
 	// TTLSeconds is what is left until Deadline by the clock that nobody sets.
 	TTLSeconds float64 `json:"ttl_seconds,omitempty"`
 	// Leased, in a promotion: the term uses leases.
 	Leased bool `json:"leased,omitempty"`
+}
+
+type peer struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
 }
 
 // reply is every member that any reply has.
@@ -206,6 +215,9 @@ func (d *Driver) stepDown(ctx context.Context, o driver.StepDown) (reply, error)
 	body := &order{Service: string(o.Service), Term: uint64(o.Term), Deadline: deadline.UTC().Format(time.RFC3339Nano)}
 	if o.Streams != signalbox.StreamsWait {
 		body.Streams = o.Streams.String()
+	}
+	for _, p := range o.Incoming {
+		body.Incoming = append(body.Incoming, peer(p))
 	}
 	r, err := d.call(call, http.MethodPost, "step-down", body)
 	var status *statusError

@@ -28,6 +28,7 @@ type process struct {
 	newest   signalbox.Term // kept by the service over its restarts
 	position string         // what its data reached as master
 	spoiled  bool
+	incoming []driver.Peer // what the newest step-down said
 }
 
 func newProcess() *process {
@@ -64,6 +65,7 @@ func (p *process) contract(w http.ResponseWriter, r *http.Request) {
 		Deadline time.Time
 		Position string
 		TTL      float64 `json:"ttl_seconds"`
+		Incoming []driver.Peer
 	}
 	_ = json.NewDecoder(r.Body).Decode(&order)
 	p.mu.Lock()
@@ -84,6 +86,7 @@ func (p *process) contract(w http.ResponseWriter, r *http.Request) {
 		status, _ := gate.Status(r.Context())
 		_, err = gate.StepDown(r.Context(), driver.StepDown{Term: order.Term})
 		p.mu.Lock()
+		p.incoming = order.Incoming
 		if status.Master && err == nil {
 			p.position = "after term " + strconv.Itoa(int(status.Term))
 		}
@@ -142,6 +145,11 @@ func TestDriver(t *testing.T) {
 			Driver: open(t), Reopen: open, Positions: true, Beyond: driver.Position("beyond"),
 			Serves:  func() bool { return ask("/") },
 			Restart: func(*testing.T) { p.start() },
+			Incoming: func() []driver.Peer {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return p.incoming
+			},
 			Spoil: func(*testing.T) string {
 				p.mu.Lock()
 				defer p.mu.Unlock()
