@@ -1,10 +1,7 @@
 package rpc
 
 import (
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -31,16 +28,11 @@ func SealEnrollment(cluster string, in signalbox.Instance, now time.Time, key ed
 	if err != nil {
 		return nil, fmt.Errorf("seal enrollment: %w", err)
 	}
-	signer, ok := agent.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok || len(agent.Certificate) == 0 {
-		return nil, fmt.Errorf("%w: the agent's TLS key is no ECDSA key", signalbox.ErrInvalid)
-	}
-	sum := sha256.Sum256(SigningInput(DomainEnrollment, cluster, env))
-	sig, err := ecdsa.SignASN1(rand.Reader, signer, sum[:])
+	certificate, signature, err := vouch("agent", DomainEnrollment, cluster, env, agent)
 	if err != nil {
 		return nil, fmt.Errorf("sign enrollment: %w", err)
 	}
-	return proto.Marshal(&wire.EnrollmentProof{Envelope: env, AgentCertificate: agent.Certificate[0], AgentSignature: sig})
+	return proto.Marshal(&wire.EnrollmentProof{Envelope: env, AgentCertificate: certificate, AgentSignature: signature})
 }
 
 // OpenEnrollment verifies an enrollment against the cluster's CA and returns
@@ -100,14 +92,9 @@ func parseEnrollment(cluster string, raw []byte) (signalbox.Instance, *x509.Cert
 	if _, _, err := Open(DomainEnrollment, cluster, proof.Envelope, MaxEnrollment, key); err != nil {
 		return fail(err)
 	}
-	leaf, err := x509.ParseCertificate(proof.AgentCertificate)
+	leaf, err := vouched("agent", DomainEnrollment, cluster, proof.Envelope, proof.AgentCertificate, proof.AgentSignature)
 	if err != nil {
-		return fail(fmt.Errorf("%w: agent's certificate: %w", signalbox.ErrInvalid, err))
-	}
-	public, ok := leaf.PublicKey.(*ecdsa.PublicKey)
-	sum := sha256.Sum256(SigningInput(DomainEnrollment, cluster, proof.Envelope))
-	if !ok || !ecdsa.VerifyASN1(public, sum[:], proof.AgentSignature) {
-		return fail(fmt.Errorf("%w: the agent's signature does not fit", signalbox.ErrUntrusted))
+		return fail(err)
 	}
 	in := signalbox.Instance{
 		Service: signalbox.Service(m.Service), DataCenter: signalbox.DataCenter(m.DataCenter), Name: m.Name,

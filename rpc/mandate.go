@@ -1,9 +1,7 @@
 package rpc
 
 import (
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -44,16 +42,11 @@ func SealMandate(cluster string, m signalbox.Mandate, key ed25519.PrivateKey, op
 	if err != nil {
 		return nil, fmt.Errorf("sign order: %w", err)
 	}
-	signer, ok := operator.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok || len(operator.Certificate) == 0 {
-		return nil, fmt.Errorf("%w: the operator's TLS key is no ECDSA key", signalbox.ErrInvalid)
-	}
-	sum := sha256.Sum256(SigningInput(DomainMandate, cluster, env))
-	sig, err := ecdsa.SignASN1(rand.Reader, signer, sum[:])
+	certificate, signature, err := vouch("operator", DomainMandate, cluster, env, operator)
 	if err != nil {
 		return nil, fmt.Errorf("sign order: %w", err)
 	}
-	raw, err := proto.Marshal(&wire.MandateProof{Envelope: env, OperatorCertificate: operator.Certificate[0], OperatorSignature: sig})
+	raw, err := proto.Marshal(&wire.MandateProof{Envelope: env, OperatorCertificate: certificate, OperatorSignature: signature})
 	if err == nil && len(raw) > MaxMandate {
 		err = fmt.Errorf("%w: signed order has %d bytes, at most %d", signalbox.ErrInvalid, len(raw), MaxMandate)
 	}
@@ -102,20 +95,16 @@ func OpenMandate(trust MandateTrust, raw []byte, at time.Time) (*signalbox.Manda
 // openOperator wants the signature of the operator's TLS key, with a certificate
 // of the cluster's CA that is valid at the time.
 func openOperator(trust MandateTrust, m *signalbox.Mandate, proof *wire.MandateProof, at time.Time) error {
-	leaf, err := x509.ParseCertificate(proof.OperatorCertificate)
+	leaf, err := vouched("operator", DomainMandate, trust.Cluster, proof.Envelope, proof.OperatorCertificate, proof.OperatorSignature)
 	if err != nil {
-		return fmt.Errorf("%w: operator's certificate: %w", signalbox.ErrInvalid, err)
+		return err
 	}
 	p, err := PrincipalOf(leaf)
 	if err != nil {
 		return err
 	}
-	public, ok := leaf.PublicKey.(*ecdsa.PublicKey)
-	sum := sha256.Sum256(SigningInput(DomainMandate, trust.Cluster, proof.Envelope))
 	renew := "renew it (signalbox keys rotate BUNDLE) and give the order again"
 	switch {
-	case !ok || !ecdsa.VerifyASN1(public, sum[:], proof.OperatorSignature):
-		return fmt.Errorf("%w: the signature of the operator's TLS key does not fit", signalbox.ErrUntrusted)
 	case p.Cluster != trust.Cluster || p.Role != RoleOperator || p.Name != m.Operator:
 		return fmt.Errorf("%w: the certificate is of %s: an operator signs with the own bundle of cluster %s", signalbox.ErrUntrusted, p, trust.Cluster)
 	case at.After(leaf.NotAfter):

@@ -3,6 +3,8 @@ package api
 import (
 	"fmt"
 	"time"
+
+	"github.com/signalbox-io/signalbox"
 )
 
 // TooMuch reports whether its driver would not promote with that loss.
@@ -13,19 +15,19 @@ func (e *ExpectedLoss) TooMuch() bool {
 // Words say it to a person.
 func (e *ExpectedLoss) Words() string {
 	words := fmt.Sprintf("%s lacks %s of what the old master had when it was last seen, %s ago; what was acknowledged since is not counted",
-		e.Instance, Bytes(e.Bytes), (time.Duration(e.AgeMS) * time.Millisecond).Round(time.Second/10))
+		e.Instance, signalbox.Size(e.Bytes), (time.Duration(e.AgeMS) * time.Millisecond).Round(time.Second/10))
 	if !e.Known {
 		words = fmt.Sprintf("nobody knows how much %s lacks: its agent has not seen the old master", e.Instance)
 	}
 	if e.Limit != nil {
-		words += fmt.Sprintf("; at most %s may be lost", Bytes(*e.Limit))
+		words += fmt.Sprintf("; at most %s may be lost", signalbox.Size(*e.Limit))
 	}
 	return words
 }
 
 // Words say it to a person.
 func (l *Lost) Words() string {
-	words := fmt.Sprintf("%s came back with %s that the new master has not", l.Instance, Bytes(l.Bytes))
+	words := fmt.Sprintf("%s came back with %s that the new master has not", l.Instance, signalbox.Size(l.Bytes))
 	switch {
 	case !l.Known:
 		words = fmt.Sprintf("%s came back, and nobody can tell what it had that the new master has not", l.Instance)
@@ -38,17 +40,4 @@ func (l *Lost) Words() string {
 		words += "; kept in " + l.Kept
 	}
 	return words
-}
-
-// Bytes writes a number of bytes for people.
-func Bytes(n uint64) string {
-	switch {
-	case n < 10<<10:
-		return fmt.Sprintf("%d bytes", n)
-	case n < 10<<20:
-		return fmt.Sprintf("%d KiB", n>>10)
-	case n < 10<<30:
-		return fmt.Sprintf("%d MiB", n>>20)
-	}
-	return fmt.Sprintf("%d GiB", n>>30)
 }

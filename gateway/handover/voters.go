@@ -117,27 +117,28 @@ func (l *Ledger) checkLeaseQuorum(set *signalbox.VoterSet) error {
 		return nil
 	}
 	for _, name := range l.Services() {
-		if st := l.services[name]; longest(st).Used() {
+		if st := l.services[name]; st.LongestLeases().Used() {
 			return fmt.Errorf("%w: without data center %s fewer than %d of the %d voters are left, and service %s uses leases: its master would stop. Take voters in a third data center (1/1/1 or 2/2/2), or hand the service over without leases first", signalbox.ErrRefused, lost, set.Quorum(), len(set.Voters), name)
 		}
 	}
 	return nil
 }
 
-// longest returns leases that a term in force or open uses; none: the zero value.
-func longest(st *ServiceState) (out signalbox.Leases) {
+// LongestLeases returns the longest leases of the terms that are in force or open;
+// none: the zero value.
+func (s *ServiceState) LongestLeases() (longest signalbox.Leases) {
 	take := func(l signalbox.Leases) {
-		if l.LapseWait() > out.LapseWait() {
-			out = l
+		if l.LapseWait() > longest.LapseWait() {
+			longest = l
 		}
 	}
-	if st.Certificate != nil {
-		take(st.Certificate.Leases())
+	if s.Certificate != nil {
+		take(s.Certificate.Leases())
 	}
-	for _, b := range st.Open {
-		h := b.Handover(st.Service)
+	for _, b := range s.Open {
+		h := b.Handover(s.Service)
 		take(h.Leases)
 		take(h.FallbackLeases)
 	}
-	return out
+	return longest
 }

@@ -292,7 +292,7 @@ func (l *Lessor) checkLapse(t *rpc.Testimony, epoch uint64) (p lease.Promise, le
 			err = fmt.Errorf("%w: service %s", signalbox.ErrUnknown, t.Service)
 			return
 		}
-		leases = longestOf(st)
+		leases = st.LongestLeases()
 		for _, b := range st.Open {
 			if b.Digest != t.Block {
 				continue
@@ -317,24 +317,6 @@ func (l *Lessor) checkLapse(t *rpc.Testimony, epoch uint64) (p lease.Promise, le
 		err = rpc.ProvesRemoval(&a.Removal, a.Digest, entry, t.Statement)
 	})
 	return p, leases, err
-}
-
-// longestOf returns the longest leases of the terms that may be served now.
-func longestOf(st *handover.ServiceState) (longest signalbox.Leases) {
-	take := func(l signalbox.Leases) {
-		if l.LapseWait() > longest.LapseWait() {
-			longest = l
-		}
-	}
-	if st.Certificate != nil {
-		take(st.Certificate.Leases())
-	}
-	for _, b := range st.Open {
-		h := b.Handover(st.Service)
-		take(h.Leases)
-		take(h.FallbackLeases)
-	}
-	return longest
 }
 
 // Stop ends granting until a slot is decided, durably: before the voter votes there

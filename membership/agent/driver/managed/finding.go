@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 )
 
@@ -64,21 +65,8 @@ func JudgeDisks(disks []Disk, min uint64, use string) []Finding {
 	var out []Finding
 	for _, d := range disks {
 		if d.Free < min {
-			out = append(out, Found(true, "disk-low", "make room on that disk; "+use, "%s has %s free, less than %s", d.Path, Size(d.Free), Size(min)))
+			out = append(out, Found(true, "disk-low", "make room on that disk; "+use, "%s has %s free, less than %s", d.Path, signalbox.Size(d.Free), signalbox.Size(min)))
 		}
 	}
 	return out
-}
-
-// Size writes bytes for people.
-func Size(n uint64) string {
-	switch {
-	case n < 10<<10:
-		return fmt.Sprintf("%d bytes", n)
-	case n < 10<<20:
-		return fmt.Sprintf("%d KiB", n>>10)
-	case n < 10<<30:
-		return fmt.Sprintf("%d MiB", n>>20)
-	}
-	return fmt.Sprintf("%d GiB", n>>30)
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
@@ -113,7 +114,7 @@ func judgeStream(own *server, up *upstream, l limits) []managed.Finding {
 	}
 	if lag := own.LSN.Behind(up.server.LSN); lag > l.maxLag {
 		out = append(out, managed.Found(true, "lag", "wait until it has caught up; if it does not, look at the network and at long queries on the standby",
-			"the standby is %s (%s) behind, more than %s", managed.Size(lag), own.ReplayAge.Round(time.Millisecond), managed.Size(l.maxLag)))
+			"the standby is %s (%s) behind, more than %s", signalbox.Size(lag), own.ReplayAge.Round(time.Millisecond), signalbox.Size(l.maxLag)))
 	}
 	return out
 }
@@ -159,13 +160,13 @@ func judgePrimary(own *server, l limits) []managed.Finding {
 	var out []managed.Finding
 	if len(own.caughtUp(own.LSN, l.maxLag)) == 0 {
 		out = append(out, managed.Found(false, "no-standby", "look at the standby: without one that streams a planned switchover is refused",
-			"no standby streams and is less than %s behind", managed.Size(l.maxLag)))
+			"no standby streams and is less than %s behind", signalbox.Size(l.maxLag)))
 	}
 	for _, name := range l.standbys {
 		near := own.caughtUp(own.LSN, l.maxLag)
 		if len(near) > 0 && !slices.ContainsFunc(near, func(w sender) bool { return w.Name == slotName(name) }) {
 			out = append(out, managed.Found(false, "standby-missing", "look at that standby: it cannot be switched to until it streams and has caught up",
-				"%s does not stream from here or is more than %s behind", name, managed.Size(l.maxLag)))
+				"%s does not stream from here or is more than %s behind", name, signalbox.Size(l.maxLag)))
 		}
 	}
 	for _, t := range own.Long {
@@ -195,7 +196,7 @@ func judgeSlots(own *server) []managed.Finding {
 			out = append(out, managed.Found(false, "slot-lost", "drop it, and make its standby anew with pg_basebackup", "the replication slot %q is lost", s.Name))
 		case !s.Active && s.Held > maxHeld:
 			out = append(out, managed.Found(false, "slot-holds-log", "bring its standby back or drop the slot before the disk is full; bound it with max_slot_wal_keep_size",
-				"nobody reads the replication slot %q, and it keeps %s of log", s.Name, managed.Size(s.Held)))
+				"nobody reads the replication slot %q, and it keeps %s of log", s.Name, signalbox.Size(s.Held)))
 		}
 	}
 	return out

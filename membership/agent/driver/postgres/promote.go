@@ -137,7 +137,7 @@ func reached(want Position, system uint64, end LSN, h history) error {
 		return fmt.Errorf("timeline-differs: timeline %d here left the old master's %d at %s, before its end at %s", h.timeline, want.Timeline, at, want.LSN)
 	case end < want.LSN:
 		return fmt.Errorf("position-missing: replayed to %s, %s short of %s: something acknowledged is not here; bring the old master back so that it can be sent",
-			end, managed.Size(end.Behind(want.LSN)), want.LSN)
+			end, signalbox.Size(end.Behind(want.LSN)), want.LSN)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func (d *Driver) bearable(own *server) error {
 		return fmt.Errorf("max-loss: nobody knows how much is missing here: the old master was not seen since the agent's start; allow any loss to go on (max_loss)")
 	case lost > *d.cfg.MaxLoss:
 		return fmt.Errorf("max-loss: at least %s are missing here, by the last look at the old master %s ago; at most %s may be lost",
-			managed.Size(lost), time.Since(seen.at).Round(time.Second/10), managed.Size(*d.cfg.MaxLoss))
+			signalbox.Size(lost), time.Since(seen.at).Round(time.Second/10), signalbox.Size(*d.cfg.MaxLoss))
 	}
 	line := d.cfg.Log.Warn().Str("event", "failover").Str("replayed", reach.String())
 	if !seen.at.IsZero() {
@@ -220,7 +220,7 @@ func (d *Driver) open(ctx context.Context, c *pgx.Conn) error {
 	}
 	for _, room := range d.disks() {
 		if room.Free < 16<<20 { // a log segment
-			return fmt.Errorf("disk-full: %s has %s free; make room, it is tried again: %w", room.Path, managed.Size(room.Free), err)
+			return fmt.Errorf("disk-full: %s has %s free; make room, it is tried again: %w", room.Path, signalbox.Size(room.Free), err)
 		}
 	}
 	return err

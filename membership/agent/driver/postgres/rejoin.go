@@ -3,8 +3,8 @@ package postgres
 import (
 	"fmt"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
-	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // rejoin is how a stopped server becomes a standby of the primary.
@@ -58,7 +58,7 @@ func planRejoin(own standing, ownHistory history, system uint64, primary history
 	case !r.trim && !own.Rewindable:
 		r.problem = &driver.Problem{
 			Name: "rewind-impossible",
-			What: fmt.Sprintf("its log goes on to %s, %s after the primary left it at %s, and neither wal_log_hints nor checksums were on", own.End, managed.Size(r.lost), fork),
+			What: fmt.Sprintf("its log goes on to %s, %s after the primary left it at %s, and neither wal_log_hints nor checksums were on", own.End, signalbox.Size(r.lost), fork),
 			Do:   "move the data directory away (it holds what was lost) and make the standby anew with pg_basebackup",
 		}
 	}

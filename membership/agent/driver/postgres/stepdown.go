@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
@@ -221,7 +222,7 @@ func (s *stepdown) refuse(ctx context.Context, c *pgx.Conn) error {
 
 // unready says why a step-down would not find its standby; "" when it would.
 func (s *stepdown) unready() string {
-	near, most := s.own.caughtUp(s.own.LSN, s.d.cfg.MaxLag), managed.Size(s.d.cfg.MaxLag)
+	near, most := s.own.caughtUp(s.own.LSN, s.d.cfg.MaxLag), signalbox.Size(s.d.cfg.MaxLag)
 	for _, peer := range s.order.Incoming {
 		if !slices.ContainsFunc(near, func(w sender) bool { return w.Name == slotName(peer.Name) }) {
 			return fmt.Sprintf("incoming-behind: %s, which is to be promoted, does not stream from here or is more than %s behind", peer.Name, most)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
-	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
 // Position is how far a server's data reached: a replication history, and the
@@ -64,5 +63,5 @@ type behindError struct {
 
 // Error says what is missing.
 func (e *behindError) Error() string {
-	return fmt.Sprintf("behind: %s of what the old master acknowledged have not arrived (up to %s)", managed.Size(uint64(e.missing)), e.want.Bytes())
+	return fmt.Sprintf("behind: %s of what the old master acknowledged have not arrived (up to %s)", signalbox.Size(uint64(e.missing)), e.want.Bytes())
 }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
 
@@ -64,11 +65,11 @@ func judgeMemory(own *server, up *upstream) []managed.Finding {
 	}
 	if up != nil && up.server != nil && up.server.Memory > here && !own.Master {
 		out = append(out, managed.Found(true, "maxmemory-lower", "raise maxmemory here (CONFIG SET maxmemory, CONFIG REWRITE)",
-			"maxmemory is %s here and the master uses %s: once promoted this server evicts data or refuses writes", managed.Size(here), managed.Size(up.server.Memory)))
+			"maxmemory is %s here and the master uses %s: once promoted this server evicts data or refuses writes", signalbox.Size(here), signalbox.Size(up.server.Memory)))
 	}
 	if full && own.Memory > here/10*9 {
 		out = append(out, managed.Found(own.Memory >= here, "memory-full", "raise maxmemory or remove data: writes are refused when it is full",
-			"%s of %s memory are used, and nothing is evicted", managed.Size(own.Memory), managed.Size(here)))
+			"%s of %s memory are used, and nothing is evicted", signalbox.Size(own.Memory), signalbox.Size(here)))
 	}
 	return out
 }
@@ -105,7 +106,7 @@ func judgeMaster(own *server, l limits) []managed.Finding {
 	}
 	if near < l.replicas {
 		out = append(out, managed.Found(false, "no-replica", "look at the replica: without it a planned switchover is refused",
-			"%d replicas are connected and less than %s behind, %d are wanted", near, managed.Size(l.maxLag), l.replicas))
+			"%d replicas are connected and less than %s behind, %d are wanted", near, signalbox.Size(l.maxLag), l.replicas))
 	}
 	return out
 }
@@ -157,7 +158,7 @@ func judgeLink(own *server, up *upstream, l limits) []managed.Finding {
 	}
 	if lag := behind(own.Offset, up.server.Offset); lag > l.maxLag {
 		return []managed.Finding{managed.Found(true, "lag", "wait until it has caught up; if it does not, look at the network and at slow commands on the replica",
-			"the replica is %s behind, more than %s", managed.Size(lag), managed.Size(l.maxLag))}
+			"the replica is %s behind, more than %s", signalbox.Size(lag), signalbox.Size(l.maxLag))}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
@@ -140,7 +141,7 @@ func (d *Driver) mayLose(s *server) error {
 	}
 	lag, _ := d.lag(s, nil)
 	if d.cfg.MaxLoss != nil && lag > *d.cfg.MaxLoss {
-		return fmt.Errorf("max-loss: %s of what the master had when it was last seen are not here, more than %s", managed.Size(lag), managed.Size(*d.cfg.MaxLoss))
+		return fmt.Errorf("max-loss: %s of what the master had when it was last seen are not here, more than %s", signalbox.Size(lag), signalbox.Size(*d.cfg.MaxLoss))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/membership/agent/driver"
 	"github.com/signalbox-io/signalbox/membership/agent/driver/managed"
 )
@@ -126,7 +127,7 @@ func (r *stepdown) require(ctx context.Context, s *server) string {
 			r.required = append(r.required, one.Address)
 		}
 	}
-	near, most := r.required, managed.Size(r.d.cfg.MaxLag)
+	near, most := r.required, signalbox.Size(r.d.cfg.MaxLag)
 	if len(r.order.Incoming) > 0 {
 		r.required = nil
 	}
