@@ -15,7 +15,7 @@ import (
 // sockets, and the first ends once its connections are drained.
 const (
 	drainSeconds  = 2
-	parentSeconds = 3
+	parentSeconds = 6
 	// handedOver is how long the old process may take to end after the new one serves.
 	handedOver = (parentSeconds + 60) * time.Second
 )

@@ -59,8 +59,7 @@ func TestExec(t *testing.T) {
 		if _, out, _ := f.command(t, "switch", service, "--to", to, "--dry-run"); !strings.Contains(out, "old-disk") || !strings.Contains(out, "buy one") {
 			t.Errorf("the plan does not name what the command does:\n%s", out)
 		}
-		h, err := f.Follow(within(t), f.order(t, api.SwitchRequest{Service: service, To: to, Reason: "test"}).ID)
-		must(t, err)
+		h := f.moved(t, api.SwitchRequest{Service: service, To: to, Reason: "test"})
 		want := "end-of-" + service + "-" + master
 		if h.Outcome != api.OutcomeForward || len(h.Acks) != 1 || h.Acks[0].Position != want {
 			t.Fatalf("the switch to %s: %s, %+v", to, h.Outcome, h.Acks)

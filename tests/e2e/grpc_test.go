@@ -186,8 +186,7 @@ func testProxyless(t *testing.T, f *fixture) {
 // switchOf moves another service than the site's own, as soon as the checks let it.
 func (f *fixture) switchOf(t *testing.T, service, to string) {
 	t.Helper()
-	h, err := f.Follow(within(t), f.beginOf(t, service, to, unhurried).ID)
-	forward(t, h, err)
+	f.moved(t, api.SwitchRequest{Service: service, To: to})
 }
 
 // beginOf orders a switch of any service.

@@ -69,8 +69,7 @@ func testRestartEnvoys(t *testing.T, f *fixture) {
 // moveTo switches as soon as the checks let it: gateways hear of what was restarted a moment later.
 func (f *fixture) moveTo(t *testing.T, to string) {
 	t.Helper()
-	h, err := f.Follow(within(t), f.order(t, api.SwitchRequest{Service: demo.Service, To: to, HoldBudgetMS: unhurried.Milliseconds()}).ID)
-	forward(t, h, err)
+	f.moved(t, api.SwitchRequest{Service: demo.Service, To: to})
 }
 
 // thereAndBack makes two switches.

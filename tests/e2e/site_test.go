@@ -144,6 +144,27 @@ func (f *fixture) order(t *testing.T, r api.SwitchRequest) api.Handover {
 	return h
 }
 
+// stoodStill reports whether a handover was given up, as it has to be, because somebody did not say in time that its
+// proxies hold: this machine did nothing for a second or two. No request fails by that, which tests see for themselves.
+func stoodStill(h *api.Handover) bool {
+	return h.Outcome == api.OutcomeFallback && (len(h.LateProxies) > 0 || strings.Contains(h.GivenUp, "whether their proxies hold"))
+}
+
+// moved orders a switch and wants it to go forward, at the latest the third time where the machine stood still.
+func (f *fixture) moved(t *testing.T, r api.SwitchRequest) api.Handover {
+	t.Helper()
+	r.HoldBudgetMS = unhurried.Milliseconds()
+	for try := 1; ; try++ {
+		h, err := f.Follow(within(t), f.order(t, r).ID)
+		if err == nil && stoodStill(&h) && try < 3 {
+			t.Logf("the switch to %s is ordered again: %s", h.To, h.GivenUp)
+			continue
+		}
+		forward(t, h, err)
+		return h
+	}
+}
+
 // unhurried is a hold budget that no pause of a busy machine uses up.
 const unhurried = signalbox.MaxHoldBudget
 

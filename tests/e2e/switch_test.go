@@ -24,8 +24,7 @@ func testSwitches(t *testing.T, f *fixture) {
 	var handovers []api.Handover
 	for range 4 {
 		_, to := f.master(t)
-		h, err := f.Switch(within(t), to)
-		forward(t, h, err)
+		h := f.moved(t, api.SwitchRequest{Service: demo.Service, To: to})
 		for _, a := range h.Acks {
 			if a.Evidence != "ack" {
 				t.Errorf("%s: %s gave %q", h.ID, a.Instance, a.Evidence)
