@@ -52,6 +52,15 @@ func (r *record) phases() []api.Phase {
 		{api.PhasePrepare, r.began}, {api.PhaseHold, r.holdAt}, {api.PhaseDrain, drain}, {api.PhaseAck, drained},
 		{api.PhaseSeal, acked}, {api.PhasePromote, r.sealedAt}, {api.PhaseRelease, r.servingAt}, {api.PhaseSettle, r.releasedAt},
 	}
+	// A gateway that hears of everything at once, because it stood still or was cut
+	// off, sees the hold and the end, and nothing of what lies between.
+	if whole := r.view.Certificate != nil && !r.view.Certificate.Fallback && !r.holdAt.IsZero(); whole {
+		for i := len(steps) - 2; i >= 0; i-- {
+			if steps[i].begin.IsZero() {
+				steps[i].begin = steps[i+1].begin
+			}
+		}
+	}
 	var out []api.Phase
 	var at time.Time
 	for _, step := range steps {

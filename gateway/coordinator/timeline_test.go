@@ -61,6 +61,36 @@ func TestPhasesInOrder(t *testing.T) {
 	}
 }
 
+// TestPhasesOfWhoStoodStill guards that a handover that went forward has all its
+// phases also where this gateway heard of the drain, the evidence and the end at
+// once; one that was given up has those that it had.
+func TestPhasesOfWhoStoodStill(t *testing.T) {
+	began := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
+	r := record{
+		began: began, holdAt: at(1), drainedAt: at(30), ackedAt: at(30), sealedAt: at(30), releasedAt: at(40), doneAt: at(50),
+		view: api.Handover{Certificate: &api.Certificate{}},
+	}
+	names := func() (out []string) {
+		before := 0.0
+		for _, p := range r.phases() {
+			if p.EndMS == nil || p.BeginMS < before || *p.EndMS < p.BeginMS {
+				t.Errorf("phase %+v after %v ms", p, before)
+			}
+			before = p.BeginMS
+			out = append(out, p.Name)
+		}
+		return out
+	}
+	if got := names(); !slices.Equal(got, api.Phases()) {
+		t.Errorf("phases %v", got)
+	}
+	r.view.Certificate.Fallback = true
+	if got := names(); slices.Contains(got, api.PhaseDrain) {
+		t.Errorf("given up before the drain, and its phases are %v", got)
+	}
+}
+
 // TestEvidenceOfTheCertificate guards that a record tells who answered also where
 // this gateway heard only of the certificate: all phases are there, and no row of
 // the ack matrix is empty.
