@@ -76,7 +76,7 @@ func (a *agent) start() {
 		a.answers = map[tag]rpc.Answer{}
 	}
 	a.fresh = a.s.off == NonceNotAsked
-	a.hangs = a.s.rough(0.1)
+	a.hangs = a.s.rough(0.1) || a.s.off == NewVotersForgetPromises
 	for _, n := range a.s.neighbours(a.node) {
 		a.s.connect(a.node, n)
 	}

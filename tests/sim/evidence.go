@@ -155,7 +155,7 @@ func (d *desk) lapseShare(run int, key string, i int, share signature.Share) {
 		}
 	}
 	scheme := c.seat.scheme
-	if len(all) < scheme.quorum {
+	if len(all) < scheme.quorum || d.provokeLapse(c) {
 		return
 	}
 	combined, err := scheme.Combine(all)

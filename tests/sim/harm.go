@@ -124,6 +124,10 @@ func (s *Sim) provoke() {
 		if a := s.anyAgent(); a.up && s.chance(0.15) {
 			a.loseDisk()
 		}
+	case NewVotersForgetPromises:
+		if s.chance(0.3) {
+			s.anyDesk().failover()
+		}
 	case LeaseByWallClock:
 		for _, a := range s.agents {
 			if !a.clock.pauses && s.chance(0.4) {

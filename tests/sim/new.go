@@ -14,7 +14,7 @@ import (
 // New lays out the history of a seed, with a rule switched off or none.
 func New(seed uint64, off Switch) *Sim {
 	s := &Sim{
-		rnd: rand.New(rand.NewPCG(seed, 11)), now: epoch, known: newKnown(), off: off, Stats: map[string]int{},
+		rnd: rand.New(rand.NewPCG(seed, 11)), now: epoch, known: newKnown(), off: off, lapsed: map[signalbox.Digest]string{}, Stats: map[string]int{},
 	}
 	s.plan = s.draw()
 	s.wanted = make([]int, len(s.plan.services))

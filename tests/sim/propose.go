@@ -202,7 +202,7 @@ func (d *desk) failover() {
 	}
 	if h.Leases.Used() {
 		h.Allowed |= signalbox.EvidenceKinds(signalbox.Lapse)
-		if d.s.chance(0.5) || d.s.off.dividing() {
+		if d.s.chance(0.5) || d.s.off.dividing() || d.s.off == NewVotersForgetPromises {
 			h.Allowed &^= signalbox.EvidenceKinds(signalbox.Fence)
 		}
 	}

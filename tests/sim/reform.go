@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signalbox-io/signalbox"
@@ -92,7 +94,7 @@ func (g *gateway) otherVoters() *signalbox.VoterChange {
 		n, c.Unavailable, c.Lying = shape[0], shape[1], shape[2]
 	}
 	stays := 0.6
-	if s.off.dividing() {
+	if s.off.dividing() || s.off == NewVotersForgetPromises {
 		stays = 0.15
 	}
 	var order []*gateway
@@ -250,4 +252,30 @@ func (s *Sim) provokeChange(g *gateway, c *signalbox.VoterChange) {
 			d.failover()
 		})
 	}
+}
+
+// provokeLapse does what shows NewVotersForgetPromises: of a block that needs several
+// lapses one is signed, then the voters change, and the others are the new ones' to
+// sign. It reports whether this one is not to be taken.
+func (d *desk) provokeLapse(c *collection) bool {
+	if d.s.off != NewVotersForgetPromises || !d.s.faults {
+		return false
+	}
+	t, err := rpc.DecodeTestimony(signalbox.SaysLapse, c.payload)
+	if err != nil {
+		return false
+	}
+	this := fmt.Sprint(t.Identity, t.Witness.Epoch)
+	first, known := d.s.lapsed[t.Block]
+	if known {
+		return this != first && strings.HasSuffix(first, fmt.Sprint(t.Witness.Epoch))
+	}
+	d.s.lapsed[t.Block] = this
+	d.s.calm = d.s.now.Add(2500 * time.Millisecond)
+	for range 5 {
+		if next := d.otherVoters(); next != nil && d.reforms(next) {
+			break
+		}
+	}
+	return false
 }

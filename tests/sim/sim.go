@@ -36,10 +36,11 @@ type Sim struct {
 	links    [maxNodes][maxNodes]link
 	oneway   [maxNodes][maxNodes]time.Time
 	faults   bool
-	calm     time.Time // until when what was provoked is left alone
-	lenient  bool      // two masters are for clients to see
-	wanted   []int     // of each service, switchovers that wait for the end of one
-	off      Switch    // the rule that is switched off
+	calm     time.Time                   // until when what was provoked is left alone
+	lenient  bool                        // two masters are for clients to see
+	wanted   []int                       // of each service, switchovers that wait for the end of one
+	lapsed   map[signalbox.Digest]string // what was signed first of a block, for provokeLapse
+	off      Switch                      // the rule that is switched off
 	known    known
 	tracing  bool
 	trace    []string
