@@ -29,7 +29,7 @@ func seeds() uint64 {
 	if raced {
 		return 50
 	}
-	return 1500
+	return 2000
 }
 
 func table(stats map[string]int) string {
