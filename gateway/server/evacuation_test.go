@@ -147,8 +147,8 @@ func (s *site) evacuate(at *node, plan api.Evacuation) (ids []string) {
 	results, refused := make(chan error, len(ordered)), make(chan error, 1)
 	for i, o := range ordered {
 		go func() { // ends with its decision, or with the gateway
-			err := error(signalbox.ErrNotReady) // whoever was not heard from just now; such an order begins nothing
-			for errors.Is(err, signalbox.ErrNotReady) {
+			_, err := at.coordinator.Switch(ctx, o)
+			for errors.Is(err, signalbox.ErrNotReady) { // somebody was not heard from just now; such an order begins nothing
 				_, err = at.coordinator.Switch(ctx, o)
 			}
 			results <- err
