@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/xds"
@@ -122,10 +123,12 @@ func TestProxylessGRPC(t *testing.T) {
 		t.Fatalf("before: %v", v)
 	}
 	g.awaitRoute(o.NodeID(), 7)
+	awaitReady(t, conn)
 
 	g.set(held(grpcService(1, 7, east), 8))
 	g.awaitRoute(o.NodeID(), 8)
 	lot.await(1) // its connection attempt hangs where nobody answers
+	awaitLetGo(t, conn)
 	var parked []<-chan verdict
 	for range 10 {
 		parked = append(parked, parkCheck(client))
@@ -141,6 +144,20 @@ func TestProxylessGRPC(t *testing.T) {
 			t.Fatalf("parked call: %v: %v", v.says, v.err)
 		}
 	}
+}
+
+// awaitReady waits until a client says that it is connected, which it says a moment
+// after its first call may be answered: only then does awaitLetGo mean anything.
+func awaitReady(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
+	eventually(t, "the client to be connected", func() bool { return conn.GetState() == connectivity.Ready })
+}
+
+// awaitLetGo waits until a client calls the old master no more. It acknowledges the
+// hold, and begins to connect, a moment before that.
+func awaitLetGo(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
+	eventually(t, "the client to let go of the old master", func() bool { return conn.GetState() != connectivity.Ready })
 }
 
 // countingListener tells how many connections were accepted.

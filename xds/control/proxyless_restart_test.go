@@ -40,10 +40,11 @@ func TestProxylessHoldSurvivesServer(t *testing.T) {
 	if v := check(client); v.err != nil || v.says != eastSays {
 		t.Fatalf("before: %v: %v", v.says, v.err)
 	}
+	awaitReady(t, conn)
 	hold := held(grpcService(1, 7, east), 8)
 	g.set(hold)
 	g.awaitRoute(o.NodeID(), 8)
-	eventually(t, "the client to let go of the old master", func() bool { return conn.GetState().String() != "READY" })
+	awaitLetGo(t, conn)
 	parked := parkCheck(client)
 	g.stop()
 	select {
