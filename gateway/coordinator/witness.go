@@ -10,6 +10,7 @@ import (
 
 	"github.com/signalbox-io/signalbox"
 	"github.com/signalbox-io/signalbox/gateway/handover"
+	"github.com/signalbox-io/signalbox/gateway/session"
 	"github.com/signalbox-io/signalbox/membership/signature"
 	"github.com/signalbox-io/signalbox/rpc"
 	"github.com/signalbox-io/signalbox/rpc/wire"
@@ -390,10 +391,33 @@ func (c *Coordinator) SubmitEvidence(ctx context.Context, raw []byte) (signalbox
 		return e, id, err
 	}
 	err = c.opt.Links.ProposeTo(ctx, signalbox.Request{Remove: &signalbox.Removal{Service: e.Service, Identity: e.Identity, Evidence: raw}})
-	if errors.Is(err, signalbox.ErrConflict) {
-		if _, _, still := c.entryFor(&e.Statement); still != nil {
-			err = nil // another gateway was first
-		}
+	if errors.Is(err, signalbox.ErrConflict) && c.removed(ctx, &e.Statement) {
+		err = nil // another gateway was first
 	}
 	return e, "", err
+}
+
+// removed waits a moment for the own log to have what a voter refused a removal by:
+// that it is done already.
+func (c *Coordinator) removed(ctx context.Context, s *signalbox.Statement) bool {
+	ctx, cancel := context.WithTimeout(ctx, session.ProposeWait)
+	defer cancel()
+	for {
+		changed := c.opt.Journal.Changed()
+		outstanding := false
+		c.opt.Journal.View(func(l *handover.Ledger) {
+			if st := l.Service(s.Service); st != nil {
+				holder, ok := st.Outstanding[s.Identity]
+				outstanding = ok && holder.Admission == s.Admission
+			}
+		})
+		if !outstanding {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
