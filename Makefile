@@ -44,8 +44,9 @@ DEBIAN_COMMANDS := gcc:gcc,libc6-dev haproxy:haproxy protoc:protobuf-compiler \
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-# Two packages at a time: the end-to-end tests start some twenty processes each.
-TEST_FLAGS ?= -race -count=1 -timeout 20m -p 2
+TEST_FLAGS ?= -race -count=1 -timeout 20m
+# These start some twenty processes each: one at a time, after the others.
+WHOLE_SITES := ./tests/bench ./tests/chaos ./tests/e2e
 # What needs network namespaces is tested where they can be made.
 ROOT_TAGS  := $(shell unshare --net --mount true 2>/dev/null && echo -tags root)
 FUZZ_TIME  ?= 10s
@@ -158,7 +159,8 @@ generate: ## regenerate the protobuf code
 
 .PHONY: test
 test: build vet lint ## the whole test suite
-	$(GO) test -vet=off $(TEST_FLAGS) $(ROOT_TAGS) ./...
+	$(GO) test -vet=off $(TEST_FLAGS) $(ROOT_TAGS) -p 2 $$($(GO) list ./... | grep -v -x -F "$$($(GO) list $(WHOLE_SITES))")
+	$(GO) test -vet=off $(TEST_FLAGS) $(ROOT_TAGS) -p 1 $(WHOLE_SITES)
 	$(GO) test -vet=off ./tests/sim
 
 .PHONY: vet
