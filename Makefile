@@ -159,7 +159,7 @@ generate: ## regenerate the protobuf code
 
 .PHONY: test
 test: build vet lint ## the whole test suite
-	$(GO) test -vet=off $(TEST_FLAGS) $(ROOT_TAGS) -p 2 $$($(GO) list ./... | grep -v -x -F "$$($(GO) list $(WHOLE_SITES))")
+	$(GO) test -vet=off $(TEST_FLAGS) $(ROOT_TAGS) -p 3 $$($(GO) list ./... | grep -v -x -F "$$($(GO) list $(WHOLE_SITES))")
 	$(GO) test -vet=off $(TEST_FLAGS) $(ROOT_TAGS) -p 1 $(WHOLE_SITES)
 	$(GO) test -vet=off ./tests/sim
 
