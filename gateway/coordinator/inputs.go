@@ -327,16 +327,16 @@ func (c *Coordinator) removeLeft(s *service) {
 	}
 }
 
-// counts reports whether a leave is of the admission that is outstanding by the own
-// log, and whether it is over: the log has its removal or a newer admission. One of
-// an admission that this log does not have yet is neither.
-func (c *Coordinator) counts(s *service, id signalbox.Identity, leave signalbox.Evidence) (counts, over bool) {
+// counts reports whether evidence that takes an instance out is of the admission that
+// is outstanding by the own log, and whether it is over: the log has its removal or a
+// newer admission. One of an admission that this log does not have yet is neither.
+func (c *Coordinator) counts(s *service, id signalbox.Identity, e signalbox.Evidence) (counts, over bool) {
 	c.opt.Journal.View(func(l *handover.Ledger) {
-		over = leave.Admission <= l.Index()
+		over = e.Admission <= l.Index()
 		if st := l.Service(s.conf.Name); st != nil {
 			holder, outstanding := st.Outstanding[id]
-			counts = outstanding && holder.Admission == leave.Admission
-			over = over && !counts || outstanding && holder.Admission > leave.Admission
+			counts = outstanding && holder.Admission == e.Admission
+			over = over && !counts || outstanding && holder.Admission > e.Admission
 		}
 	})
 	return counts, over

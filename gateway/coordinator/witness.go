@@ -391,7 +391,8 @@ func (c *Coordinator) SubmitEvidence(ctx context.Context, raw []byte) (signalbox
 		return e, id, err
 	}
 	err = c.opt.Links.ProposeTo(ctx, signalbox.Request{Remove: &signalbox.Removal{Service: e.Service, Identity: e.Identity, Evidence: raw}})
-	if errors.Is(err, signalbox.ErrConflict) && c.removed(ctx, &e.Statement) {
+	s := c.services[e.Service]
+	if errors.Is(err, signalbox.ErrConflict) && s != nil && c.removed(ctx, s, e) {
 		err = nil // another gateway was first
 	}
 	return e, "", err
@@ -399,19 +400,12 @@ func (c *Coordinator) SubmitEvidence(ctx context.Context, raw []byte) (signalbox
 
 // removed waits a moment for the own log to have what a voter refused a removal by:
 // that it is done already.
-func (c *Coordinator) removed(ctx context.Context, s *signalbox.Statement) bool {
+func (c *Coordinator) removed(ctx context.Context, s *service, e signalbox.Evidence) bool {
 	ctx, cancel := context.WithTimeout(ctx, session.ProposeWait)
 	defer cancel()
 	for {
 		changed := c.opt.Journal.Changed()
-		outstanding := false
-		c.opt.Journal.View(func(l *handover.Ledger) {
-			if st := l.Service(s.Service); st != nil {
-				holder, ok := st.Outstanding[s.Identity]
-				outstanding = ok && holder.Admission == s.Admission
-			}
-		})
-		if !outstanding {
+		if outstanding, _ := c.counts(s, e.Identity, e); !outstanding {
 			return true
 		}
 		select {
